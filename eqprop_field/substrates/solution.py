@@ -1,0 +1,145 @@
+"""What a phase ends in: states, how far from rest they are, and a verdict for every sample."""
+
+import enum
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from .._arrays import is_concrete
+from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move, jacobian, project, projected_velocity
+from .nudging import AbstractNudge, nudged
+
+
+class Verdict(enum.IntEnum):
+    """How the phase of one sample ended; `advice` says what to do about it. Worse verdicts have higher numbers."""
+
+    advice: str
+
+    def __new__(cls, value: int, advice: str) -> Self:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.advice = advice
+        return member
+
+    converged = 0, "The state is at rest within the tolerance."
+    not_settled = (
+        1,
+        "The state was still moving at the end of the phase: allow more time or iterations, loosen the tolerance, "
+        "or lower the gain (the network may oscillate); a tolerance below about 1e-6 needs float64.",
+    )
+    unstable_equilibrium = (
+        2,
+        "The state is at rest, but on an equilibrium that any disturbance leaves: start from another state.",
+    )
+    wrong_branch = 3, "The circuit rests on another equilibrium than the ODE: start both from the same state."
+    diverged = 4, "The state grew without bound or became NaN: lower the gain, or use an activation that saturates."
+    simulator_failed = 5, "The simulator gave no usable result: read the log it left."
+
+
+class NotSettledError(RuntimeError):
+    """A phase was asked to settle and some samples did not; the message counts them and says what to do."""
+
+
+class Solution(eqx.Module):
+    r"""The end of a phase of a batch, and the way there where the substrate keeps it.
+
+    Attributes:
+        state: the states at the end, each leaf (batch, ...), within the field's bounds.
+        residual: max_i |tau_i ds_i/dt| at the end, (batch,), in state units per unit time constant.
+        verdict: a `Verdict` a sample, (batch,).
+        steps: solver steps or iterations taken, (batch,).
+        evaluations: evaluations of the vector field, (batch,); for implicit solvers a lower bound.
+        time: when the phase ended, (), dimensionless; None for a substrate without time.
+        times: the saved times (time,), or None. Time starts at 0 with each phase.
+        trajectory: the states at those times, each leaf (time, batch, ...), or None.
+    """
+
+    state: State
+    residual: Float[Array, " batch"]
+    verdict: Int[Array, " batch"]
+    steps: Int[Array, " batch"]
+    evaluations: Int[Array, " batch"]
+    time: Float[Array, ""] | None = None
+    times: Float[Array, " time"] | None = None
+    trajectory: State | None = None
+
+    @property
+    def converged(self) -> Bool[Array, " batch"]:
+        """Which samples are at rest."""
+        return self.verdict == Verdict.converged
+
+
+def count_verdicts(verdict: Shaped[Array, " batch"]) -> dict[str, int]:
+    """How many samples ended in each verdict, by name; only verdicts that occur."""
+    codes, counts = np.unique(np.asarray(verdict), return_counts=True)
+    return {Verdict(int(code)).name: int(n) for code, n in zip(codes, counts, strict=True)}
+
+
+def raise_unless_converged(phase: str, verdict: Int[Array, " batch"]) -> None:
+    """Raises for any sample that is not at rest; does nothing while JAX traces (read the verdict there).
+
+    Raises:
+        NotSettledError: with the count and advice of every other verdict.
+    """
+    if not is_concrete(verdict):
+        return
+    counts = count_verdicts(verdict)
+    counts.pop(Verdict.converged.name, None)
+    if counts:
+        said = "; ".join(f"{n} {name}: {Verdict[name].advice}" for name, n in counts.items())
+        raise NotSettledError(f"the {phase} phase did not settle for all {len(verdict)} samples. {said}")
+
+
+def default_tolerance(tol: Array | None, dtype: jnp.dtype) -> Array:
+    """The residual to reach: as given, or what the precision allows (1e-5 in float32, 1e-9 in float64)."""
+    return jnp.asarray(1e-5 if dtype == jnp.float32 else 1e-9, dtype) if tol is None else tol.astype(dtype)
+
+
+def residual_of(field: AbstractVectorField, state: State, mu: State) -> Float[Array, " batch"]:
+    """max_i |tau_i ds_i/dt| of the projected dynamics, for every sample."""
+    return jnp.max(jnp.abs(flatten_state(projected_velocity(field, state, mu))), axis=1)
+
+
+def has_diverged(state: State, limit: float = 1e6) -> Bool[Array, " batch"]:
+    """Which samples hold NaN or a state beyond any sensible voltage."""
+    return ~jnp.all(jnp.abs(flatten_state(state)) < limit, axis=1)
+
+
+def judge(
+    field: AbstractVectorField,
+    drive: State,
+    nudge: AbstractNudge | None,
+    state: State,
+    tol: Float[Array, ""],
+    check_stability: bool,
+) -> tuple[State, Float[Array, " batch"], Int[Array, " batch"]]:
+    """The state within its bounds, its residual and its verdict: the same judgement for every substrate."""
+    velocity = nudged(field, drive, nudge)
+    state = project(field, state)
+    residual = residual_of(field, state, velocity(state))
+    verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
+    if check_stability:
+        unstable = (verdict == Verdict.converged) & (spectral_abscissa(field, drive, nudge, state) >= 0)
+        verdict = jnp.where(unstable, Verdict.unstable_equilibrium.value, verdict)
+    verdict = jnp.where(has_diverged(state) | ~jnp.isfinite(residual), Verdict.diverged.value, verdict)
+    return state, residual, verdict
+
+
+def spectral_abscissa(
+    field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, state: State
+) -> Float[Array, " batch"]:
+    """The largest real part of the eigenvalues of d(ds/dt)/ds; negative at a stable equilibrium.
+
+    Neurons held at a bound cannot move and are left out. Dense: meant for up to about a thousand neurons.
+    """
+    velocity = nudged(field, drive, nudge)
+    taus = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(field.time_constants())])
+    moving = flatten_state(free_to_move(field, state, velocity(state)))
+    matrix = jacobian(velocity, state) / taus[None, :, None]
+    matrix = moving[:, :, None] * matrix * moving[:, None, :] - (1 - moving)[:, :, None] * jnp.eye(len(taus))
+    finite = jnp.where(jnp.isfinite(matrix), matrix, 0)
+    return jnp.max(jnp.linalg.eigvals(finite).real, axis=1)

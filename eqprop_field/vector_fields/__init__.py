@@ -1,0 +1,5 @@
+"""What moves: vector fields."""
+
+from .base import AbstractVectorField as AbstractVectorField
+from .graph import GraphField as GraphField
+from .layered import LayeredField as LayeredField

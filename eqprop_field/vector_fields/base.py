@@ -1,0 +1,181 @@
+"""What moves: the interface of every vector field, and the projected dynamics that clipped states need."""
+
+import abc
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Inexact, Key, PyTree
+
+from ..activations import Activation
+
+# States carry a leading batch axis; a layered field has one leaf per layer, a graph has one leaf.
+State = PyTree[Inexact[Array, "batch ..."]]
+
+
+class AbstractVectorField(eqx.Module):
+    r"""A vector field mu(theta, x, s); the network's dynamics are tau ds/dt = mu.
+
+    A field is a pytree whose floating-point leaves are the parameters theta (and the time constants tau, which are
+    not trained: see `parameters`). It never mentions an energy and never assumes that weights are symmetric.
+
+    Attributes:
+        activation: the firing rate rho.
+        projected: whether states are confined to the range of rho: the projected dynamical system whose derivative
+            is 0 for a neuron at the boundary that is pushed outwards. It is the continuous-time meaning of the
+            clipping in equation 77 of Scellier et al. 2018, and needs an activation that is a projection.
+    """
+
+    activation: eqx.AbstractVar[Activation]
+    projected: eqx.AbstractVar[bool]
+    n_inputs: eqx.AbstractVar[int]
+    n_outputs: eqx.AbstractVar[int]
+    n_neurons: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def drive(self, x: Float[Array, "batch inputs"]) -> State:
+        """W_in x + b: what the clamped input does, constant during a phase. x holds FIRING RATES."""
+
+    @abc.abstractmethod
+    def __call__(self, state: State, drive: State) -> State:
+        """mu(theta, x, s), with the input already turned into `drive`; same structure as the state."""
+
+    @abc.abstractmethod
+    def initial_state(self, batch: int) -> State:
+        """The state at rest, s = 0, from which a free phase starts."""
+
+    @abc.abstractmethod
+    def output(self, state: State) -> Inexact[Array, "batch outputs"]:
+        """The states of the output neurons, s_0."""
+
+    @abc.abstractmethod
+    def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
+        """The transpose of `output`: a state that is `output` at the output neurons and 0 elsewhere."""
+
+    @abc.abstractmethod
+    def time_constants(self) -> PyTree[Float[Array, " neurons"]]:
+        """tau of every neuron (dimensionless, 1 by default), with the state's structure less the batch axis."""
+
+    @abc.abstractmethod
+    def parameters(self) -> Self:
+        """The trainable part: this field with None at every leaf that learning must not touch."""
+
+    @abc.abstractmethod
+    def tensors(self) -> dict[str, Array]:
+        """Named tensors as network files hold them. On a gradient (same structure) it names the gradient's."""
+
+    @abc.abstractmethod
+    def layers(self) -> dict[str, list[Array]]:
+        """The tensors, or rows of them, that act on each group of neurons (layer 0 is the output)."""
+
+    @abc.abstractmethod
+    def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
+        """W of mu = W rho(s) + drive - s over the flattened state (`flatten_state` gives the order)."""
+
+    @abc.abstractmethod
+    def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
+        """W_in and b of drive = W_in x + b over the flattened state."""
+
+    @abc.abstractmethod
+    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> Self:
+        """The same architecture, gain and biases with new weights of the given symmetry c in [-1, 1]."""
+
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What a network file must say beside the tensors: a JSON object with the key `field`."""
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The floating-point type of the parameters, and so of the states."""
+        return jax.tree.leaves(self.parameters())[0].dtype
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval that states are confined to; infinite unless `projected`."""
+        return self.activation.range if self.projected else (-math.inf, math.inf)
+
+
+def check_projected(activation: Activation, projected: bool | None) -> bool:
+    """Whether to confine states: as asked, by default only for the hard sigmoid (as in the paper).
+
+    Raises:
+        ValueError: if it is asked for an activation that is not a projection on its range.
+    """
+    if projected is None:
+        return activation.name == "hard_sigmoid"
+    if projected and not activation.is_projection:
+        raise ValueError(
+            f"projected dynamics is defined for activations that clip, such as hard_sigmoid and relu, "
+            f"not for {activation.name}; use projected=False"
+        )
+    return projected
+
+
+def project(field: AbstractVectorField, state: State) -> State:
+    """The state clipped to the field's bounds (as it is, where there are none)."""
+    low, high = field.bounds
+    if math.isinf(low) and math.isinf(high):
+        return state
+    return jax.tree.map(lambda s: jnp.clip(s, low, high), state)
+
+
+def free_to_move(field: AbstractVectorField, state: State, mu: State) -> State:
+    """1 where a neuron follows mu, 0 where it rests at a bound and mu pushes it outwards."""
+    low, high = field.bounds
+
+    def mask(s: Array, m: Array) -> Array:
+        if jnp.iscomplexobj(s) or (math.isinf(low) and math.isinf(high)):
+            return jnp.ones(s.shape, m.real.dtype)
+        return (~(((s <= low) & (m < 0)) | ((s >= high) & (m > 0)))).astype(m.dtype)
+
+    return jax.tree.map(mask, state, mu)
+
+
+def projected_velocity(field: AbstractVectorField, state: State, mu: State) -> State:
+    """tau ds/dt: mu where a neuron is free to move, 0 where it is held at a bound."""
+    return jax.tree.map(jnp.multiply, free_to_move(field, state, mu), mu)
+
+
+def flatten_state(state: State) -> Inexact[Array, "batch neurons"]:
+    """All neurons of a state side by side, the output neurons first."""
+    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(state)], axis=1)
+
+
+def unflatten_state(like: State, flat: Inexact[Array, "batch neurons"]) -> State:
+    """The inverse of `flatten_state`, with the structure and layer sizes of `like`."""
+    leaves, structure = jax.tree.flatten(like)
+    parts, start = [], 0
+    for leaf in leaves:
+        size = math.prod(leaf.shape[1:])
+        parts.append(flat[:, start : start + size].reshape(flat.shape[0], *leaf.shape[1:]))
+        start += size
+    return jax.tree.unflatten(structure, parts)
+
+
+def glorot(key: Key[Array, ""], shape: tuple[int, int], fan: float, gain: ArrayLike, dtype: Any) -> Array:
+    """Uniform on +-gain sqrt(6 / fan), fan = inputs + outputs of a neuron (Glorot & Bengio 2010)."""
+    return gain * jnp.sqrt(6.0 / fan).astype(dtype) * jax.random.uniform(key, shape, dtype, -1.0, 1.0)
+
+
+def mix(symmetric: Array, independent: Array, symmetry: ArrayLike) -> Array:
+    """c A + sqrt(1 - c^2) R: as spread as A and R, and correlated with A by c."""
+    return symmetry * symmetric + jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(symmetry))) * independent
+
+
+def jacobian(velocity: Callable[[State], State], state: State) -> Float[Array, "batch neurons neurons"]:
+    """The dense Jacobian d velocity_i / d s_j of every sample over the flattened state.
+
+    Args:
+        velocity: maps a batch of states to their velocities, each sample on its own.
+        state: where to differentiate.
+    """
+    flat = flatten_state(state)
+
+    def column(direction: Array) -> Array:
+        tangent = unflatten_state(state, jnp.broadcast_to(direction, flat.shape))
+        return flatten_state(jax.jvp(velocity, (state,), (tangent,))[1])
+
+    return jax.vmap(column, out_axes=2)(jnp.eye(flat.shape[1], dtype=flat.dtype))

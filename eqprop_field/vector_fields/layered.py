@@ -1,0 +1,174 @@
+"""The layered field of the paper: any depth, feedback weights independent of the forward ones."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Inexact, Key
+
+from ..activations import Activation, hard_sigmoid
+from .base import AbstractVectorField, State, check_projected, glorot, mix
+
+Weights = tuple[Float[Array, "_ _"] | None, ...]
+Vectors = tuple[Float[Array, " _"] | None, ...]
+
+
+class LayeredField(AbstractVectorField):
+    r"""Leaky integrators in layers, from the output (layer 0) back to the input (layer L), which is clamped.
+
+    $$\mu_i = W_{i,i+1}\,\rho(s_{i+1}) + W_{i,i-1}\,\rho(s_{i-1}) + b_i - s_i, \qquad \rho(s_L) \equiv x$$
+
+    `W_{i,j}` is the strength from layer j to layer i; `W_{i,j}` and `W_{j,i}` are independent parameters. The last
+    feedback term is absent for the output layer. Source: Scellier et al. 2018, equations 6-8.
+
+    Make one with `LayeredField.create`; the constructor takes the tensors themselves.
+
+    Attributes:
+        forward: W_{i,i+1} for i = 0..L-1, shapes (n_i, n_{i+1}).
+        feedback: W_{i+1,i} for i = 0..L-2, shapes (n_{i+1}, n_i).
+        biases: b_i for i = 0..L-1.
+        tau: the time constants, one array (n_i,) a layer.
+        gain: the initial weights' scale (1 is Glorot's), kept so that the weights can be drawn again.
+    """
+
+    forward: Weights
+    feedback: Weights
+    biases: Vectors
+    tau: Vectors
+    activation: Activation = eqx.field(static=True, default=hard_sigmoid)
+    projected: bool = eqx.field(static=True, default=True)
+    gain: float = eqx.field(static=True, default=1.0)
+
+    @classmethod
+    def create(
+        cls,
+        key: Key[Array, ""],
+        sizes: Sequence[int],
+        *,
+        symmetry: ArrayLike = 0.0,
+        activation: Activation = hard_sigmoid,
+        gain: float = 0.5,
+        projected: bool | None = None,
+        tau: Sequence[ArrayLike] | None = None,
+    ) -> Self:
+        """Draws a network.
+
+        Args:
+            key: a JAX random key.
+            sizes: neurons per layer, INPUT FIRST, as people say it: (64, 32, 10).
+            symmetry: c of W_back = c W_fwd^T + sqrt(1 - c^2) R, in [-1, 1].
+            activation: rho.
+            gain: the scale of the weights relative to Glorot's.
+            projected: whether states are clipped; by default for the hard sigmoid only.
+            tau: time constants from the output layer back, each a number or (n_i,); 1 by default.
+
+        Raises:
+            ValueError: for fewer than two layers, a size below 1, or a time constant that is not positive.
+        """
+        sizes = [int(n) for n in sizes]
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"sizes={sizes}: give at least an input and an output layer, each of at least one neuron")
+        n = sizes[::-1]
+        depth = len(n) - 1
+        dtype = jnp.result_type(float)
+        taus = [jnp.broadcast_to(jnp.asarray(t, dtype), (n[i],)) for i, t in enumerate(tau or [1.0] * depth)]
+        if len(taus) != depth or not all(bool(jnp.all(t > 0)) for t in taus):
+            raise ValueError(f"tau needs one positive entry for each of the {depth} layers behind the input")
+        blank = cls(
+            forward=tuple(jnp.zeros((n[i], n[i + 1]), dtype) for i in range(depth)),
+            feedback=tuple(jnp.zeros((n[i + 1], n[i]), dtype) for i in range(depth - 1)),
+            biases=tuple(jnp.zeros(n[i], dtype) for i in range(depth)),
+            tau=tuple(taus),
+            activation=activation,
+            projected=check_projected(activation, projected),
+            gain=float(gain),
+        )
+        return blank.redraw(key, symmetry)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Neurons per layer, input first."""
+        return (self.n_inputs, *(w.shape[0] for w in reversed(self.forward)))
+
+    @property
+    def n_inputs(self) -> int:
+        return self.forward[-1].shape[1]
+
+    @property
+    def n_outputs(self) -> int:
+        return self.forward[0].shape[0]
+
+    @property
+    def n_neurons(self) -> int:
+        return sum(self.sizes[1:])
+
+    def drive(self, x: Float[Array, "batch inputs"]) -> State:
+        *inner, last = self.biases
+        return (*(jnp.broadcast_to(b, (x.shape[0], *b.shape)) for b in inner), x @ self.forward[-1].T + last)
+
+    def __call__(self, state: State, drive: State) -> State:
+        rates = [self.activation(s) for s in state]
+        mu = [d - s for d, s in zip(drive, state, strict=True)]
+        for i, (ahead, back) in enumerate(zip(self.forward[:-1], self.feedback, strict=True)):
+            mu[i] = mu[i] + rates[i + 1] @ ahead.T
+            mu[i + 1] = mu[i + 1] + rates[i] @ back.T
+        return tuple(mu)
+
+    def initial_state(self, batch: int) -> State:
+        return tuple(jnp.zeros((batch, w.shape[0]), self.dtype) for w in self.forward)
+
+    def output(self, state: State) -> Inexact[Array, "batch outputs"]:
+        return state[0]
+
+    def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
+        return (output, *(jnp.zeros((output.shape[0], w.shape[0]), output.dtype) for w in self.forward[1:]))
+
+    def time_constants(self) -> Vectors:
+        return self.tau
+
+    def parameters(self) -> Self:
+        return eqx.tree_at(lambda f: f.tau, self, (None,) * len(self.tau))
+
+    def tensors(self) -> dict[str, Array]:
+        named = {f"W_{i}_{i + 1}": w for i, w in enumerate(self.forward)}
+        named |= {f"W_{i + 1}_{i}": w for i, w in enumerate(self.feedback)}
+        named |= {f"b_{i}": b for i, b in enumerate(self.biases)}
+        return named
+
+    def layers(self) -> dict[str, list[Array]]:
+        into = {str(i): [w, b] for i, (w, b) in enumerate(zip(self.forward, self.biases, strict=True))}
+        for i, w in enumerate(self.feedback):
+            into[str(i + 1)].append(w)
+        return into
+
+    def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
+        n = self.sizes[:0:-1]
+        blocks = [[jnp.zeros((rows, columns), self.dtype) for columns in n] for rows in n]
+        for i, (ahead, back) in enumerate(zip(self.forward[:-1], self.feedback, strict=True)):
+            blocks[i][i + 1], blocks[i + 1][i] = ahead, back
+        return jnp.block(blocks)
+
+    def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
+        untouched = jnp.zeros((self.n_neurons - self.forward[-1].shape[0], self.n_inputs), self.dtype)
+        return jnp.concatenate([untouched, self.forward[-1]]), jnp.concatenate(self.biases)
+
+    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> Self:
+        keys = jax.random.split(key, 2 * len(self.forward))
+        draw = lambda k, w: glorot(k, w.shape, sum(w.shape), self.gain, w.dtype)  # noqa: E731
+        forward = tuple(draw(k, w) for k, w in zip(keys[::2], self.forward, strict=True))
+        feedback = tuple(
+            mix(ahead.T, draw(k, back), symmetry)
+            for k, ahead, back in zip(keys[1:-1:2], forward[:-1], self.feedback, strict=True)
+        )
+        return eqx.tree_at(lambda f: (f.forward, f.feedback), self, (forward, feedback))
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "field": "layered",
+            "sizes": list(self.sizes),
+            "activation": self.activation.name,
+            "projected": self.projected,
+            "gain": self.gain,
+        }
