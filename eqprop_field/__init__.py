@@ -3,6 +3,10 @@
 from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import Activation as Activation
 from .activations import activation as activation
+from .analysis import Alignment as Alignment
+from .analysis import alignment as alignment
+from .analysis import jacobian_asymmetry as jacobian_asymmetry
+from .analysis import weight_symmetry as weight_symmetry
 from .costs import AbstractCost as AbstractCost
 from .costs import Quadratic as Quadratic
 from .learning import AbstractLearningRule as AbstractLearningRule

@@ -1,16 +1,18 @@
 """How Python numbers and user data become arrays: strongly typed, so that a new value never recompiles."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Inexact
 
 
-def as_scalar(value: ArrayLike) -> Array:
-    """A scalar array of JAX's current default precision (arrays and tracers keep their own)."""
-    if isinstance(value, (bool, int, float, np.number)):
+def as_scalar(value: Any) -> Any:
+    """A Python number as a scalar array of JAX's default precision; arrays, tracers and None as they are."""
+    if isinstance(value, (bool, int, float, np.number)) or getattr(value, "weak_type", False):
         return jnp.asarray(value, dtype=jnp.result_type(float))
-    return value  # type: ignore[return-value]  # an array, a tracer, or a placeholder of a JAX transformation
+    return value
 
 
 def is_concrete(*values: object) -> bool:
@@ -34,3 +36,17 @@ def checked_data(name: str, value: ArrayLike, width: int, dtype: jnp.dtype) -> I
         bad = int(np.sum(~np.isfinite(np.asarray(array)).all(axis=1)))
         raise ValueError(f"{name} holds NaN or infinity in {bad} of {array.shape[0]} rows; remove or repair them")
     return array
+
+
+def checked_pair(
+    x: ArrayLike, y: ArrayLike, widths: tuple[int, int], dtype: jnp.dtype
+) -> tuple[Inexact[Array, "batch inputs"], Inexact[Array, "batch outputs"]]:
+    """Inputs and targets as arrays, one row of each a sample.
+
+    Raises:
+        ValueError: as `checked_data`, or if x and y have different numbers of rows.
+    """
+    x, y = checked_data("x", x, widths[0], dtype), checked_data("y", y, widths[1], dtype)
+    if len(x) != len(y):
+        raise ValueError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row")
+    return x, y

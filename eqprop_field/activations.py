@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact
+from jaxtyping import Array, ArrayLike, Inexact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _clipped(low: float, high: float) -> tuple[Callable[[Array], Array], Callabl
         return ((state >= low) & (state <= high)).astype(state.dtype)
 
     @jax.custom_jvp
-    def function(state: Array) -> Array:
+    def function(state: ArrayLike) -> Array:
         return jnp.clip(state, low, high)
 
     function.defjvps(lambda tangent, _, state: derivative(state) * tangent)

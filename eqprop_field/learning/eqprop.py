@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int
 
-from .._arrays import checked_data
+from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
@@ -43,8 +43,7 @@ class EqProp(AbstractLearningRule):
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        x = checked_data("x", x, field.n_inputs, field.dtype)
-        y = checked_data("y", y, field.n_outputs, field.dtype)
+        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
         free, nudged = self.substrate.phases(field, x, self.nudging.nudges(self.cost, y), throw=throw)
         return compare_phases(self.nudging, self.cost, field, x, y, free, nudged)
 

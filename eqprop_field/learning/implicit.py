@@ -4,9 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .._arrays import as_scalar, checked_data
+from .._arrays import as_scalar, checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
@@ -38,9 +38,18 @@ class ImplicitGradient(AbstractLearningRule):
     gmres_tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
 
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        x = checked_data("x", x, field.n_inputs, field.dtype)
-        y = checked_data("y", y, field.n_outputs, field.dtype)
+        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
         free, _ = self.substrate.phases(field, x, (), throw=throw)
+        return self.at(field, x, y, free)
+
+    def at(
+        self,
+        field: AbstractVectorField,
+        x: Float[Array, "batch inputs"],
+        y: Float[Array, "batch outputs"],
+        free: Solution,
+    ) -> Estimate:
+        """The gradient at a free phase that has run already, wherever it ran."""
         return _gradient(self, field, x, y, free)
 
 
@@ -81,16 +90,17 @@ def _solve_gmres(
     """GMRES with J^T applied by a vector-Jacobian product, each sample on its own."""
     tol = (1e-5 if field.dtype == jnp.float32 else 1e-10) if rule.gmres_tol is None else rule.gmres_tol
 
-    def single(state: State, drive: State, moving: State, right_side: State) -> State:
+    def single(state: PyTree, drive: PyTree, moving: PyTree, right_side: PyTree) -> PyTree:
         rows = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731
         _, transpose = jax.vjp(lambda s: field(s, rows(drive)), rows(state))
 
-        def product(vector: State) -> State:
+        def product(vector: PyTree) -> PyTree:
             pulled = jax.tree.map(lambda leaf: leaf[0], transpose(rows(jax.tree.map(jnp.multiply, moving, vector)))[0])
             return jax.tree.map(lambda p, v, u: p * u - (1 - p) * v, moving, vector, pulled)
 
         operator = lx.FunctionLinearOperator(product, jax.eval_shape(lambda: right_side))
-        solver = lx.GMRES(rtol=tol, atol=tol)
+        # A restart loses what was learnt of the operator: as large as the network, up to a memory of 128 vectors.
+        solver = lx.GMRES(rtol=tol, atol=tol, restart=min(field.n_neurons, 128))
         solution = lx.linear_solve(operator, right_side, solver, throw=False)
         solved = solution.result == lx.RESULTS.successful
         return jax.tree.map(lambda leaf: jnp.where(solved, leaf, jnp.nan), solution.value)

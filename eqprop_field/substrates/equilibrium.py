@@ -15,6 +15,7 @@ from .nudging import AbstractNudge, nudged
 from .solution import Solution, default_tolerance, has_diverged, judge, raise_unless_converged, residual_of
 
 _WINDOW = 4  # iterations between two looks at the residual
+_LEAST_DAMPING = 2.0**-6  # below this a network that grows would only seem to stand still
 
 
 class Equilibrium(AbstractSubstrate):
@@ -22,9 +23,9 @@ class Equilibrium(AbstractSubstrate):
 
     $$s \leftarrow \Pi\,[\,s + h\,\mu^\beta(s)\,]$$
 
-    with the projection on the field's bounds and h = 1 at first. A sample's h is halved whenever its residual grew
-    over a few iterations, so the iteration reaches equilibria that are stable in continuous time although the plain
-    iteration is not. A sample that is done no longer moves, whatever the rest of its batch does.
+    with the projection on the field's bounds and h = 1 at first. A sample's h is halved, at most to 1/64, whenever its
+    residual grew over a few iterations, so the iteration reaches equilibria that are stable in continuous time
+    although the plain iteration is not. A sample that is done no longer moves, whatever the rest of its batch does.
 
     Not valid where only the trajectory is wanted, or for networks that oscillate: those end as `not_settled`.
 
@@ -82,7 +83,7 @@ def _settle(
         return values.reshape(-1, *[1] * (leaf.ndim - 1))
 
     def window(it: _Iterate) -> _Iterate:
-        def iteration(_: int, carry: tuple[State, State]) -> tuple[State, State]:
+        def iteration(_: Array, carry: tuple[State, State]) -> tuple[State, State]:
             state, mu = carry
             moved = project(field, jax.tree.map(lambda s, m: s + columns(it.damping, s) * m, state, mu))
             state = jax.tree.map(lambda s, new: jnp.where(columns(it.done, s), s, new), state, moved)
@@ -95,7 +96,7 @@ def _settle(
             state=state,
             mu=mu,
             residual=residual,
-            damping=jnp.where(grew & ~it.done, it.damping / 2, it.damping),
+            damping=jnp.where(grew & ~it.done, jnp.maximum(it.damping / 2, _LEAST_DAMPING), it.damping),
             done=(residual <= tol) | has_diverged(state),
             iterations=it.iterations + jnp.where(it.done, 0, _WINDOW),
         )

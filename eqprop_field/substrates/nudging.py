@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import Self
 
 import equinox as eqx
 import jax
@@ -63,7 +62,7 @@ class Nudging(eqx.Module):
     weights: tuple[Inexact[Array, ""], ...]
 
     @classmethod
-    def one_sided(cls, beta: ArrayLike) -> Self:
+    def one_sided(cls, beta: ArrayLike) -> "Nudging":
         """(s^beta - s^0) / beta, with an error O(beta). Source: Scellier et al. 2018, equations 13-19.
 
         Raises:
@@ -73,7 +72,7 @@ class Nudging(eqx.Module):
         return cls((beta,), (1 / beta,))
 
     @classmethod
-    def symmetric(cls, beta: ArrayLike) -> Self:
+    def symmetric(cls, beta: ArrayLike) -> "Nudging":
         """(s^beta - s^-beta) / 2 beta, with an error O(beta^2), from two nudged phases.
 
         Raises:

@@ -1,17 +1,20 @@
 """What a phase ends in: states, how far from rest they are, and a verdict for every sample."""
 
 import enum
-from typing import Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Shaped
 
 from .._arrays import is_concrete
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move, jacobian, project, projected_velocity
 from .nudging import AbstractNudge, nudged
+
+
+# The states at the saved times, with the state's structure.
+Path = PyTree[Inexact[Array, "time batch ..."]]
 
 
 class Verdict(enum.IntEnum):
@@ -19,7 +22,7 @@ class Verdict(enum.IntEnum):
 
     advice: str
 
-    def __new__(cls, value: int, advice: str) -> Self:
+    def __new__(cls, value: int, advice: str) -> "Verdict":
         member = int.__new__(cls, value)
         member._value_ = value
         member.advice = advice
@@ -65,7 +68,7 @@ class Solution(eqx.Module):
     evaluations: Int[Array, " batch"]
     time: Float[Array, ""] | None = None
     times: Float[Array, " time"] | None = None
-    trajectory: State | None = None
+    trajectory: Path | None = None
 
     @property
     def converged(self) -> Bool[Array, " batch"]:
@@ -126,7 +129,7 @@ def judge(
         unstable = (verdict == Verdict.converged) & (spectral_abscissa(field, drive, nudge, state) >= 0)
         verdict = jnp.where(unstable, Verdict.unstable_equilibrium.value, verdict)
     verdict = jnp.where(has_diverged(state) | ~jnp.isfinite(residual), Verdict.diverged.value, verdict)
-    return state, residual, verdict
+    return state, residual, verdict.astype(jnp.int32)
 
 
 def spectral_abscissa(

@@ -17,7 +17,7 @@ from .nudging import AbstractNudge, nudged
 from .solution import Solution, default_tolerance, has_diverged, judge, raise_unless_converged, residual_of
 
 
-def _times(values: ArrayLike | None) -> Array | None:
+def _times(values: ArrayLike | Sequence[float] | None) -> Array | None:
     return None if values is None else jnp.asarray(values, jnp.result_type(float))
 
 

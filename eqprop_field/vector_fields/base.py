@@ -3,13 +3,14 @@
 import abc
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Inexact, Key, PyTree
 
+from .._arrays import is_concrete
 from ..activations import Activation
 
 # States carry a leading batch axis; a layered field has one leaf per layer, a graph has one leaf.
@@ -60,7 +61,7 @@ class AbstractVectorField(eqx.Module):
         """tau of every neuron (dimensionless, 1 by default), with the state's structure less the batch axis."""
 
     @abc.abstractmethod
-    def parameters(self) -> Self:
+    def parameters(self) -> "AbstractVectorField":
         """The trainable part: this field with None at every leaf that learning must not touch."""
 
     @abc.abstractmethod
@@ -80,7 +81,7 @@ class AbstractVectorField(eqx.Module):
         """W_in and b of drive = W_in x + b over the flattened state."""
 
     @abc.abstractmethod
-    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> Self:
+    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "AbstractVectorField":
         """The same architecture, gain and biases with new weights of the given symmetry c in [-1, 1]."""
 
     @abc.abstractmethod
@@ -114,6 +115,18 @@ def check_projected(activation: Activation, projected: bool | None) -> bool:
     return projected
 
 
+def check_draw(symmetry: ArrayLike, gain: float) -> None:
+    """Refuses weights that cannot be drawn (a traced symmetry is taken as it is).
+
+    Raises:
+        ValueError: for a symmetry outside [-1, 1], or a gain that is negative or not finite.
+    """
+    if is_concrete(symmetry) and not abs(float(symmetry)) <= 1:
+        raise ValueError(f"symmetry={float(symmetry):g}: the weight symmetry c lies between -1 and 1")
+    if not 0 <= gain < math.inf:
+        raise ValueError(f"gain={gain}: give the weights' scale relative to Glorot's, zero or a positive number")
+
+
 def project(field: AbstractVectorField, state: State) -> State:
     """The state clipped to the field's bounds (as it is, where there are none)."""
     low, high = field.bounds
@@ -144,7 +157,7 @@ def flatten_state(state: State) -> Inexact[Array, "batch neurons"]:
     return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(state)], axis=1)
 
 
-def unflatten_state(like: State, flat: Inexact[Array, "batch neurons"]) -> State:
+def unflatten_state(like: PyTree[Inexact[Array, "_ ..."]], flat: Inexact[Array, "batch neurons"]) -> State:
     """The inverse of `flatten_state`, with the structure and layer sizes of `like`."""
     leaves, structure = jax.tree.flatten(like)
     parts, start = [], 0
@@ -155,9 +168,9 @@ def unflatten_state(like: State, flat: Inexact[Array, "batch neurons"]) -> State
     return jax.tree.unflatten(structure, parts)
 
 
-def glorot(key: Key[Array, ""], shape: tuple[int, int], fan: float, gain: ArrayLike, dtype: Any) -> Array:
+def glorot(key: Key[Array, ""], shape: tuple[int, int], fan: ArrayLike, gain: float, dtype: Any) -> Array:
     """Uniform on +-gain sqrt(6 / fan), fan = inputs + outputs of a neuron (Glorot & Bengio 2010)."""
-    return gain * jnp.sqrt(6.0 / fan).astype(dtype) * jax.random.uniform(key, shape, dtype, -1.0, 1.0)
+    return gain * jnp.sqrt(6.0 / jnp.asarray(fan, dtype)) * jax.random.uniform(key, shape, dtype, -1.0, 1.0)
 
 
 def mix(symmetric: Array, independent: Array, symmetry: ArrayLike) -> Array:

@@ -1,6 +1,6 @@
 """The graph field: leaky integrators joined by any directed graph."""
 
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State, check_projected, glorot, mix
+from .base import AbstractVectorField, State, check_draw, check_projected, glorot, mix
 
 
 class GraphField(AbstractVectorField):
@@ -55,7 +55,7 @@ class GraphField(AbstractVectorField):
         gain: float = 0.5,
         projected: bool | None = None,
         tau: ArrayLike = 1.0,
-    ) -> Self:
+    ) -> "GraphField":
         """Draws a network in which each PAIR of neurons is joined, both ways, with probability `density`.
 
         Args:
@@ -69,7 +69,8 @@ class GraphField(AbstractVectorField):
             tau: time constants, a number or (N,).
 
         Raises:
-            ValueError: for sizes that make no network, a density outside (0, 1], or tau not positive.
+            ValueError: for sizes that make no network, a density outside (0, 1], a symmetry outside [-1, 1], a gain
+                that is no scale, or tau not positive.
         """
         if neurons < 1 or inputs < 1 or not 1 <= outputs <= neurons:
             raise ValueError(
@@ -77,6 +78,7 @@ class GraphField(AbstractVectorField):
             )
         if not 0.0 < density <= 1.0:
             raise ValueError(f"density={density}: give the share of joined pairs, above 0 and at most 1")
+        check_draw(symmetry, gain)
         dtype = jnp.result_type(float)
         taus = jnp.broadcast_to(jnp.asarray(tau, dtype), (neurons,))
         if not bool(jnp.all(taus > 0)):
@@ -122,7 +124,7 @@ class GraphField(AbstractVectorField):
     def time_constants(self) -> Float[Array, " n"]:
         return self.tau
 
-    def parameters(self) -> Self:
+    def parameters(self) -> "GraphField":
         return eqx.tree_at(lambda f: (f.mask, f.tau), self, (None, None))
 
     def tensors(self) -> dict[str, Array]:
@@ -140,7 +142,7 @@ class GraphField(AbstractVectorField):
     def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
         return self.input_weights, self.biases
 
-    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> Self:
+    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "GraphField":
         n, inputs = self.input_weights.shape
         recurrent_key, independent_key, input_key = jax.random.split(key, 3)
         pairs = jnp.maximum(jnp.sum(self.mask), n) / n  # synapses per neuron, at least one

@@ -1,7 +1,7 @@
 """The layered field of the paper: any depth, feedback weights independent of the forward ones."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Inexact, Key
 
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State, check_projected, glorot, mix
+from .base import AbstractVectorField, State, check_draw, check_projected, glorot, mix
 
 Weights = tuple[Float[Array, "_ _"] | None, ...]
 Vectors = tuple[Float[Array, " _"] | None, ...]
@@ -52,7 +52,7 @@ class LayeredField(AbstractVectorField):
         gain: float = 0.5,
         projected: bool | None = None,
         tau: Sequence[ArrayLike] | None = None,
-    ) -> Self:
+    ) -> "LayeredField":
         """Draws a network.
 
         Args:
@@ -65,13 +65,15 @@ class LayeredField(AbstractVectorField):
             tau: time constants from the output layer back, each a number or (n_i,); 1 by default.
 
         Raises:
-            ValueError: for fewer than two layers, a size below 1, or a time constant that is not positive.
+            ValueError: for fewer than two layers, a size below 1, a symmetry outside [-1, 1], a gain that is no
+                scale, or a time constant that is not positive.
         """
         sizes = [int(n) for n in sizes]
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes={sizes}: give at least an input and an output layer, each of at least one neuron")
         n = sizes[::-1]
         depth = len(n) - 1
+        check_draw(symmetry, gain)
         dtype = jnp.result_type(float)
         taus = [jnp.broadcast_to(jnp.asarray(t, dtype), (n[i],)) for i, t in enumerate(tau or [1.0] * depth)]
         if len(taus) != depth or not all(bool(jnp.all(t > 0)) for t in taus):
@@ -128,7 +130,7 @@ class LayeredField(AbstractVectorField):
     def time_constants(self) -> Vectors:
         return self.tau
 
-    def parameters(self) -> Self:
+    def parameters(self) -> "LayeredField":
         return eqx.tree_at(lambda f: f.tau, self, (None,) * len(self.tau))
 
     def tensors(self) -> dict[str, Array]:
@@ -154,7 +156,7 @@ class LayeredField(AbstractVectorField):
         untouched = jnp.zeros((self.n_neurons - self.forward[-1].shape[0], self.n_inputs), self.dtype)
         return jnp.concatenate([untouched, self.forward[-1]]), jnp.concatenate(self.biases)
 
-    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> Self:
+    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "LayeredField":
         keys = jax.random.split(key, 2 * len(self.forward))
         draw = lambda k, w: glorot(k, w.shape, sum(w.shape), self.gain, w.dtype)  # noqa: E731
         forward = tuple(draw(k, w) for k, w in zip(keys[::2], self.forward, strict=True))

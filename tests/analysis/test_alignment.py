@@ -1,0 +1,143 @@
+"""The alignment sweep against one network at a time, and what it does with samples that have no direction."""
+
+import dataclasses
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from eqprop_field.learning.base import tree_dot, tree_norm
+
+KEY = jax.random.key(2)
+TIGHT = epf.Equilibrium(tol=1e-12)
+RULES = {"eqprop": epf.EqProp(epf.Nudging.symmetric(1e-4), TIGHT)}
+CS = np.array([-1.0, 0.3, 1.0])
+
+
+def fields():
+    tanh = epf.activation("tanh")
+    return [
+        epf.GraphField.create(KEY, neurons=14, inputs=4, outputs=3, activation=tanh, gain=0.4),
+        epf.LayeredField.create(KEY, (4, 6, 5, 3), activation=tanh, gain=0.4),
+    ]
+
+
+def data(samples):
+    return jax.random.uniform(KEY, (samples, 4)), jax.random.uniform(jax.random.key(1), (samples, 3))
+
+
+@pytest.mark.parametrize("template", fields(), ids=["graph", "layered"])
+def test_sweep_is_one_network_and_sample_at_a_time(template):
+    x, y = data(2)
+    keys = jax.random.split(KEY, 2)
+    sweep = epf.alignment(template, x, y, symmetries=CS, keys=keys, rules=RULES)
+    assert sweep.cosine.shape == (1, 3, 2, 2, len(template.layers()) + 1)
+    for c, k, n in ((0, 0, 0), (1, 1, 0), (2, 0, 1)):
+        field = template.redraw(keys[k], CS[c])
+        x_n, y_n = x[n : n + 1], y[n : n + 1]
+        rule = RULES["eqprop"].estimate(field, x_n, y_n)
+        true = epf.ImplicitGradient(TIGHT).estimate(field, x_n, y_n)
+        expected = tree_dot(rule.gradient, true.gradient) / tree_norm(rule.gradient) / tree_norm(true.gradient)
+        assert sweep.cosine[0, c, k, n, 0] == pytest.approx(float(expected), abs=1e-7)
+        for place, name in enumerate(template.layers(), start=1):
+            a, b = (np.concatenate([np.ravel(t) for t in e.gradient.layers()[name]]) for e in (rule, true))
+            expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+            assert sweep.cosine[0, c, k, n, place] == pytest.approx(expected, abs=1e-7)
+        drive = field.drive(x_n)
+        asymmetry = epf.jacobian_asymmetry(field, drive, rule.free.state)[0]
+        assert sweep.jacobian_asymmetry[c, k, n] == pytest.approx(float(asymmetry), abs=1e-9)
+        assert sweep.weight_symmetry[c, k] == pytest.approx(float(epf.weight_symmetry(field)), abs=1e-12)
+
+
+def test_jacobian_asymmetry_is_the_norm_ratio_among_moving_neurons():
+    field = epf.GraphField.create(KEY, neurons=9, inputs=4, outputs=3, gain=1.0)
+    x, _ = data(1)
+    solution = TIGHT.settle(field, x)
+    s, w = np.asarray(solution.state[0]), np.asarray(field.recurrent_matrix())
+    inside = (s > 0) & (s < 1)
+    assert 2 <= inside.sum() < 9
+    j = (w - np.eye(9))[np.ix_(inside, inside)]
+    expected = np.linalg.norm(j - j.T) / np.linalg.norm(j + j.T)
+    found = epf.jacobian_asymmetry(field, field.drive(x), solution.state)
+    held = 9 - inside.sum()  # rows and columns of held neurons count as 0 on both sides
+    assert held > 0 and float(found[0]) == pytest.approx(expected, rel=1e-10)
+
+
+def test_symmetric_hard_sigmoid_aligns_and_every_row_says_so():
+    template = epf.GraphField.create(KEY, neurons=20, inputs=4, outputs=3, gain=0.3)
+    x, y = data(5)
+    rules = {"eqprop": epf.EqProp(epf.Nudging.symmetric(1e-6), epf.Equilibrium(tol=1e-14))}
+    sweep = epf.alignment(template, x, y, symmetries=[1.0], keys=jax.random.split(KEY, 4), rules=rules)
+    used = [row for row in sweep.rows() if row["verdict"] == "converged"]
+    assert len(used) > 30
+    assert all(abs(row["cosine"] - 1) < 1e-9 for row in used)
+    assert set(used[0]) == set(
+        "rule symmetry seed sample layer cosine jacobian_asymmetry weight_symmetry beta verdict".split()
+    )
+
+
+def test_degenerate_samples_are_named_and_never_averaged_in():
+    """Outputs held at 0 by a strong negative bias have no gradient; a strong ring never settles."""
+    template = epf.GraphField.create(KEY, neurons=6, inputs=4, outputs=3, gain=0.3)
+    dead = eqx.tree_at(lambda f: f.biases, template, template.biases.at[:3].set(-50.0))
+    x, y = data(4)
+    sweep = epf.alignment(dead, x, y, symmetries=[0.0], keys=KEY[None], rules=RULES)
+    (overall, *_) = sweep.summary()
+    assert overall["samples"] == 0 and overall["mean_cosine"] is None
+    assert overall["left_out"] == {"zero_gradient": 4}
+    assert {row["verdict"] for row in sweep.rows()} == {"zero_gradient"}
+    assert {row["cosine"] for row in sweep.rows()} == {""}
+
+    wild = dataclasses.replace(template, gain=30.0, activation=epf.activation("tanh"), projected=False)
+    impatient = {"eqprop": epf.EqProp(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-12, max_iterations=200))}
+    sweep = epf.alignment(wild, x, y, symmetries=[-1.0], keys=jax.random.split(KEY, 3), rules=impatient)
+    (overall, *_) = sweep.summary()
+    assert overall["left_out"]["not_settled"] > 0
+    used = sweep.cosine[0, 0, :, :, 0][sweep.codes[0, 0, :, :, 0] == 0]
+    assert overall["samples"] + sum(overall["left_out"].values()) == 12
+    assert overall["mean_cosine"] is None if used.size == 0 else overall["mean_cosine"] == pytest.approx(used.mean())
+
+
+def test_the_whole_sweep_is_traced_once_and_new_numbers_never_again():
+    traces = [0]
+
+    def function(state):
+        traces[0] += 1
+        return jnp.tanh(state)
+
+    counted = dataclasses.replace(epf.activation("tanh"), function=function)
+    template = epf.GraphField.create(KEY, neurons=8, inputs=4, outputs=3, activation=counted)
+    x, y = data(3)
+    keys = jax.random.split(KEY, 4)
+    epf.alignment(template, x, y, symmetries=CS, keys=keys, rules=RULES)
+    once = traces[0]
+    assert 0 < once < 60  # far fewer than the 36 samples would take one by one, a dozen traces each
+    other = {"eqprop": epf.EqProp(epf.Nudging.symmetric(0.02), epf.Equilibrium(tol=1e-7))}
+    epf.alignment(template, y @ jnp.ones((3, 4)), y, symmetries=CS / 2, keys=keys[::-1], rules=other)
+    assert traces[0] == once
+
+
+def test_parts_that_fit_in_memory_give_the_same_sweep(monkeypatch):
+    template = fields()[0]
+    x, y = data(2)
+    keys = jax.random.split(KEY, 2)
+    whole = epf.alignment(template, x, y, symmetries=CS, keys=keys, rules=RULES)
+    module = sys.modules["eqprop_field.analysis.alignment"]  # the package's attribute of that name is the function
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 2 * 2 * 8 * 300)
+    done = []
+    parts = epf.alignment(
+        template, x, y, symmetries=CS, keys=keys, rules=RULES, progress=lambda k, of: done.append((k, of))
+    )
+    assert len(done) > 1 and done[-1] == (len(done), len(done))
+    np.testing.assert_allclose(parts.cosine, whole.cosine, atol=1e-9)
+
+
+@pytest.mark.parametrize("symmetries", [[1.5], [0.0, float("nan")]])
+def test_symmetries_outside_the_interval_are_refused(symmetries):
+    x, y = data(1)
+    with pytest.raises(ValueError, match="lies between -1 and 1"):
+        epf.alignment(fields()[0], x, y, symmetries=symmetries, keys=KEY[None], rules=RULES)

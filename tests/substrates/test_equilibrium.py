@@ -1,0 +1,162 @@
+"""The fixed-point iteration against scipy's root finder, and its verdicts against networks built to fail."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+import eqprop_field as epf
+from eqprop_field.substrates.solution import count_verdicts, spectral_abscissa
+from eqprop_field.vector_fields.base import flatten_state, unflatten_state
+
+KEY = jax.random.key(3)
+
+
+def plain_graph(weights, activation="linear", projected=False):
+    """A graph field with these weights, one input that drives every neuron, and one output."""
+    weights = jnp.asarray(weights, float)
+    n = len(weights)
+    return epf.GraphField(
+        weights=weights,
+        input_weights=jnp.ones((n, 1)),
+        biases=jnp.zeros(n),
+        mask=~jnp.eye(n, dtype=bool),
+        tau=jnp.ones(n),
+        n_outputs=1,
+        activation=epf.activation(activation),
+        projected=projected,
+    )
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus"])
+@pytest.mark.parametrize("beta", [None, 0.4])
+def test_equilibrium_is_the_root_scipy_finds(name, beta):
+    field = epf.LayeredField.create(KEY, (6, 5, 4, 3), activation=epf.activation(name))
+    x, y = jax.random.uniform(KEY, (1, 6)), jnp.ones((1, 3))
+    nudge = None if beta is None else epf.CostNudge(beta, y, epf.Quadratic())
+    found = epf.Equilibrium(tol=1e-12).settle(field, x, nudge)
+
+    def mu(flat):
+        state = unflatten_state(field.initial_state(1), jnp.asarray(flat)[None])
+        velocity = np.array(flatten_state(field(state, field.drive(x)))[0])
+        velocity[:3] += (beta or 0.0) * (1.0 - flat[:3])
+        return velocity
+
+    root = scipy.optimize.root(mu, np.zeros(12), tol=1e-13)
+    assert root.success
+    np.testing.assert_allclose(flatten_state(found.state)[0], root.x, atol=1e-11)
+
+
+def test_linear_network_settles_to_the_solution_of_a_linear_system():
+    w = jax.random.normal(KEY, (8, 8)) * 0.2
+    field = plain_graph(w)
+    x = jnp.array([[0.3], [-1.0]])
+    w = np.asarray(field.recurrent_matrix())
+    expected = np.linalg.solve(np.eye(8) - w, np.ones((8, 1)) * np.asarray(x).T).T
+    np.testing.assert_allclose(epf.Equilibrium(tol=1e-13).settle(field, x).state, expected, atol=1e-12)
+
+
+def test_damping_reaches_equilibria_the_plain_iteration_circles_around():
+    """Eigenvalues of W are +-3i: ds/dt = mu is a stable spiral, s <- s + mu grows threefold a step."""
+    field = plain_graph([[0, -3], [3, 0]])
+    solution = epf.Equilibrium(tol=1e-12).settle(field, jnp.ones((1, 1)))
+    expected = np.linalg.solve([[1, 3], [-3, 1]], [1, 1])
+    np.testing.assert_allclose(solution.state[0], expected, atol=1e-11)
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    field = epf.GraphField.create(KEY, neurons=30, inputs=4, outputs=3)
+    x = jax.random.uniform(KEY, (6, 4))
+    together = epf.Equilibrium(tol=1e-6).settle(field, x)
+    for k in range(6):
+        alone = epf.Equilibrium(tol=1e-6).settle(field, x[k : k + 1])
+        assert int(alone.steps[0]) == int(together.steps[k])
+        np.testing.assert_allclose(alone.state[0], together.state[k], atol=1e-13)
+
+
+def ring():
+    """Three neurons inhibiting each other in a ring: a limit cycle, at any step size."""
+    return plain_graph(-6.0 * np.roll(np.eye(3), 1, axis=0), "tanh")
+
+
+@pytest.mark.parametrize("substrate", [epf.Equilibrium(), epf.Trajectory(free_time=40.0)], ids=["equilibrium", "ode"])
+def test_a_network_that_oscillates_has_not_settled(substrate):
+    solution = substrate.settle(ring(), jnp.array([[0.1]]), start=jnp.array([[0.3, 0.1, -0.2]]), throw=False)
+    assert count_verdicts(solution.verdict) == {"not_settled": 1}
+    assert float(solution.residual[0]) > 0.1
+    with pytest.raises(epf.NotSettledError, match="1 not_settled: The state was still moving"):
+        substrate.settle(ring(), jnp.array([[0.1]]), start=jnp.array([[0.3, 0.1, -0.2]]))
+
+
+@pytest.mark.parametrize("substrate", [epf.Equilibrium(), epf.Trajectory()], ids=["equilibrium", "ode"])
+def test_a_network_that_grows_has_diverged_and_leaves_its_neighbours_alone(substrate):
+    field = plain_graph([[0, 2], [2, 0]])
+    solution = substrate.settle(field, jnp.array([[1.0], [0.0]]), throw=False)
+    assert count_verdicts(solution.verdict) == {"converged": 1, "diverged": 1}
+    assert int(solution.verdict[0]) == epf.Verdict.diverged
+    with pytest.raises(epf.NotSettledError, match="1 diverged: .*lower the gain"):
+        substrate.settle(field, jnp.array([[1.0], [0.0]]))
+
+
+@pytest.mark.parametrize("substrate", [epf.Equilibrium, epf.Trajectory], ids=["equilibrium", "ode"])
+def test_rest_on_an_unstable_equilibrium_is_named_when_looked_for(substrate):
+    field = plain_graph([[0, 3], [3, 0]], "tanh")  # J = [[-1, 3], [3, -1]] at s = 0: eigenvalue +2
+    at_zero = jnp.zeros((1, 1))
+    assert int(substrate().settle(field, at_zero).verdict[0]) == epf.Verdict.converged
+    judged = substrate(check_stability=True).settle(field, at_zero, throw=False)
+    assert int(judged.verdict[0]) == epf.Verdict.unstable_equilibrium
+    away = substrate(check_stability=True).settle(field, at_zero, start=jnp.full((1, 2), 0.1))
+    assert int(away.verdict[0]) == epf.Verdict.converged
+
+
+def test_spectral_abscissa_is_numpys_with_time_constants():
+    field = dataclasses.replace(ring(), tau=jnp.array([0.5, 1.0, 4.0]))
+    state = jnp.array([[0.2, -0.4, 1.0]])
+    j = (np.asarray(field.recurrent_matrix()) * (1 - np.tanh(np.asarray(state)) ** 2) - np.eye(3)) / np.array(
+        [[0.5], [1.0], [4.0]]
+    )
+    expected = np.linalg.eigvals(j).real.max()
+    found = spectral_abscissa(field, field.drive(jnp.zeros((1, 1))), None, state)
+    assert float(found[0]) == pytest.approx(expected, abs=1e-12)
+
+
+def counted(name="tanh"):
+    """That activation, and how often JAX has traced it."""
+    rho, traces = epf.activation(name), [0]
+
+    def function(state):
+        traces[0] += 1
+        return rho.function(state)
+
+    return dataclasses.replace(rho, function=function), traces
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (epf.Equilibrium(tol=1e-5), epf.Equilibrium(tol=1e-7, max_iterations=77)),
+        (epf.Trajectory(tol=1e-5, accuracy=1e-6), epf.Trajectory(tol=1e-7, accuracy=1e-9, free_time=99.0)),
+    ],
+    ids=["equilibrium", "ode"],
+)
+def test_a_new_beta_tolerance_or_time_never_compiles_again(first, second):
+    rho, traces = counted()
+    field = epf.LayeredField.create(KEY, (4, 3, 2), activation=rho)
+    x, y = jnp.ones((5, 4)), jnp.ones((5, 2))
+    epf.EqProp(epf.Nudging.symmetric(0.1), first).estimate(field, x, y)
+    after_first = traces[0]
+    assert after_first > 0
+    epf.EqProp(epf.Nudging.symmetric(0.2), second, epf.Quadratic(jnp.asarray(0.01))).estimate(field, 0.5 * x, 0.1 * y)
+    assert traces[0] == after_first
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-5])
+def test_float32_reaches_what_it_is_asked(tol):
+    field = epf.LayeredField.create(KEY, (20, 300, 100, 5), gain=0.5)
+    field = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), field)
+    solution = epf.Equilibrium(tol=jnp.float32(tol)).settle(field, jax.random.uniform(KEY, (8, 20)))
+    assert solution.state[0].dtype == jnp.float32
+    assert float(jnp.max(solution.residual)) <= tol
