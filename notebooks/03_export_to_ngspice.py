@@ -1,0 +1,106 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The same network as a circuit
+#
+# A leaky integrator is a capacitor with a leak resistor; a synapse is a transconductance; the nudge is one more current.
+# The vector field becomes a netlist, ngspice runs free and nudged phase in ONE transient, and the measured node
+# voltages come back as the same states. The same learning code turns them into the same update.
+
+# %%
+# %matplotlib inline
+import jax
+import numpy as np
+
+import circuits
+import eqprop_field as epf
+from eqprop_field import plotting
+
+jax.config.update("jax_enable_x64", True)
+
+# %%
+digits = epf.digits(seed=0)
+x, y = digits.test.x[:2], digits.test.y[:2]
+field = epf.LayeredField.create(jax.random.key(1), (64, 32, 10), gain=1.0)
+beta = 0.5
+
+# %% [markdown]
+# ## The netlist
+#
+# Node names are generated, numbers are exact, and the analysis is inside: any ngspice runs the file as it is.
+
+# %%
+windows = circuits.schedule(30.0, 20.0, [beta])
+circuit = circuits.compile_circuit(field, x[0], y[0], windows)
+netlist = circuits.Behavioural().emit(circuit)
+lines = netlist.text.splitlines()
+print("\n".join(lines[:14]), "\n...", f"\n({len(lines)} lines, {len(circuit.synapses.weight)} synapses)")
+
+# %% [markdown]
+# ## ODE and circuit, side by side
+#
+# `verify` integrates the ODE in float64 at ngspice's own time points and compares everything that matters.
+
+# %%
+agreement = circuits.verify(field, x, y, beta)
+print(agreement.verdict.value)
+for name, value in agreement.summary().items():
+    print(f"{name:20s} {value}")
+
+# %%
+sample, edges = agreement.samples[0], (0, 10, 42)
+names = ["outputs", "hidden layer"]
+onset = sample.free_times[-1]
+times = np.concatenate([sample.free_times, onset + sample.nudged_times])
+
+
+def by_layer(free, nudged):
+    path = np.concatenate([free, nudged])
+    return {name: path[:, start:end] for name, start, end in zip(names, edges[:-1], edges[1:], strict=True)}
+
+
+axes = plotting.agreement(
+    times,
+    by_layer(sample.ode_free, sample.ode_nudged),
+    by_layer(sample.circuit_free, sample.circuit_nudged),
+    onset=onset,
+    limit=1e-4,
+)
+axes[0].figure
+
+# %% [markdown]
+# ## ngspice as a substrate
+#
+# `NgspiceSubstrate` takes the place of any other substrate, so every learning rule runs on the circuit.
+
+# %%
+nudging = epf.Nudging.symmetric(0.2)
+in_circuit = epf.EqProp(nudging, circuits.NgspiceSubstrate()).estimate(field, x, y)
+by_ode = epf.EqProp(nudging, epf.Equilibrium(tol=1e-10)).estimate(field, x, y)
+print("objective  circuit", float(in_circuit.objective), " ODE", float(by_ode.objective))
+print("\ntensor   cosine(update of the circuit, update of the ODE)")
+for name, measured in in_circuit.update.tensors().items():
+    expected = by_ode.update.tensors()[name]
+    cosine = float((measured * expected).sum()) / float(np.linalg.norm(measured) * np.linalg.norm(expected))
+    print(f"{name:8s} {cosine:.9f}")
+
+# %%
+axes = plotting.heat_maps(
+    {
+        "circuit: change of W_0_1": np.asarray(in_circuit.update.tensors()["W_0_1"]),
+        "ODE: change of W_0_1": np.asarray(by_ode.update.tensors()["W_0_1"]),
+    },
+    label="change",
+)
+axes[0].figure
