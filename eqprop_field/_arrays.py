@@ -27,7 +27,7 @@ def checked_data(name: str, value: ArrayLike, width: int, dtype: jnp.dtype) -> I
         ValueError: naming `name`, what is wrong with it and how to mend it: a wrong shape, or NaN or infinity.
     """
     array = jnp.asarray(value, dtype=dtype)
-    if array.ndim != 2 or array.shape[1] != width:
+    if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] != width:
         raise ValueError(
             f"{name} has shape {array.shape}, but this network needs (batch, {width}); "
             f"give one row per sample with {width} columns"

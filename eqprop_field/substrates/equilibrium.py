@@ -24,8 +24,9 @@ class Equilibrium(AbstractSubstrate):
     $$s \leftarrow \Pi\,[\,s + h\,\mu^\beta(s)\,]$$
 
     with the projection on the field's bounds and h = 1 at first. A sample's h is halved, at most to 1/64, whenever its
-    residual grew over a few iterations, so the iteration reaches equilibria that are stable in continuous time
-    although the plain iteration is not. A sample that is done no longer moves, whatever the rest of its batch does.
+    residual grew over a few iterations, and recovers while it falls, so the iteration reaches equilibria that are
+    stable in continuous time although the plain iteration is not. A sample that is done no longer moves, whatever the
+    rest of its batch does.
 
     Not valid where only the trajectory is wanted, or for networks that oscillate: those end as `not_settled`.
 
@@ -96,7 +97,7 @@ def _settle(
             state=state,
             mu=mu,
             residual=residual,
-            damping=jnp.where(grew & ~it.done, jnp.maximum(it.damping / 2, _LEAST_DAMPING), it.damping),
+            damping=jnp.where(grew, jnp.maximum(it.damping / 2, _LEAST_DAMPING), jnp.minimum(1.2 * it.damping, 1.0)),
             done=(residual <= tol) | has_diverged(state),
             iterations=it.iterations + jnp.where(it.done, 0, _WINDOW),
         )

@@ -28,13 +28,22 @@ class AbstractVectorField(eqx.Module):
         projected: whether states are confined to the range of rho: the projected dynamical system whose derivative
             is 0 for a neuron at the boundary that is pushed outwards. It is the continuous-time meaning of the
             clipping in equation 77 of Scellier et al. 2018, and needs an activation that is a projection.
+        n_outputs: how many neurons are read.
     """
 
     activation: eqx.AbstractVar[Activation]
     projected: eqx.AbstractVar[bool]
-    n_inputs: eqx.AbstractVar[int]
     n_outputs: eqx.AbstractVar[int]
-    n_neurons: eqx.AbstractVar[int]
+
+    @property
+    @abc.abstractmethod
+    def n_inputs(self) -> int:
+        """How many firing rates the input has."""
+
+    @property
+    @abc.abstractmethod
+    def n_neurons(self) -> int:
+        """How many neurons have a state."""
 
     @abc.abstractmethod
     def drive(self, x: Float[Array, "batch inputs"]) -> State:

@@ -31,11 +31,11 @@ class GraphField(AbstractVectorField):
         gain: the initial weights' scale (1 is Glorot's), kept so that the weights can be drawn again.
     """
 
-    weights: Float[Array, "n n"] | None
-    input_weights: Float[Array, "n inputs"] | None
-    biases: Float[Array, " n"] | None
-    mask: Bool[Array, "n n"] | None
-    tau: Float[Array, " n"] | None
+    weights: Float[Array, "n n"]
+    input_weights: Float[Array, "n inputs"]
+    biases: Float[Array, " n"]
+    mask: Bool[Array, "n n"]
+    tau: Float[Array, " n"]
     n_outputs: int = eqx.field(static=True)
     activation: Activation = eqx.field(static=True, default=hard_sigmoid)
     projected: bool = eqx.field(static=True, default=True)

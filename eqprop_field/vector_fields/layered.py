@@ -11,8 +11,8 @@ from jaxtyping import Array, ArrayLike, Float, Inexact, Key
 from ..activations import Activation, hard_sigmoid
 from .base import AbstractVectorField, State, check_draw, check_projected, glorot, mix
 
-Weights = tuple[Float[Array, "_ _"] | None, ...]
-Vectors = tuple[Float[Array, " _"] | None, ...]
+Weights = tuple[Float[Array, "_ _"], ...]
+Vectors = tuple[Float[Array, " _"], ...]
 
 
 class LayeredField(AbstractVectorField):

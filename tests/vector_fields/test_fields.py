@@ -173,6 +173,7 @@ def test_what_makes_no_network_is_refused(make, said):
     [
         (np.ones((2, 4)), r"x has shape \(2, 4\), but this network needs \(batch, 5\)"),
         (np.ones(5), r"x has shape \(5,\)"),
+        (np.ones((0, 5)), r"x has shape \(0, 5\)"),
         (np.array([[0, 1, np.nan, 0, 0], [0, 0, 0, 0, 0]]), "NaN or infinity in 1 of 2 rows"),
     ],
 )

@@ -1,0 +1,48 @@
+# What a user and a contributor type. Works with GNU make 4 and the 3.81 of macOS.
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench docs clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.installed  ## install the package into .venv, and ngspice (apt or Homebrew)
+	@scripts/install_ngspice.sh
+
+demo: setup  ## train, simulate, align, export and run the circuit: demo-report/report.html
+	$(VENV)/bin/eqprop-field demo --out demo-report
+
+test: setup  ## run the whole test suite, notebooks included
+	$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+lint: $(VENV)/.installed-dev  ## check style and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m pyright
+
+bench: setup  ## measure against the goals
+	$(PYTHON) benchmarks/settling.py
+
+docs: $(VENV)/.installed-dev  ## build the documentation: docs/api/index.html
+	$(PYTHON) docs/build.py docs/api
+
+clean:  ## remove what the other targets made, .venv included
+	rm -rf $(VENV) build dist demo-report docs/api .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PYTHON):
+	@python=$$(scripts/find_python.sh) && echo "Making $(VENV) with $$python" && $$python -m venv --clear $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(PYTHON)
+	@echo "Installing eqprop-field and its dependencies into $(VENV) (a minute or two)"
+	@$(PIP) install -e ".[test]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(PYTHON)
+	@echo "Installing the tools of a contributor into $(VENV)"
+	@$(PIP) install -e ".[dev]"
+	@touch $(VENV)/.installed $@

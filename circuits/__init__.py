@@ -1,0 +1,35 @@
+"""How it is built: vector fields as circuits, simulated by ngspice."""
+
+from .compile import compile_circuit as compile_circuit
+from .emit import AbstractLevel as AbstractLevel
+from .emit import Accuracy as Accuracy
+from .emit import Behavioural as Behavioural
+from .emit import Netlist as Netlist
+from .ir import Circuit as Circuit
+from .ir import Synapses as Synapses
+from .ir import Window as Window
+from .ir import schedule as schedule
+from .measure import Phase as Phase
+from .measure import measure as measure
+from .measure import solution as solution
+from .ngspice import AbstractEngine as AbstractEngine
+from .ngspice import Batch as Batch
+from .ngspice import DamagedRawFile as DamagedRawFile
+from .ngspice import Ngspice as Ngspice
+from .ngspice import NgspiceMissing as NgspiceMissing
+from .ngspice import Shared as Shared
+from .ngspice import SimulatorFailed as SimulatorFailed
+from .ngspice import Waveforms as Waveforms
+from .ngspice import find_library as find_library
+from .ngspice import find_ngspice as find_ngspice
+from .ngspice import find_pyspice as find_pyspice
+from .ngspice import parse_raw as parse_raw
+from .ngspice import run_all as run_all
+from .scaling import Scaling as Scaling
+from .substrate import NgspiceSubstrate as NgspiceSubstrate
+from .verify import TIGHT as TIGHT
+from .verify import Agreement as Agreement
+from .verify import AgreementVerdict as AgreementVerdict
+from .verify import SampleTrace as SampleTrace
+from .verify import Thresholds as Thresholds
+from .verify import verify as verify

@@ -1,0 +1,159 @@
+"""The circuit as data: what is built for ONE sample, in dimensionless units and without a word of SPICE."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A stretch of the transient with a constant influence parameter.
+
+    Attributes:
+        duration: in state-time units (multiples of a time constant of 1).
+        beta: the influence parameter during it; 0 is a free phase.
+    """
+
+    duration: float
+    beta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.duration) and self.duration > 0):
+            raise ValueError(f"duration={self.duration!r} of a phase must be a positive, finite number")
+        if not math.isfinite(self.beta):
+            raise ValueError(f"beta={self.beta!r} must be a finite number")
+
+
+def schedule(
+    free_time: float, nudged_time: float, betas: Sequence[float], return_time: float | None = None
+) -> tuple[Window, ...]:
+    """The free phase, then every nudged phase, with a way back to the free state between any two of them.
+
+    For betas (b, -b): free, +b, free, -b. The odd windows are the nudged ones.
+
+    Args:
+        free_time: duration of the free phase.
+        nudged_time: duration of every nudged phase.
+        betas: influence parameters of the nudged phases; none gives the free phase alone.
+        return_time: duration of the ways back, `nudged_time` by default.
+    """
+    windows = [Window(free_time)]
+    for i, beta in enumerate(betas):
+        if i:
+            windows.append(Window(nudged_time if return_time is None else return_time))
+        windows.append(Window(nudged_time, beta))
+    return tuple(windows)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Synapses:
+    """Synapses as a list: `weight[k]` is the strength from source `pre[k]` to neuron `post[k]`.
+
+    Attributes:
+        post: the neuron that receives the current.
+        pre: the source: a neuron or, for input synapses, an input.
+        weight: the strength; never 0.
+    """
+
+    post: Int[np.ndarray, " synapses"]
+    pre: Int[np.ndarray, " synapses"]
+    weight: Float[np.ndarray, " synapses"]
+
+    @classmethod
+    def from_matrix(cls, matrix: Float[np.ndarray, "post pre"]) -> "Synapses":
+        """One synapse for every entry that is not 0."""
+        post, pre = np.nonzero(matrix)
+        return cls(post, pre, matrix[post, pre])
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+
+_NONE = Synapses(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Circuit:
+    r"""A network of leaky integrators with one clamped sample: $\tau_i \dot s_i = \sum_j W_{ij}\rho(s_j) + d_i - s_i$.
+
+    The first `len(target)` neurons are the output; during a window with influence parameter beta they also feel
+    $\beta (y - s)$. Neurons are in the order of `flatten_state`: group by group, the output first.
+
+    Attributes:
+        activation: the name of rho, which is the name of its subcircuit.
+        bounds: the interval states are clamped to, or None for the plain dynamics.
+        groups: how many neurons each layer has, from the output back (one group for a graph).
+        tau: time constants (N,), positive.
+        drive: folded input and bias W_in x + b (N,), or the bias alone where the inputs are explicit.
+        synapses: among the neurons.
+        start: the state at time 0 (N,).
+        target: y (K,), or None where nothing nudges.
+        schedule: the windows, one after another.
+        input_rates: firing rates of explicit inputs (M,); empty where they are folded.
+        input_synapses: from the explicit inputs.
+
+    Raises:
+        ValueError: for anything that is not finite, and for shapes or indices that do not fit each other.
+    """
+
+    activation: str
+    bounds: tuple[float, float] | None
+    groups: tuple[int, ...]
+    tau: Float[np.ndarray, " neurons"]
+    drive: Float[np.ndarray, " neurons"]
+    synapses: Synapses
+    start: Float[np.ndarray, " neurons"]
+    target: Float[np.ndarray, " outputs"] | None
+    schedule: tuple[Window, ...]
+    input_rates: Float[np.ndarray, " inputs"] = dataclasses.field(default_factory=lambda: np.zeros(0))
+    input_synapses: Synapses = _NONE
+
+    @property
+    def n_neurons(self) -> int:
+        return len(self.tau)
+
+    @property
+    def total_time(self) -> float:
+        """The duration of all windows, in state-time units."""
+        return math.fsum(window.duration for window in self.schedule)
+
+    def __post_init__(self) -> None:
+        self._check_finite()
+        n = self.n_neurons
+        if not (len(self.drive) == len(self.start) == sum(self.groups) == n and n > 0):
+            raise ValueError(
+                f"a circuit of {n} neurons was given {len(self.drive)} drives, {len(self.start)} initial states "
+                f"and groups of {self.groups}; all must describe the same neurons"
+            )
+        for synapses, sources in ((self.synapses, n), (self.input_synapses, len(self.input_rates))):
+            if len(synapses) and not (
+                0 <= synapses.post.min() <= synapses.post.max() < n
+                and 0 <= synapses.pre.min() <= synapses.pre.max() < sources
+            ):
+                raise ValueError("a synapse joins neurons or inputs that this circuit does not have")
+        if np.any(self.tau <= 0):
+            raise ValueError("every time constant must be positive: a neuron's capacitance is tau over its leak")
+        if not self.schedule:
+            raise ValueError("the schedule is empty: give at least one window, the free phase")
+        if self.target is None and any(window.beta for window in self.schedule):
+            raise ValueError("the schedule nudges, but there is no target to nudge towards; give y")
+        if self.target is not None and len(self.target) > n:
+            raise ValueError(f"there are {len(self.target)} targets for {n} neurons; give at most one a neuron")
+
+    def _check_finite(self) -> None:
+        arrays = {
+            "the time constants": self.tau,
+            "the biases or the folded input": self.drive,
+            "the weights": self.synapses.weight,
+            "the initial state": self.start,
+            "the target": np.zeros(0) if self.target is None else self.target,
+            "the input": self.input_rates,
+            "the input weights": self.input_synapses.weight,
+        }
+        for what, values in arrays.items():
+            bad = int(np.sum(~np.isfinite(values)))
+            if bad:
+                raise ValueError(f"{what} hold NaN or infinity in {bad} places; no circuit can be built from that")

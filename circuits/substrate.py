@@ -1,0 +1,197 @@
+"""The circuit as a substrate: the bridge back to every learning rule."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from eqprop_field._arrays import checked_data
+from eqprop_field.substrates.base import AbstractSubstrate
+from eqprop_field.substrates.nudging import AbstractNudge
+from eqprop_field.substrates.solution import Solution, Verdict, raise_unless_converged
+from eqprop_field.substrates.trajectory import Trajectory
+from eqprop_field.vector_fields import AbstractVectorField
+from eqprop_field.vector_fields.base import State, flatten_state
+
+from .compile import compile_circuit, nudge_of
+from .emit import Behavioural
+from .ir import Window, schedule
+from .measure import Phase, float64, in_float64, measure, solution
+from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
+
+_log = logging.getLogger(__name__)
+
+_SAME_STATE = 1e-3  # state units; two settled states further apart are two equilibria
+_SHORTEST = 10.0  # time constants
+_MARGIN = 1.5  # times the ODE's settling time
+
+
+class NgspiceSubstrate(AbstractSubstrate):
+    """Settling in a circuit that ngspice simulates: one transient a sample, samples side by side.
+
+    `phases` runs the free phase and all nudged ones in ONE transient, with a way back to the free state between two
+    nudged ones; where that way ends at another state, the later nudged phases get the verdict `wrong_branch` or
+    `not_settled`. Does not run under `jax.jit`.
+
+    Durations that are not given are chosen from the ODE: the batch is integrated once in float64, and the circuit
+    gets one and a half times the time the slowest sample took (at least ten time constants, at most `longest_time`).
+    Give `free_time` and `nudged_time` to leave that run out.
+
+    Attributes:
+        engine: what runs netlists; `Batch()` by default.
+        level: how the circuit is built; `Behavioural()` by default.
+        free_time: duration of the free phase, dimensionless; None chooses it.
+        nudged_time: duration of a nudged phase and of a way back; None chooses it.
+        longest_time: the longest duration that is chosen.
+        tol: the residual of Kirchhoff's current law, in state units, up to which a sample is at rest.
+        keep_trajectories: whether solutions hold the trajectory, on a time axis common to the batch.
+        saved_points: points of that axis, equidistant.
+        workers: how many simulators run at once; one for each core by default.
+    """
+
+    traceable: ClassVar[bool] = False
+    engine: AbstractEngine = eqx.field(static=True, default_factory=Batch)
+    level: Behavioural = eqx.field(static=True, default_factory=Behavioural)
+    free_time: float | None = eqx.field(static=True, default=None)
+    nudged_time: float | None = eqx.field(static=True, default=None)
+    longest_time: float = eqx.field(static=True, default=200.0)
+    tol: float = eqx.field(static=True, default=1e-6)
+    keep_trajectories: bool = eqx.field(static=True, default=False)
+    saved_points: int = eqx.field(static=True, default=2001)
+    workers: int = eqx.field(static=True, default_factory=lambda: os.cpu_count() or 1)
+
+    def settle(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge | None = None,
+        start: State | None = None,
+        *,
+        throw: bool = True,
+    ) -> Solution:
+        x = checked_data("x", x, field.n_inputs, field.dtype)
+        beta, targets = (0.0, None) if nudge is None else nudge_of(nudge)
+        duration = self.free_time if nudge is None else self.nudged_time
+        if duration is None:
+            duration = self._chosen_time(field, x, nudge, start)[0]
+        rows = None if start is None else np.asarray(flatten_state(start), np.float64)
+        measured = self._simulate(field, x, targets, (Window(duration, beta),), rows, throw)
+        return self._solution(field, x, nudge, [m and m[0] for m in measured], throw)
+
+    def phases(
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        x = checked_data("x", x, field.n_inputs, field.dtype)
+        betas, targets = zip(*map(nudge_of, nudges), strict=True) if nudges else ((), (None,))
+        if any(not np.array_equal(target, targets[0]) for target in targets[1:]):
+            raise ValueError("one circuit nudges towards one target: give all nudges the same y")
+        free_time, nudged_time = self.times(field, x, nudges)
+        windows = schedule(free_time, nudged_time, betas)
+        measured = self._simulate(field, x, targets[0], windows, None, throw)
+        free = self._solution(field, x, None, [m and m[0] for m in measured], throw)
+        nudged, returned = [], None
+        for k, nudge in enumerate(nudges):
+            if k:
+                way_back = self._solution(field, x, None, [m and m[2 * k] for m in measured], False)
+                returned = _worse(returned, _return_verdict(free, way_back))
+            nudged.append(self._solution(field, x, nudge, [m and m[2 * k + 1] for m in measured], throw, returned))
+        return free, tuple(nudged)
+
+    def _simulate(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        targets: np.ndarray | None,
+        windows: tuple[Window, ...],
+        starts: np.ndarray | None,
+        throw: bool,
+    ) -> list[tuple[Phase, ...] | None]:
+        """Every sample's measured windows; None where the simulator failed."""
+        circuits = [
+            compile_circuit(
+                field,
+                row,
+                None if targets is None else targets[i],
+                windows,
+                start=None if starts is None else starts[i],
+            )
+            for i, row in enumerate(np.asarray(x, np.float64))
+        ]
+        klu = self.engine.klu
+        netlists = [self.level.emit(circuit, klu=klu) for circuit in circuits]
+        measured: list[tuple[Phase, ...] | None] = []
+        for i, (circuit, result) in enumerate(zip(circuits, run_all(self.engine, netlists, self.workers), strict=True)):
+            if isinstance(result, SimulatorFailed):
+                if throw:
+                    raise result
+                _log.warning("sample %d: %s", i, result)
+                measured.append(None)
+            else:
+                measured.append(measure(circuit, self.level.scaling, result))
+        return measured
+
+    def _solution(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge | None,
+        phases: list[Phase | None],
+        throw: bool,
+        at_least: np.ndarray | None = None,
+    ) -> Solution:
+        saved = self.saved_points if self.keep_trajectories else 0
+        result = solution(field, np.asarray(x), nudge, phases, tol=self.tol, saved_points=saved)
+        if at_least is not None:
+            verdict = jnp.asarray(_worse(at_least, np.asarray(result.verdict)), jnp.int32)
+            result = eqx.tree_at(lambda r: r.verdict, result, verdict)
+        if throw:
+            raise_unless_converged("free" if nudge is None else "nudged", result.verdict)
+        return result
+
+    def times(self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]) -> tuple[float, float]:
+        """The durations of the free phase and of every nudged one: as given, or chosen from the ODE."""
+        if self.free_time is not None and (self.nudged_time is not None or not nudges):
+            return self.free_time, self.nudged_time or self.free_time
+        free_time, free = self._chosen_time(field, x, None, None)
+        if self.free_time is not None:
+            free_time = self.free_time
+        nudged_time = self.nudged_time
+        if nudged_time is None:
+            chosen = [self._chosen_time(field, x, nudge, free)[0] for nudge in nudges]
+            nudged_time = max(chosen, default=free_time)
+        return free_time, nudged_time
+
+    def _chosen_time(
+        self, field: AbstractVectorField, x: ArrayLike, nudge: AbstractNudge | None, start: State | None
+    ) -> tuple[float, State]:
+        """How long to run a phase, by the ODE, and the state it ends in."""
+        longest = self.longest_time
+        with float64():
+            exact = in_float64(field)
+            ode = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest)
+            start = None if start is None else in_float64(start)
+            result = ode.settle(exact, np.asarray(x, np.float64), in_float64(nudge), start, throw=False)
+            slowest = max(float(np.max(tau)) for tau in jax.tree.leaves(exact.time_constants()))
+            time = float(result.time)
+        if not math.isfinite(time):
+            time = longest
+        return float(np.clip(_MARGIN * time, min(_SHORTEST * slowest, longest), longest)), result.state
+
+
+def _return_verdict(free: Solution, back: Solution) -> np.ndarray:
+    """Whether a way back from a nudged phase ended at the free state."""
+    apart = np.abs(np.asarray(flatten_state(free.state)) - np.asarray(flatten_state(back.state))).max(axis=1)
+    verdict = np.asarray(back.verdict)
+    moved = (verdict == Verdict.converged) & (apart > _SAME_STATE)
+    return np.where(moved, Verdict.wrong_branch.value, verdict)
+
+
+def _worse(first: np.ndarray | None, second: np.ndarray) -> np.ndarray:
+    return second if first is None else np.maximum(first, second)

@@ -1,0 +1,304 @@
+"""One network, two simulators: does the circuit do what the ODE does?"""
+
+import dataclasses
+import enum
+import math
+import os
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+from eqprop_field._arrays import checked_pair
+from eqprop_field.costs import Quadratic
+from eqprop_field.learning.base import tree_dot, tree_norm
+from eqprop_field.learning.eqprop import compare_phases
+from eqprop_field.substrates.nudging import CostNudge, Nudging
+from eqprop_field.substrates.solution import Solution
+from eqprop_field.substrates.trajectory import Trajectory
+from eqprop_field.vector_fields import AbstractVectorField
+from eqprop_field.vector_fields.base import unflatten_state
+
+from .compile import compile_circuit
+from .emit import Accuracy, Behavioural, Netlist
+from .ir import Window, schedule
+from .measure import Phase, float64, in_float64, measure, solution
+from .ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
+from .substrate import NgspiceSubstrate
+
+TIGHT = Accuracy(reltol=1e-6, max_step=0.02)
+
+_SAME_STATE = 1e-3
+_COARSE = 512  # points of the ODE's trajectory where the circuit has none
+
+
+class AgreementVerdict(enum.Enum):
+    """What the comparison found, worst last; the value is a sentence for the user."""
+
+    agrees = "The circuit does what the ODE does, within the thresholds."
+    disagrees = "Circuit and ODE settle together, but further apart than the thresholds: use the tight accuracy."
+    not_settled = "A phase was still moving at its end, in circuit or ODE: allow more time or lower the gain."
+    wrong_branch = "The circuit rests on another equilibrium than the ODE: start both from the same state."
+    simulator_failed = "ngspice gave no usable result for some samples: read the log."
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """Up to which differences, in state units, circuit and ODE agree.
+
+    Attributes:
+        state: of the states at the end of the free and of the nudged phase.
+        trajectory: anywhere on the way.
+    """
+
+    state: float = 1e-6
+    trajectory: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SampleTrace:
+    """One sample in both simulators, at ngspice's own time points; states are flattened, state units.
+
+    Attributes:
+        free_times: from 0 (free,).
+        nudged_times: from 0 again (nudged,).
+        circuit_free: measured in ngspice (free, neurons).
+        circuit_nudged: measured in ngspice (nudged, neurons).
+        ode_free: by the ODE (free, neurons).
+        ode_nudged: by the ODE (nudged, neurons).
+    """
+
+    free_times: Float[np.ndarray, " free"]
+    nudged_times: Float[np.ndarray, " nudged"]
+    circuit_free: Float[np.ndarray, "free neurons"]
+    circuit_nudged: Float[np.ndarray, "nudged neurons"]
+    ode_free: Float[np.ndarray, "free neurons"]
+    ode_nudged: Float[np.ndarray, "nudged neurons"]
+
+    @property
+    def max_abs_free(self) -> float:
+        """The largest |circuit - ode| at the end of the free phase."""
+        return float(np.abs(self.circuit_free[-1] - self.ode_free[-1]).max())
+
+    @property
+    def max_abs_nudged(self) -> float:
+        """The largest |circuit - ode| at the end of the nudged phase."""
+        return float(np.abs(self.circuit_nudged[-1] - self.ode_nudged[-1]).max())
+
+    @property
+    def max_abs_trajectory(self) -> float:
+        """The largest |circuit - ode| anywhere in both phases."""
+        free, nudged = self.circuit_free - self.ode_free, self.circuit_nudged - self.ode_nudged
+        return float(max(np.abs(free).max(), np.abs(nudged).max()))
+
+
+_DIFFERENCES = ("max_abs_free", "max_abs_nudged", "max_abs_trajectory")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Agreement:
+    """The agreement of circuit and ODE over a batch; maxima run over the samples that ngspice could simulate.
+
+    Attributes:
+        verdict: what was found.
+        max_abs_free: largest difference of the free states, state units (NaN if ngspice gave nothing).
+        max_abs_nudged: the same for the nudged states.
+        max_abs_trajectory: the same anywhere on the way.
+        update_cosine: cosine between EqProp's one-sided end-point updates from either; NaN without a settled sample.
+        circuit: the free and the nudged phase as measured.
+        ode: the same by `Trajectory`.
+        samples: both trajectories of every sample; None where ngspice failed.
+        netlists: one a sample.
+        logs: ngspice's, one a sample.
+    """
+
+    verdict: AgreementVerdict
+    max_abs_free: float
+    max_abs_nudged: float
+    max_abs_trajectory: float
+    update_cosine: float
+    circuit: tuple[Solution, Solution]
+    ode: tuple[Solution, Solution]
+    samples: tuple[SampleTrace | None, ...]
+    netlists: tuple[Netlist, ...]
+    logs: tuple[str, ...]
+
+    def summary(self) -> dict[str, float | str | None]:
+        """What `agreement.json` holds; None for numbers that do not exist."""
+        names = ("max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine")
+        numbers = {name: getattr(self, name) for name in names}
+        return {k: v if math.isfinite(v) else None for k, v in numbers.items()} | {"verdict": self.verdict.name}
+
+
+def verify(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike,
+    beta: float,
+    *,
+    engine: AbstractEngine | None = None,
+    level: Behavioural | None = None,
+    free_time: float | None = None,
+    nudged_time: float | None = None,
+    tol: float = 1e-6,
+    thresholds: Thresholds = Thresholds(),
+    workers: int | None = None,
+) -> Agreement:
+    """Runs the free and the nudged phase of every sample as a circuit and as an ODE, and compares them.
+
+    The ODE is integrated in float64, to a thousandth of the states' threshold, and evaluated at ngspice's own time
+    points.
+
+    Args:
+        field: the network.
+        x: the inputs' firing rates (batch, inputs).
+        y: the targets of the output neurons' states (batch, outputs).
+        beta: the influence parameter of the nudged phase.
+        engine: what runs netlists; `Batch()` by default.
+        level: how the circuit is built; behavioural with the TIGHT accuracy by default.
+        free_time: duration of the free phase, dimensionless; chosen from the ODE by default, see `NgspiceSubstrate`.
+        nudged_time: duration of the nudged phase.
+        tol: the residual up to which a phase of the circuit counts as at rest.
+        thresholds: up to which differences they agree.
+        workers: how many simulators run at once; one for each core by default.
+
+    Raises:
+        ValueError: if x, y or beta does not fit.
+        NgspiceMissing: if there is no ngspice. A simulator that FAILS is a verdict, not an exception.
+    """
+    engine = Batch() if engine is None else engine
+    level = Behavioural(accuracy=TIGHT) if level is None else level
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    nudging = Nudging.one_sided(beta)
+    x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+    nudge = nudging.nudges(Quadratic(), y)[0]
+    chooser = NgspiceSubstrate(engine=engine, level=level, free_time=free_time, nudged_time=nudged_time, tol=tol)
+    windows = schedule(*chooser.times(field, x, (nudge,)), [float(nudge.beta)])
+    rows = zip(np.asarray(x, np.float64), np.asarray(y, np.float64), strict=True)
+    circuits = [compile_circuit(field, row, target, windows) for row, target in rows]
+    klu = engine.klu
+    netlists = tuple(level.emit(circuit, klu=klu) for circuit in circuits)
+    results = run_all(engine, netlists, workers)
+    measured = [
+        None if isinstance(result, SimulatorFailed) else measure(circuit, level.scaling, result)
+        for circuit, result in zip(circuits, results, strict=True)
+    ]
+    return _compare(field, x, y, nudging, measured, windows, netlists, results, tol, thresholds)
+
+
+def _compare(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike,
+    nudging: Nudging,
+    measured: list[tuple[Phase, ...] | None],
+    windows: tuple[Window, ...],
+    netlists: tuple[Netlist, ...],
+    results: list[Waveforms | SimulatorFailed],
+    tol: float,
+    thresholds: Thresholds,
+) -> Agreement:
+    """The measured phases beside the ODE's, in float64 throughout."""
+    ode_tol = min(1e-3 * thresholds.state, 0.1 * tol)
+    with float64():
+        exact, nudging = in_float64(field), in_float64(nudging)
+        x, y = (np.asarray(data, np.float64) for data in (x, y))
+        ode = [
+            _ode_phases(exact, x[i : i + 1], y[i : i + 1], windows, phases, ode_tol)
+            for i, phases in enumerate(measured)
+        ]
+        nudges = (None, *nudging.nudges(Quadratic(), jnp.asarray(y)))
+        of_circuit, of_ode = (
+            tuple(solution(exact, x, n, [m and m[i] for m in all_of], tol=tol) for i, n in enumerate(nudges))
+            for all_of in (measured, ode)
+        )
+        cosine = _update_cosine(exact, x, y, nudging, of_circuit, of_ode)
+    samples = tuple(
+        None if m is None else SampleTrace(m[0].times, m[1].times, m[0].states, m[1].states, o[0].states, o[1].states)
+        for m, o in zip(measured, ode, strict=True)
+    )
+    present = [sample for sample in samples if sample is not None]
+    worst = [max((getattr(sample, name) for sample in present), default=math.nan) for name in _DIFFERENCES]
+    return Agreement(
+        _verdict(samples, of_circuit, of_ode, worst, thresholds),
+        *worst,
+        update_cosine=cosine,
+        circuit=_in_precision_of(field, of_circuit),
+        ode=_in_precision_of(field, of_ode),
+        samples=samples,
+        netlists=netlists,
+        logs=tuple(result.log for result in results),
+    )
+
+
+def _ode_phases(
+    field: AbstractVectorField,
+    x: np.ndarray,
+    y: np.ndarray,
+    windows: tuple[Window, ...],
+    measured: tuple[Phase, ...] | None,
+    tol: float,
+) -> tuple[Phase, Phase]:
+    """One sample's phases by the ODE, at the time points of the measured ones."""
+    coarse = [np.linspace(0.0, window.duration, _COARSE) for window in windows]
+    times = coarse if measured is None else [phase.times for phase in measured]
+    # Few different shapes, and the free phase as a nudge with beta = 0: all share one compilation.
+    length = 1 << max(map(len, times)).bit_length()
+    state, phases = field.initial_state(1), []
+    for window, points in zip(windows, times, strict=True):
+        behind = window.duration + np.arange(1, length - len(points) + 1) / length
+        padded, longest = np.concatenate([points, behind]), window.duration + 1.0
+        ode = Trajectory(tol=tol, nudged_time=longest, nudged_times=padded)
+        path = ode.settle(field, x, CostNudge(window.beta, jnp.asarray(y), Quadratic()), state, throw=False).trajectory
+        flat = np.concatenate([np.asarray(leaf).reshape(length, -1) for leaf in jax.tree.leaves(path)], axis=1)
+        phases.append(Phase(window.beta, points, flat[: len(points)]))
+        state = unflatten_state(state, jnp.asarray(phases[-1].end[None]))
+    return phases[0], phases[1]
+
+
+def _update_cosine(
+    field: AbstractVectorField,
+    x: np.ndarray,
+    y: np.ndarray,
+    nudging: Nudging,
+    circuit: tuple[Solution, ...],
+    ode: tuple[Solution, ...],
+) -> float:
+    """Over the samples that settled in all phases of both."""
+    worst = jnp.max(jnp.stack([s.verdict for s in (*circuit, *ode)]), axis=0)
+    gradients = []
+    for phases in (circuit, ode):
+        free, nudged = (eqx.tree_at(lambda s: s.verdict, s, worst) for s in phases)
+        estimate = compare_phases(nudging, Quadratic(), field, jnp.asarray(x), jnp.asarray(y), free, (nudged,))
+        gradients.append(estimate.gradient)
+    norms = float(tree_norm(gradients[0]) * tree_norm(gradients[1]))
+    return float(tree_dot(*gradients)) / norms if norms > 0 else math.nan
+
+
+def _verdict(
+    samples: tuple[SampleTrace | None, ...],
+    circuit: tuple[Solution, ...],
+    ode: tuple[Solution, ...],
+    worst: list[float],
+    thresholds: Thresholds,
+) -> AgreementVerdict:
+    if any(sample is None for sample in samples):
+        return AgreementVerdict.simulator_failed
+    at_rest = [np.asarray(c.converged & o.converged) for c, o in zip(circuit, ode, strict=True)]
+    for i, settled in enumerate(at_rest):
+        apart = np.array([getattr(sample, _DIFFERENCES[i]) for sample in samples])
+        if np.any(settled & (apart > _SAME_STATE)):
+            return AgreementVerdict.wrong_branch
+    if not all(settled.all() for settled in at_rest):
+        return AgreementVerdict.not_settled
+    allowed = (thresholds.state, thresholds.state, thresholds.trajectory)
+    within = all(difference <= limit for difference, limit in zip(worst, allowed, strict=True))
+    return AgreementVerdict.agrees if within else AgreementVerdict.disagrees
+
+
+def _in_precision_of(field: AbstractVectorField, solutions: tuple[Solution, ...]) -> tuple[Solution, Solution]:
+    cast = lambda leaf: jnp.asarray(np.asarray(leaf), field.dtype) if eqx.is_inexact_array(leaf) else leaf  # noqa: E731
+    free, nudged = jax.tree.map(cast, solutions)
+    return free, nudged

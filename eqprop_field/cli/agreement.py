@@ -1,0 +1,101 @@
+"""Running both simulators on one network, and what is written about their agreement."""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from circuits import Agreement, Batch, Netlist, Thresholds, verify
+
+from .. import plotting
+from ..costs import Quadratic
+from ..learning.eqprop import compare_phases
+from ..storage import save_phases, write_json, write_text
+from ..substrates import Nudging, Solution
+from ..vector_fields import AbstractVectorField
+from ..vector_fields.base import unflatten_state
+from .two_phases import dense_at_first, layer_names
+
+_MOST_NETLISTS = 100  # written; the others differ in the sample only
+
+
+def compare(field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, tol: float) -> Agreement:
+    """Both phases of every sample in ngspice and by the ODE.
+
+    Raises:
+        NgspiceMissing: if there is no ngspice.
+    """
+    return verify(field, x, y, beta, engine=Batch(), tol=tol)
+
+
+def write_agreement(
+    folder: Path, field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, found: Agreement, points: int
+) -> dict[str, Any]:
+    """Writes phases.npz, agreement.json, the netlists, the log and the picture; returns the summary."""
+    free, nudged = (_with_trajectory(field, found, i, points) for i in (0, 1))
+    estimate = compare_phases(
+        Nudging.one_sided(beta), Quadratic(), field, jnp.asarray(x), jnp.asarray(y), free, (nudged,)
+    )
+    save_phases(folder / "phases.npz", field, free, nudged, estimate)
+    files = ["phases.npz", *_write_netlists(folder, found.netlists)]
+    write_text(folder / "ngspice.log", "".join(f"* sample {i}\n{log}\n" for i, log in enumerate(found.logs)))
+    files.append("ngspice.log")
+    axes = picture(field, found)
+    if axes is not None:
+        plotting.save(axes[0].figure, folder / "agreement.png")
+        files.append("agreement.png")
+    agreement = found.summary()
+    write_json(folder / "agreement.json", agreement)
+    return {**agreement, "samples": len(x), "beta": beta, "out": str(folder), "files": [*files, "agreement.json"]}
+
+
+def picture(field: AbstractVectorField, found: Agreement) -> np.ndarray | None:
+    """The Axes of the first sample that ngspice could simulate, or None."""
+    trace = next((sample for sample in found.samples if sample is not None), None)
+    if trace is None:
+        return None
+    onset = float(trace.free_times[-1])
+    times = np.concatenate([trace.free_times, onset + trace.nudged_times])
+    ode = _by_layer(field, np.concatenate([trace.ode_free, trace.ode_nudged]))
+    circuit = _by_layer(field, np.concatenate([trace.circuit_free, trace.circuit_nudged]))
+    return plotting.agreement(times, ode, circuit, onset=onset, limit=Thresholds().trajectory)
+
+
+def _write_netlists(folder: Path, netlists: tuple[Netlist, ...]) -> list[str]:
+    names = []
+    for i, netlist in enumerate(netlists[:_MOST_NETLISTS]):
+        written = netlist.write(folder / ("net.cir" if i == 0 else f"net_{i}.cir"))
+        names += [path.name for path in written]
+    return names
+
+
+def _with_trajectory(field: AbstractVectorField, found: Agreement, phase: int, points: int) -> Solution:
+    """The measured phase with its trajectory at times common to the batch; NaN where ngspice failed."""
+    kept = [s and ((s.free_times, s.circuit_free), (s.nudged_times, s.circuit_nudged))[phase] for s in found.samples]
+    ends = [entry[0][-1] for entry in kept if entry is not None]
+    measured = found.circuit[phase]
+    if not ends:
+        return measured
+    times = np.asarray(dense_at_first(float(min(ends)), points))
+    blank = np.full((points, field.n_neurons), np.nan)
+    paths = np.stack([blank if entry is None else _at(times, *entry) for entry in kept], axis=1)
+    rows = unflatten_state(field.initial_state(1), jnp.asarray(paths.reshape(-1, field.n_neurons), field.dtype))
+    trajectory = jax.tree.map(lambda leaf: leaf.reshape(points, len(kept), -1), rows)
+    return eqx.tree_at(
+        lambda s: (s.times, s.trajectory),
+        measured,
+        (jnp.asarray(times, field.dtype), trajectory),
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
+def _at(times: np.ndarray, own: np.ndarray, states: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(times, own, column) for column in states.T], axis=1)
+
+
+def _by_layer(field: AbstractVectorField, flat: np.ndarray) -> dict[str, np.ndarray]:
+    sizes = [leaf.shape[1] for leaf in jax.tree.leaves(field.initial_state(1))]
+    return dict(zip(layer_names(field), np.split(flat, np.cumsum(sizes)[:-1], axis=1), strict=True))

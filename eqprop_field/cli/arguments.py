@@ -1,0 +1,165 @@
+"""How options that are lists are written on the command line, and the options that describe a network."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from .command import Refused
+
+if TYPE_CHECKING:
+    from ..vector_fields import AbstractVectorField
+
+
+_MOST_SYMMETRIES = 1000
+
+
+def _one_word(parse: Callable[[str], Any], write: Callable[[Any], str], metavar: str) -> PrimitiveConstructorSpec[Any]:
+    """An option whose value is one word, read by `parse`."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [write(value)],
+    )
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is no list of layer sizes: write them input first, such as 64,32,10") from None
+    return sizes
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is no list of learning rates: write numbers joined by commas") from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise ValueError("give at least one name, or several joined by commas")
+    return names
+
+
+def _sweep(text: str) -> tuple[float, ...]:
+    """`FIRST:LAST:COUNT`, or one number."""
+    try:
+        first_said, last_said, count_said = text.split(":") if ":" in text else (text, text, "1")
+        first, last, count = float(first_said), float(last_said), int(count_said)
+        if not (-1.0 <= first <= last <= 1.0 and 1 <= count <= _MOST_SYMMETRIES):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no sweep of symmetries: write FIRST:LAST:COUNT within -1 and 1, such as -1:1:11"
+        ) from None
+    if count == 1:
+        return (first,)
+    return tuple(round(first + (last - first) * k / (count - 1), 12) for k in range(count))
+
+
+_OF_RECIPE = tyro.conf.arg(help_behavior_hint="(default: the data set's recipe)")
+_sizes_spec = _one_word(_sizes, lambda v: ",".join(map(str, v)), "N,N,...")
+Sizes = Annotated[tuple[int, ...], _sizes_spec]
+OptionalSizes = Annotated[tuple[int, ...], _sizes_spec, tyro.conf.arg(help_behavior_hint="")]
+NetworkFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NET")]
+OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="NET", help_behavior_hint="")]
+Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it was not given
+Rates = Annotated[
+    tuple[float, ...],
+    _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."),
+    _OF_RECIPE,
+]
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), _OF_RECIPE]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), _OF_RECIPE]
+Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
+Sweep = Annotated[tuple[float, ...], _one_word(_sweep, lambda v: f"{v[0]:g}:{v[-1]:g}:{len(v)}", "FIRST:LAST:COUNT")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The network: --sizes for layers, or --graph with --inputs and --outputs for a directed graph."""
+
+    sizes: OptionalSizes = ()
+    """Neurons per layer, input first: 64,32,10."""
+    graph: Count = 0
+    """Neurons of a graph, instead of --sizes."""
+    inputs: Count = 0
+    """Inputs of the graph."""
+    outputs: Count = 0
+    """Output neurons of the graph."""
+    density: float = 1.0
+    """Share of the graph's pairs of neurons that are joined."""
+    activation: str = "hard_sigmoid"
+    """Firing rate: hard_sigmoid, sigmoid, tanh, relu, softplus or linear."""
+    gain: float = 0.5
+    """Scale of the weights relative to Glorot's."""
+
+    @property
+    def given(self) -> bool:
+        """Whether --sizes or --graph was given."""
+        return bool(self.sizes) or self.graph != 0
+
+    def draw(self, seed: int, symmetry: float) -> "AbstractVectorField":
+        """A new network with weights of this symmetry.
+
+        Raises:
+            Refused: for options that describe no network, or two.
+        """
+        import jax
+
+        from ..activations import activation
+        from ..vector_fields import GraphField, LayeredField
+
+        if not -1.0 <= symmetry <= 1.0:
+            raise Refused(f"--symmetry {symmetry:g}: the weight symmetry lies between -1 and 1")
+        key, rho = jax.random.key(checked_seed(seed)), activation(self.activation)
+        if self.graph == 0:
+            if not self.sizes:
+                raise Refused("no network is described: give --sizes 64,32,10, or --graph 50 --inputs 5 --outputs 5")
+            return LayeredField.create(key, self.sizes, symmetry=symmetry, activation=rho, gain=checked_gain(self.gain))
+        if self.sizes:
+            raise Refused("--sizes and --graph describe two networks: give one of them")
+        if self.inputs == 0 or self.outputs == 0:
+            raise Refused("--graph needs --inputs and --outputs too, such as --graph 50 --inputs 5 --outputs 5")
+        return GraphField.create(
+            key,
+            neurons=self.graph,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            density=self.density,
+            symmetry=symmetry,
+            activation=rho,
+            gain=checked_gain(self.gain),
+        )
+
+
+def checked_gain(gain: float) -> float:
+    """The scale of new weights.
+
+    Raises:
+        Refused: for one that is not finite, or negative.
+    """
+    if not math.isfinite(gain) or gain < 0:
+        raise Refused(f"--gain {gain:g}: give a finite scale of at least 0, such as 0.5")
+    return gain
+
+
+def checked_seed(seed: int) -> int:
+    """The seed.
+
+    Raises:
+        Refused: for a seed outside 32 bits, where two precisions would draw different networks.
+    """
+    if not 0 <= seed < 2**32:
+        raise Refused(f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
+    return seed

@@ -1,0 +1,83 @@
+"""`eqprop-field circuit`: runs a network in ngspice and compares it with the ODE."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from .arguments import NetworkFile
+from .command import AbstractCommand, Outcome
+
+if TYPE_CHECKING:
+    from circuits import Agreement
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Circuit(AbstractCommand):
+    """Runs the free and the nudged phase of every sample in ngspice, and compares them with the ODE.
+
+    Writes phases.npz (as measured in ngspice), agreement.json, agreement.png, ngspice.log, and the netlist
+    with its map (net.cir; net_1.cir and so on for further samples).
+
+    Example: eqprop-field circuit net.safetensors --input x.npy --target y.npy --beta 0.1 --out circuit
+    """
+
+    net: NetworkFile
+    """The network file."""
+    input: Path
+    """x.npy: firing rates of the input neurons, (batch, inputs)."""
+    target: Path
+    """y.npy: target states of the output neurons, (batch, outputs)."""
+    beta: float = 0.1
+    """Influence parameter of the nudged phase: above -1 and not 0."""
+    level: Literal["behavioural"] = "behavioural"
+    """How the circuit is built."""
+    tol: float = 1e-6
+    """Residual up to which a phase of the circuit counts as settled; everything is computed in float64."""
+    points: int = 400
+    """Saved points of every trajectory."""
+    out: Path = tyro.MISSING
+    """The folder for the results."""
+
+    def run(self) -> Outcome:
+        self.choose_precision(self.tol)
+        self.choose_precision(1e-8)  # the comparison is about the last digits
+
+        from ..substrates import Nudging
+        from .agreement import compare, write_agreement
+        from .files import folder_for, read_network, read_samples
+
+        Nudging.one_sided(self.beta)  # refuses a beta without meaning before any work
+        field = read_network(self.net)
+        x, y = read_samples(self.input, self.target, field)
+        folder = folder_for(self.out)
+        found = compare(field, x, y, self.beta, self.tol)
+        summary = write_agreement(folder, field, x, y, self.beta, found, self.points)
+        return Outcome(
+            summary, [*lines(summary), f"written to {folder}: {', '.join(summary['files'])}"], failure(found)
+        )
+
+
+def failure(found: "Agreement") -> str | None:
+    """One sentence unless ODE and circuit agree."""
+    from circuits import AgreementVerdict
+
+    if found.verdict is AgreementVerdict.agrees:
+        return None
+    return f"{found.verdict.name}: {found.verdict.value}"
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    """What people read of an agreement."""
+
+    def shown(name: str) -> str:
+        return "none" if summary[name] is None else f"{summary[name]:.2e}"
+
+    cosine = summary["update_cosine"]
+    return [
+        f"verdict                {summary['verdict']}",
+        f"largest difference     {shown('max_abs_free')} free, {shown('max_abs_nudged')} nudged (state units)",
+        f"along the trajectories {shown('max_abs_trajectory')}",
+        f"cosine of the updates  {'none' if cosine is None else format(cosine, '.12f')}",
+    ]

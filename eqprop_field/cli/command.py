@@ -1,0 +1,56 @@
+"""What every command has: its common options, and an outcome that says how it went."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class Refused(ValueError):
+    """An argument, a file or a machine that a command cannot work with; the message says what to change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        summary: what `--json` prints, made of JSON's own types.
+        lines: what people read instead.
+        failure: one sentence if the run failed its own verdict (exit code 1), else None.
+    """
+
+    summary: Mapping[str, Any]
+    lines: Sequence[str]
+    failure: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractCommand(abc.ABC):
+    """A command: its fields are its options, its docstring is its help."""
+
+    seed: int = 0
+    """Seed of every random draw."""
+    x64: bool = False
+    """Compute in float64."""
+    json: bool = False
+    """Print one JSON object on stdout, and everything else on stderr."""
+
+    @abc.abstractmethod
+    def run(self) -> Outcome:
+        """Does the work.
+
+        Raises:
+            ValueError: for anything the user can mend (exit code 2).
+            OSError: for files that cannot be read or written (exit code 2).
+            NotSettledError: for phases that did not settle and left nothing worth writing (exit code 1).
+        """
+
+    def choose_precision(self, tol: float | None = None) -> None:
+        """Switches JAX to float64 where it was asked for, or where float32 cannot reach the tolerance."""
+        import jax
+
+        if tol is not None and not tol > 0:
+            raise Refused(f"--tol {tol:g} can never be reached: give a tolerance above 0, such as 1e-8")
+        if self.x64 or (tol is not None and tol < 1e-6):
+            jax.config.update("jax_enable_x64", True)

@@ -1,0 +1,39 @@
+"""The table of commands, in the order of the help. A command's module is imported when the command is asked for."""
+
+import dataclasses
+import importlib
+
+from .command import AbstractCommand
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A line of the table.
+
+    Attributes:
+        module: where the command is, below this package.
+        name: its class.
+        summary: what the list of commands says about it.
+    """
+
+    module: str
+    name: str
+    summary: str
+
+
+COMMANDS = {
+    "demo": Entry("demo", "Demo", "The whole story: train, simulate, align, export, run in ngspice, compare, report."),
+    "init": Entry("init", "Init", "Makes a network file."),
+    "simulate": Entry("simulate", "Simulate", "Runs the free and the nudged phase."),
+    "align": Entry("align", "Align", "Measures alignment with the gradient against symmetry."),
+    "export": Entry("export", "Export", "Writes a netlist that any ngspice runs."),
+    "circuit": Entry("circuit", "Circuit", "Runs the netlist in ngspice and compares with the ODE."),
+    "train": Entry("train", "Train", "Trains a network; checkpoints and resumes."),
+    "doctor": Entry("doctor", "Doctor", "Says what is installed, and how to get what is missing."),
+}
+
+
+def command_class(name: str) -> type[AbstractCommand]:
+    """The class of the command of that name."""
+    entry = COMMANDS[name]
+    return getattr(importlib.import_module(f".{entry.module}", __package__), entry.name)

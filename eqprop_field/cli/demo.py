@@ -1,0 +1,175 @@
+"""`eqprop-field demo`: the whole story on real digits, with a report."""
+
+import dataclasses
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from .arguments import checked_seed
+from .command import AbstractCommand, Outcome
+from .findings import BETA, TOL, Findings
+
+if TYPE_CHECKING:
+    from circuits import Agreement
+
+    from ..analysis import Alignment
+    from ..datasets import Dataset
+    from ..learning import Estimate
+    from ..training import TrainingRun
+    from ..vector_fields import AbstractVectorField, LayeredField
+
+SEEDS, SAMPLES, CIRCUITS = 10, 20, 3
+SYMMETRIES = tuple(round(-1.0 + 0.2 * k, 12) for k in range(11))
+STAGES = ("training", "both phases", "alignment", "netlist and ngspice", "report")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demo(AbstractCommand):
+    """Trains a network on handwritten digits, simulates both phases, measures alignment, runs it in ngspice, compares.
+
+    Writes one folder: report.html (open it in a browser), summary.json, the network, and a folder for each step.
+
+    Example: eqprop-field demo --out demo
+    """
+
+    out: Path = Path("demo")
+    """The folder for the report and everything it shows."""
+
+    def run(self) -> Outcome:
+        checked_seed(self.seed)
+        self.choose_precision()
+
+        from ..storage import write_text
+        from .files import folder_for, write_summary
+        from .progress import stages
+        from .story import failures, summarise, tell
+
+        folder = folder_for(self.out)
+        with stages(STAGES) as done:
+            found = self._measure(folder, done)
+            summary = summarise(found) | {"out": str(folder)}
+            write_text(folder / "report.html", tell(found, summary))
+            write_summary(folder, summary)
+        rows = summary["table"]
+        width = max(len(name) for name, _ in rows)
+        table = [f"{name:<{width}}  {value}" for name, value in rows]
+        failed = failures(found)
+        return Outcome(summary, [*table, "", f"report: {folder / 'report.html'}"], "; ".join(failed) or None)
+
+    def _measure(self, folder: Path, done: Callable[[], None]) -> Findings:
+        from .files import read_network
+
+        clock = _Clock()
+        dataset, run = self._trained(folder)
+        clock.lap("training", done)
+
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        field = cast("LayeredField", read_network(folder / "training" / "net.safetensors"))
+        x, y = _one_of_each(dataset)
+        _write_samples(folder, x, y)
+        phases = self._phases(folder, field, x, y)
+        clock.lap("phases", done)
+        measured = self._alignment(folder, field, dataset)
+        clock.lap("alignment", done)
+        agreement, missing = self._circuit(folder, field, x[:CIRCUITS], y[:CIRCUITS])
+        clock.lap("circuit", done)
+        cosine = _cosine(field, phases, x, y)
+        return Findings(dataset, run, field, x, y, phases, cosine, measured, agreement, missing, clock.laps)
+
+    def _trained(self, folder: Path) -> "tuple[Dataset, TrainingRun]":
+        import sys
+
+        from ..training import RECIPES, load_dataset, train
+        from .train import what_was_trained, write_training
+
+        recipe = RECIPES["digits"].seeded(self.seed)
+        dataset = load_dataset("digits", seed=self.seed)
+        run = train(
+            recipe.field(),
+            recipe.rule(),
+            dataset,
+            recipe.settings,
+            out=folder / "training",
+            progress=sys.stderr.isatty(),
+        )
+        write_training(folder / "training", run, what_was_trained("digits", "eqprop", recipe))
+        return dataset, run
+
+    def _phases(self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray) -> "Estimate":
+        from .. import plotting
+        from ..storage import save_phases
+        from . import two_phases
+
+        estimate = two_phases.integrate(field, x, y, BETA, TOL, 1000.0, 400)
+        save_phases(folder / "phases" / "phases.npz", field, estimate.free, estimate.nudged[0], estimate)
+        plotting.save(two_phases.picture(field, estimate, y, BETA)[0].figure, folder / "phases" / "phases.png")
+        return estimate
+
+    def _alignment(self, folder: Path, field: "AbstractVectorField", dataset: "Dataset") -> "Alignment":
+        from ..substrates import Equilibrium
+        from .align import measure, write_alignment
+        from .rules import chosen
+
+        rules = chosen(("eqprop",), 1e-4, Equilibrium(tol=1e-2 * TOL))  # beta to 0
+        samples = dataset.test.x[:SAMPLES], dataset.test.y[:SAMPLES]
+        measured = measure(field, *samples, SYMMETRIES, self.seed, SEEDS, rules)
+        write_alignment(folder / "alignment", measured)
+        return measured
+
+    def _circuit(
+        self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray
+    ) -> "tuple[Agreement | None, str | None]":
+        from circuits import NgspiceMissing
+
+        from .agreement import compare, write_agreement
+
+        try:
+            found = compare(field, x, y, BETA, 1e-6)
+        except NgspiceMissing as missing:
+            return None, str(missing)
+        write_agreement(folder / "circuit", field, x, y, BETA, found, 400)
+        return found, None
+
+
+class _Clock:
+    """How long every stage took."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str, done: Callable[[], None]) -> None:
+        now = time.perf_counter()
+        self.laps[name], self._last = now - self._last, now
+        done()
+
+
+def _one_of_each(dataset: "Dataset") -> tuple[np.ndarray, np.ndarray]:
+    """The first test sample of every class."""
+    rows = [int(np.flatnonzero(dataset.test.labels == label)[0]) for label in range(len(dataset.classes))]
+    return dataset.test.x[rows].astype(np.float64), dataset.test.y[rows].astype(np.float64)
+
+
+def _write_samples(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
+    """x.npy and y.npy, for the other commands to play with."""
+    from ..storage import write_atomically
+
+    for name, array in (("x.npy", x), ("y.npy", y)):
+        stream = io.BytesIO()
+        np.save(stream, array)
+        write_atomically(folder / name, stream.getvalue())
+
+
+def _cosine(field: "AbstractVectorField", phases: "Estimate", x: np.ndarray, y: np.ndarray) -> float:
+    """Of the update that these phases give and the negative gradient, over the whole batch."""
+    from ..learning import ImplicitGradient
+    from ..learning.base import tree_dot, tree_norm
+
+    truth = ImplicitGradient().estimate(field, x, y, throw=False).gradient
+    return float(tree_dot(phases.gradient, truth) / (tree_norm(phases.gradient) * tree_norm(truth)))

@@ -1,0 +1,179 @@
+"""From an argument list to an exit code: 0 success, 1 a run that failed its own verdict, 2 a mistake of the user's."""
+
+import contextlib
+import errno
+import io
+import itertools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Union
+
+import tyro
+
+from .command import AbstractCommand, Outcome
+from .commands import COMMANDS, command_class
+
+DESCRIPTION = """Equilibrium propagation in vector fields: simulate it, learn with it, run it as a circuit.
+
+Start with: eqprop-field demo --out demo
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    _speak_any_encoding()
+    try:
+        with _terminable():
+            command = _parse(arguments)
+            with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+                outcome = command.run()
+            return _tell(outcome, as_json, type(command).__name__.lower())
+    except SystemExit as end:
+        return _parsing_ended(end, as_json)
+    except KeyboardInterrupt:
+        return _fail("stopped before the end; files that were written are whole", 130, as_json)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("EQPROP_FIELD_DEBUG"):
+            raise
+        return _fail(*_explained(error), as_json)
+
+
+def _speak_any_encoding() -> None:
+    """A terminal without Greek letters is shown an escape in their place."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _parse(arguments: Sequence[str]) -> AbstractCommand:
+    stated = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stated):
+            return _choose(arguments)
+    except SystemExit as end:
+        if end.code == 2:
+            prog = " ".join(["eqprop-field", *(name for name in arguments[:1] if name in COMMANDS)])
+            said = _in_a_sentence(stated.getvalue()).rstrip(".")
+            raise SystemExit(f"{said}; see {prog} --help") from None
+        sys.stderr.write(stated.getvalue())
+        raise
+
+
+def _choose(arguments: Sequence[str]) -> AbstractCommand:
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    if arguments and arguments[0] in COMMANDS:
+        name = arguments[0]
+        return tyro.cli(command_class(name), prog=f"eqprop-field {name}", args=list(arguments[1:]), config=config)
+    any_command: Any = Union[tuple(Annotated[command_class(name), _summary(name)] for name in COMMANDS)]  # noqa: UP007
+    return tyro.cli(any_command, prog="eqprop-field", description=DESCRIPTION, args=list(arguments), config=config)
+
+
+def _summary(name: str) -> Any:
+    return tyro.conf.subcommand(name, description=COMMANDS[name].summary)
+
+
+def _in_a_sentence(boxed: str) -> str:
+    """The parser's framed message in one line, without the help it repeats."""
+    inside = (line.strip(" │╭╮╰╯─\n") for line in boxed.splitlines()[1:])
+    told = itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full helptext")), inside)
+    return " ".join(line for line in told if any(map(str.isalnum, line)))
+
+
+def _parsing_ended(end: SystemExit, as_json: bool) -> int:
+    if isinstance(end.code, str):
+        return _fail(end.code, 2, as_json)
+    return int(end.code or 0)
+
+
+def _tell(outcome: Outcome, as_json: bool, command: str) -> int:
+    code = 0 if outcome.failure is None else 1
+    for line in outcome.lines:
+        print(line, file=sys.stderr if as_json else sys.stdout)
+    if outcome.failure is not None:
+        print(f"eqprop-field: {outcome.failure}", file=sys.stderr)
+    if as_json:
+        _print_json({"command": command, "ok": code == 0, "error": outcome.failure, **outcome.summary})
+    sys.stdout.flush()
+    return code
+
+
+def _fail(sentence: str, code: int, as_json: bool) -> int:
+    print(f"eqprop-field: {sentence}", file=sys.stderr)
+    if as_json:
+        _print_json({"ok": False, "error": sentence})
+    return code
+
+
+def _print_json(content: Mapping[str, Any]) -> None:
+    from ..storage import json_text
+
+    print(json_text(dict(content)), end="", flush=True)
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """One sentence and the exit code for whatever went wrong."""
+    from ..substrates import NotSettledError
+
+    if isinstance(error, NotSettledError):
+        return str(error), 1
+    if isinstance(error, OSError) and error.strerror is not None:
+        return _about_file(error), 2
+    if isinstance(error, ValueError | OSError):
+        return " ".join(str(error).split()), 2
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return "this run does not fit into memory: use fewer samples or a smaller network", 2
+    from circuits import NgspiceMissing, SimulatorFailed
+
+    if isinstance(error, NgspiceMissing | SimulatorFailed):
+        return str(error).splitlines()[0], 2 if isinstance(error, NgspiceMissing) else 1
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"internal error ({type(error).__name__}: {' '.join(str(error).split())[:200]}, in "
+        f"{os.path.basename(where.filename)} "
+        f"line {where.lineno}); please report it with the output of EQPROP_FIELD_DEBUG=1"
+    ), 1
+
+
+def _about_file(error: OSError) -> str:
+    mend = {
+        errno.ENOENT: "check the path",
+        errno.EACCES: "choose a place you may write to, or change the permissions",
+        errno.EPERM: "choose a place you may write to, or change the permissions",
+        errno.EROFS: "choose a place you may write to",
+        errno.ENOSPC: "free some space, or choose another disk",
+        errno.EDQUOT: "free some space, or choose another disk",
+        errno.EFBIG: "free some space, or raise the limit on file sizes",
+        errno.ENOTDIR: "a part of the path is a file; choose another",
+        errno.EEXIST: "a file of that name is in the way; choose another",
+        errno.EISDIR: "that is a folder; name a file",
+    }.get(error.errno or 0, "see whether the disk is sound")
+    path = f"{error.filename}: " if error.filename else ""
+    return f"{path}{(error.strerror or 'input or output error').lower()}; {mend}"
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """A request to terminate unwinds like Ctrl-C, so that temporary files go and child processes end."""
+
+    def unwind(number: int, frame: Any) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, unwind)
+    except ValueError:  # not in the main thread, where signals are not ours
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,53 @@
+"""`eqprop-field init`: makes a network file."""
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+from .arguments import Architecture
+from .command import AbstractCommand, Outcome
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Init(AbstractCommand):
+    """Makes a network file with random weights.
+
+    Example: eqprop-field init --sizes 64,32,10 --symmetry 0.5 --out net.safetensors
+    """
+
+    network: Architecture = dataclasses.field(default_factory=Architecture)
+    symmetry: float = 0.0
+    """Weight symmetry c from -1 to 1: W_back = c W_fwd^T + sqrt(1 - c^2) R."""
+    out: Path = tyro.MISSING
+    """The network file to write, ending in .safetensors."""
+
+    def run(self) -> Outcome:
+        self.choose_precision()
+
+        import jax
+
+        from ..analysis import weight_symmetry
+        from ..storage import save_network
+        from .files import place_for
+
+        path = place_for(self.out, ".safetensors")
+        field = self.network.draw(self.seed, self.symmetry)
+        save_network(path, field)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(field.parameters()))
+        summary = {
+            "network": str(path),
+            **field.config(),
+            "symmetry": self.symmetry,
+            "measured_symmetry": _finite(float(weight_symmetry(field))),
+            "parameters": parameters,
+            "dtype": str(field.dtype),
+        }
+        return Outcome(
+            summary, [f"{path}: a {field.config()['field']} network, {parameters} parameters, {field.dtype}"]
+        )
+
+
+def _finite(value: float) -> float | None:
+    """A number JSON can hold: a network without recurrent weights has no symmetry."""
+    return value if value == value else None

@@ -1,0 +1,32 @@
+"""Progress on a terminal: how far, and how long still."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that is told (done, total); it shows nothing where stderr is no terminal, and goes at the end."""
+    with tqdm(desc=what, file=sys.stderr, disable=None, leave=False, unit="", dynamic_ncols=True) as shown:
+
+        def tell(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield tell
+
+
+@contextmanager
+def stages(names: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """A bar over the parts of a longer job, named one after another; calling the result ends a part."""
+    with tqdm(total=len(names), file=sys.stderr, disable=None, leave=False, dynamic_ncols=True) as shown:
+        shown.set_description(names[0])
+
+        def done() -> None:
+            shown.update(1)
+            shown.set_description(names[min(int(shown.n), len(names) - 1)])
+
+        yield done

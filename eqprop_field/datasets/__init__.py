@@ -1,0 +1,10 @@
+"""Data sets to learn from."""
+
+from .base import DataError as DataError
+from .base import Dataset as Dataset
+from .base import Samples as Samples
+from .base import batch_order as batch_order
+from .digits import digits as digits
+from .idx import fashion as fashion
+from .idx import mnist as mnist
+from .xor import xor as xor

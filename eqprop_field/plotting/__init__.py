@@ -1,0 +1,15 @@
+"""Arrays in, matplotlib Axes out: the only room that imports matplotlib."""
+
+from .agreement import agreement as agreement
+from .alignment import alignment_curve as alignment_curve
+from .digits import digits as digits
+from .learning import learning_curve as learning_curve
+from .matrices import heat_maps as heat_maps
+from .phases import phases as phases
+from .style import COLOURS as COLOURS
+from .style import CYCLE as CYCLE
+from .style import STYLE as STYLE
+from .style import panels as panels
+from .style import png as png
+from .style import save as save
+from .style import styled as styled

@@ -1,0 +1,322 @@
+"""Files: written whole or not at all; networks and settled phases in forms that other programs can read."""
+
+import errno
+import json
+import math
+import os
+import secrets
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from jaxtyping import Array, ArrayLike
+
+from ._tensor_file import TensorFileError, read_tensor_file
+from .activations import activation
+from .learning.base import Estimate
+from .substrates.solution import Solution, Verdict
+from .vector_fields import AbstractVectorField, GraphField, LayeredField
+from .vector_fields.base import State, check_projected
+
+PathLike = str | os.PathLike
+
+_KEY = "eqprop_field"
+_FORMAT = 1
+
+
+class NetworkFileError(ValueError):
+    """A file holds no network that can be used; the message says why."""
+
+
+def write_atomically(path: PathLike, content: bytes) -> None:
+    """Writes a file whole or not at all: beside its place first, then moved there. Missing folders are made.
+
+    Raises:
+        OSError: with one sentence that names the file and says how to mend it, and the `errno` of the cause. The old
+            file, if there was one, is as it was.
+    """
+    target = Path(os.path.realpath(path))  # a link keeps pointing at what it points at
+    if target.exists() and not target.is_file():
+        raise OSError(f"cannot write {path}: it is a folder or a device; give the name of a file")
+    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        clear = OSError(f"cannot write {path}: {error.strerror or error}; {_mend(error)}")
+        clear.errno = error.errno
+        raise clear from error
+
+
+def _mend(error: OSError) -> str:
+    advice = {
+        errno.ENOSPC: "free some space on the disk",
+        errno.EDQUOT: "free some space within your quota",
+        errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+        errno.EROFS: "choose a folder that is not on a read-only disk",
+        errno.ENAMETOOLONG: "give a shorter name",
+    }
+    return advice.get(error.errno or 0, "choose a folder that you may write to")
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Writes text in UTF-8, whole or not at all. Errors as for `write_atomically`."""
+    write_atomically(path, text.encode("utf-8"))
+
+
+def json_text(value: Any) -> str:
+    """JSON as every file and every `--json` of this project has it: arrays as lists, NaN and infinity as null.
+
+    Raises:
+        TypeError: for something that JSON has no form for.
+    """
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Writes `json_text(value)`, whole or not at all. Errors as for `write_atomically`."""
+    write_text(path, json_text(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_npz(path: PathLike, /, **arrays: ArrayLike) -> None:
+    """Writes named arrays as an npz file that numpy reads without pickle, whole or not at all.
+
+    Equal arrays give equal bytes: the file holds no date.
+
+    Raises:
+        ValueError: for an array of Python objects.
+        OSError: as for `write_atomically`.
+    """
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            plain = np.asarray(array)
+            if plain.dtype.hasobject:
+                raise ValueError(f"array {name!r} holds Python objects; write numbers or text of a fixed width")
+            # Not numpy.savez: it claims the name `file` and stamps the time.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, plain, allow_pickle=False)
+    write_atomically(path, buffer.getvalue())
+
+
+def save_phases(
+    path: PathLike, field: AbstractVectorField, free: Solution, nudged: Solution, estimate: Estimate
+) -> None:
+    """Writes a free and a nudged phase, and the update they give, as `phases.npz`.
+
+    The file holds `s0_i` and `sbeta_i` (batch, n_i) for every layer i, or `s0` and `sbeta` for a graph;
+    `residual_free`, `residual_nudged` (batch,); `verdict_free`, `verdict_nudged` (batch,), the verdicts' names as text;
+    `update_<tensor>`, the mean over the batch of the STDP-compatible change, end-point form. Where the substrate kept
+    trajectories, also `t_free`, `t_nudged` (time,), `free_i`, `nudged_i` (time, batch, n_i) and `update_path_<tensor>`,
+    the trajectory form.
+
+    Raises:
+        OSError: as for `write_atomically`.
+    """
+    del field  # the state's own structure names the arrays
+    arrays: dict[str, ArrayLike] = {}
+    for phase, short, solution in (("free", "s0", free), ("nudged", "sbeta", nudged)):
+        arrays |= _by_layer(short, solution.state)
+        arrays[f"residual_{phase}"] = solution.residual
+        arrays[f"verdict_{phase}"] = np.array([Verdict(int(code)).name for code in np.asarray(solution.verdict)])
+        if solution.trajectory is not None:
+            arrays |= {f"t_{phase}": np.asarray(solution.times)}
+            arrays |= _by_layer(phase, solution.trajectory)
+    arrays |= {f"update_{name}": tensor for name, tensor in estimate.update.tensors().items()}
+    if estimate.path_gradient is not None:
+        update = jax.tree.map(jnp.negative, estimate.path_gradient)
+        arrays |= {f"update_path_{name}": tensor for name, tensor in update.tensors().items()}
+    write_npz(path, **arrays)
+
+
+def _by_layer(name: str, state: State) -> dict[str, Array]:
+    if isinstance(state, tuple):
+        return {f"{name}_{i}": leaf for i, leaf in enumerate(state)}
+    return {name: state}
+
+
+def describe(field: AbstractVectorField) -> dict[str, Any]:
+    """What a network file says beside the tensors: `{"format": 1, "field": ..., "config": {...}}`."""
+    config = dict(field.config())
+    return {"format": _FORMAT, "field": config.pop("field"), "config": config}
+
+
+def save_network(path: PathLike, field: AbstractVectorField) -> None:
+    """Writes a network file: safetensors, with `describe(field)` as JSON under the metadata key `eqprop_field`.
+
+    A layered field has the tensors `W_i_j` (n_i, n_j), from layer j to layer i, and `b_i`; a graph `W`, `W_in` and `b`.
+    Time constants, `tau_i` or `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined.
+
+    Raises:
+        ValueError: if a tensor holds NaN or infinity.
+        OSError: as for `write_atomically`.
+    """
+    tensors = {name: np.asarray(tensor) for name, tensor in field.tensors().items()}
+    taus = field.time_constants()
+    named = {f"tau_{i}": tau for i, tau in enumerate(taus)} if isinstance(taus, tuple) else {"tau": taus}
+    if any(bool(jnp.any(tau != 1)) for tau in named.values()):
+        tensors |= {name: np.asarray(tau) for name, tau in named.items()}
+    if isinstance(field, GraphField):
+        mask = np.asarray(field.mask)
+        tensors["W"] = np.where(mask, tensors["W"], 0)
+        if not np.array_equal(mask, _all_pairs(len(mask))):
+            tensors["mask"] = mask
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"cannot save this network: its tensor {name} holds NaN or infinity")
+    metadata = {_KEY: json.dumps(describe(field), allow_nan=False)}
+    write_atomically(path, safetensors.numpy.save(tensors, metadata))
+
+
+def load_network(path: PathLike) -> AbstractVectorField:
+    """Reads a network file, in the file's precision where JAX allows it (float64 needs `jax_enable_x64`).
+
+    Raises:
+        NetworkFileError: if the file is missing, damaged, or describes no network known here.
+    """
+    try:
+        metadata, tensors = read_tensor_file(path)
+        kind, config = _description(metadata)
+        return _BUILDERS[kind](config, tensors)
+    except TensorFileError as error:
+        raise NetworkFileError(f"{path} {error}; give a network file as `init` and `save_network` write it") from error
+
+
+def _description(metadata: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    if _KEY not in metadata:
+        raise TensorFileError(f"is a safetensors file without the metadata {_KEY!r}")
+    try:
+        said = json.loads(metadata[_KEY])
+    except (ValueError, RecursionError) as error:
+        raise TensorFileError(f"has metadata {_KEY!r} that is not JSON") from error
+    if not isinstance(said, dict) or not isinstance(said.get("config"), dict):
+        raise TensorFileError(f"has metadata {_KEY!r} without the description of a network")
+    if said.get("format") != _FORMAT:
+        raise TensorFileError(f"has format {said.get('format')!r:.40}, where this version reads format {_FORMAT}")
+    if said.get("field") not in tuple(_BUILDERS):
+        raise TensorFileError(f"holds a field {said.get('field')!r:.40}, where {', '.join(_BUILDERS)} are known")
+    return said["field"], said["config"]
+
+
+def _layered(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> LayeredField:
+    sizes = config.get("sizes")
+    if not isinstance(sizes, list) or len(sizes) < 2:
+        raise TensorFileError(f"has sizes={sizes!r:.40}, not a list of at least two layers")
+    n = [_count("sizes", size) for size in sizes[::-1]]
+    depth = len(n) - 1
+    forward = {f"W_{i}_{i + 1}": (n[i], n[i + 1]) for i in range(depth)}
+    feedback = {f"W_{i + 1}_{i}": (n[i + 1], n[i]) for i in range(depth - 1)}
+    biases = {f"b_{i}": (n[i],) for i in range(depth)}
+    taus = {f"tau_{i}": (n[i],) for i in range(depth)}
+    arrays = _checked_tensors(tensors, forward | feedback | biases, taus)
+    pick = lambda names: tuple(arrays[name] for name in names)  # noqa: E731
+    return LayeredField(
+        forward=pick(forward), feedback=pick(feedback), biases=pick(biases), tau=pick(taus), **_common(config)
+    )
+
+
+def _graph(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> GraphField:
+    n, inputs, outputs = (_count(name, config.get(name)) for name in ("neurons", "inputs", "outputs"))
+    if outputs > n:
+        raise TensorFileError(f"has {outputs} output neurons among {n} neurons")
+    tensors = dict(tensors)
+    mask = tensors.pop("mask", None)
+    arrays = _checked_tensors(tensors, {"W": (n, n), "W_in": (n, inputs), "b": (n,)}, {"tau": (n,)})
+    if mask is None:
+        mask = _all_pairs(n)
+    elif mask.dtype != bool or mask.shape != (n, n) or mask.diagonal().any():
+        raise TensorFileError(f"has a mask that is not ({n}, {n}) booleans with an empty diagonal")
+    if bool(jnp.any((arrays["W"] != 0) & ~mask)):
+        raise TensorFileError("has strengths in W where there is no synapse (W needs a zero diagonal)")
+    return GraphField(
+        weights=arrays["W"],
+        input_weights=arrays["W_in"],
+        biases=arrays["b"],
+        mask=jnp.asarray(mask),
+        tau=arrays["tau"],
+        n_outputs=outputs,
+        **_common(config),
+    )
+
+
+_BUILDERS: dict[str, Callable[[dict[str, Any], dict[str, np.ndarray]], AbstractVectorField]] = {
+    "layered": _layered,
+    "graph": _graph,
+}
+
+
+def _all_pairs(n: int) -> np.ndarray:
+    return ~np.eye(n, dtype=bool)
+
+
+def _count(name: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise TensorFileError(f"has {name}={value!r:.40}, where whole numbers of at least 1 are needed")
+    return value
+
+
+def _common(config: dict[str, Any]) -> dict[str, Any]:
+    """What every field has: activation, projected, gain."""
+    name, projected, gain = config.get("activation"), config.get("projected"), config.get("gain")
+    if not isinstance(name, str) or not isinstance(projected, bool):
+        raise TensorFileError("does not say which activation the network has and whether it is projected")
+    if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not math.isfinite(gain):
+        raise TensorFileError(f"has gain={gain!r:.40}, not a finite number")
+    try:
+        rho = activation(name)
+        return {"activation": rho, "projected": check_projected(rho, projected), "gain": float(gain)}
+    except ValueError as error:
+        raise TensorFileError(f"describes no usable network ({error})") from error
+
+
+def _checked_tensors(
+    tensors: dict[str, np.ndarray], needed: dict[str, tuple[int, ...]], taus: dict[str, tuple[int, ...]]
+) -> dict[str, Array]:
+    """The tensors as finite JAX arrays of one precision; time constants of 1 where the file has none."""
+    if not any(name in tensors for name in taus):
+        like = next(iter(tensors.values()), np.zeros(0))
+        tensors = tensors | {name: np.ones(math.prod(shape), like.dtype) for name, shape in taus.items()}
+    needed = needed | taus
+    for name in needed.keys() ^ tensors.keys():
+        raise TensorFileError(f"{'lacks' if name in needed else 'holds an unexpected'} tensor {name!r:.40}")
+    dtype = tensors[next(iter(needed))].dtype
+    arrays = {}
+    for name, shape in needed.items():
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise TensorFileError(f"has tensor {name} of shape {tensor.shape}, where its description needs {shape}")
+        if tensor.dtype != dtype or dtype.kind != "f":
+            raise TensorFileError(f"has tensor {name} as {tensor.dtype}, where all must be float32 or all float64")
+        arrays[name] = jnp.asarray(tensor)
+        if not bool(jnp.isfinite(arrays[name]).all()):
+            raise TensorFileError(f"has NaN or infinity in tensor {name}")
+        if name in taus and not bool((arrays[name] > 0).all()):
+            raise TensorFileError(f"has a time constant in {name} that is not positive")
+    return arrays

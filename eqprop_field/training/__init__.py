@@ -1,0 +1,11 @@
+"""Training on labelled data."""
+
+from .checkpoint import CheckpointError as CheckpointError
+from .loop import CHECKPOINT as CHECKPOINT
+from .loop import TrainingRun as TrainingRun
+from .loop import train as train
+from .metrics import error_rate as error_rate
+from .recipes import RECIPES as RECIPES
+from .recipes import Recipe as Recipe
+from .recipes import load_dataset as load_dataset
+from .settings import Settings as Settings

@@ -1,0 +1,140 @@
+"""One file from which a run goes on exactly where it was: network, optimiser, best network, history."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from jaxtyping import PyTree
+
+from .._tensor_file import TensorFileError, read_tensor_file
+from ..storage import write_atomically
+from ..vector_fields.base import AbstractVectorField
+
+_KEY = "eqprop_field_checkpoint"
+_FORMAT = 1
+_PARTS = ("field", "optimiser", "best")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, or belongs to another run; the message says which, and the file is untouched."""
+
+
+@dataclasses.dataclass
+class RunState:
+    """Everything a run needs to go on after an epoch.
+
+    Attributes:
+        field: the network as learnt so far.
+        optimiser: the optimiser's state.
+        best: the network of the best epoch so far.
+        history: one entry an epoch.
+    """
+
+    field: AbstractVectorField
+    optimiser: PyTree
+    best: AbstractVectorField
+    history: list[dict[str, Any]]
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation error, the last of equals: it has learnt more."""
+        return min(reversed(self.history), key=lambda entry: entry["validation_error"])["epoch"]
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Adds an epoch to the history, and keeps its network if it is the best."""
+        self.history.append(entry)
+        if self.best_epoch == entry["epoch"]:
+            self.best = self.field
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Every array, named by its place."""
+        return {
+            part + jax.tree_util.keystr(path): np.asarray(leaf)
+            for part in _PARTS
+            for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(getattr(self, part), eqx.is_array))
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """The checkpoint file of one run.
+
+    Attributes:
+        path: the file.
+        run: what the run is (settings, network, rule, data), a JSON object; only a run that says the same may go on.
+    """
+
+    path: Path
+    run: dict[str, Any]
+
+    def save(self, state: RunState) -> None:
+        """Writes the file, whole or not at all.
+
+        Raises:
+            OSError: with one sentence, if it cannot be written.
+        """
+        said = {"format": _FORMAT, "run": self.run, "history": state.history}
+        write_atomically(self.path, safetensors.numpy.save(state.tensors(), {_KEY: json.dumps(said)}))
+
+    def load(self, like: RunState) -> RunState:
+        """Where the run was; `like`, its beginning, if there is no file yet.
+
+        Raises:
+            CheckpointError: if the file is damaged or belongs to another run.
+        """
+        if not self.path.exists():
+            return like
+        try:
+            metadata, tensors = read_tensor_file(self.path)
+            said = _said(metadata)
+        except TensorFileError as error:
+            raise CheckpointError(f"{self.path} {error}; start without resuming, or put back a good copy") from error
+        self._check_same_run(said["run"])
+        expected = like.tensors()
+        for name in sorted(expected.keys() | tensors.keys()):
+            if name not in tensors or name not in expected or _form(tensors[name]) != _form(expected[name]):
+                raise CheckpointError(f"{self.path} does not fit this network and optimiser at {name}; {_MEND}")
+        return RunState(
+            **{part: _filled(getattr(like, part), part, tensors) for part in _PARTS}, history=said["history"]
+        )
+
+    def _check_same_run(self, other: dict[str, Any]) -> None:
+        for name in sorted(self.run.keys() | other.keys()):
+            theirs, ours = other.get(name), self.run.get(name)
+            if theirs != ours:
+                short = len(f"{theirs!r}{ours!r}") < 200
+                said = f"{name}={theirs!r}, not {name}={ours!r}" if short else f"another {name}"
+                raise CheckpointError(f"{self.path} belongs to a run with {said}; {_MEND}")
+
+
+_MEND = "resume with what the run was started with, or start a new one in another folder"
+
+
+def _said(metadata: dict[str, str]) -> dict[str, Any]:
+    try:
+        said = json.loads(metadata[_KEY])
+        complete = said["format"] == _FORMAT and isinstance(said["run"], dict) and isinstance(said["history"], list)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise TensorFileError("is not a checkpoint") from error
+    if not complete:
+        raise TensorFileError(f"is not a checkpoint of format {_FORMAT}")
+    return said
+
+
+def _form(tensor: np.ndarray) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype
+
+
+def _filled(like: PyTree, part: str, tensors: dict[str, np.ndarray]) -> PyTree:
+    """`like` with its arrays replaced by those of the file."""
+
+    def leaf(path: tuple[Any, ...], old: Any) -> Any:
+        return jnp.asarray(tensors[part + jax.tree_util.keystr(path)]) if eqx.is_array(old) else old
+
+    return jax.tree_util.tree_map_with_path(leaf, like)

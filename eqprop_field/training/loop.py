@@ -1,0 +1,213 @@
+"""The training loop: one compiled step, a checkpoint an epoch, the best epoch chosen on the validation samples."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+from tqdm import tqdm
+
+from ..datasets import Dataset, batch_order
+from ..learning.base import AbstractLearningRule
+from ..storage import describe
+from ..substrates.solution import Verdict
+from ..vector_fields.base import AbstractVectorField
+from .checkpoint import Checkpoint, RunState
+from .metrics import Tally, error_rate
+from .settings import Settings, optimiser_of, rates_of
+
+CHECKPOINT = "checkpoint.safetensors"
+_UNSETTLED_LIMIT = 0.01
+_LOOK_SECONDS = 0.5  # between two looks at how far the device is
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """What a training run ends in.
+
+    Attributes:
+        field: the network of the best epoch.
+        last_field: the network of the last epoch.
+        history: one entry an epoch: `epoch` (from 1), `train_objective` (mean cost of the settled samples),
+            `train_error`, `validation_error` (shares; a sample whose free phase did not settle is an error),
+            `verdicts` (training samples by the worst verdict of their phases) and `seconds`. The training figures are
+            taken along the way, while the network changes.
+        best_epoch: the epoch with the lowest validation error, the last of equals. The test set has no say in it.
+        test_error: the share of test errors of `field`.
+        settings: what the run was made with.
+    """
+
+    field: AbstractVectorField
+    last_field: AbstractVectorField
+    history: list[dict[str, Any]]
+    best_epoch: int
+    test_error: float
+    settings: Settings
+
+    @property
+    def unsettled(self) -> float:
+        """The share of the last epoch's samples with a phase that did not settle."""
+        counts = self.history[-1]["verdicts"]
+        return sum(n for name, n in counts.items() if name != Verdict.converged.name) / sum(counts.values())
+
+    @property
+    def passed(self) -> bool:
+        """The run's own verdict: at most 1 % of the last epoch's samples did not settle."""
+        return self.unsettled <= _UNSETTLED_LIMIT
+
+    def summary(self) -> dict[str, Any]:
+        """The run as a JSON object, less the networks."""
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "best_epoch": self.best_epoch,
+            "validation_error": self.history[self.best_epoch - 1]["validation_error"],
+            "test_error": self.test_error,
+            "unsettled": self.unsettled,
+            "passed": self.passed,
+            "history": self.history,
+        }
+
+
+def train(
+    field: AbstractVectorField,
+    rule: AbstractLearningRule,
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> TrainingRun:
+    """Trains a network with any learning rule on any substrate.
+
+    With `out`, the file `checkpoint.safetensors` there is replaced after every epoch. A run that was stopped at any
+    time and resumed ends in bit-identical parameters. More `epochs` may be asked for when resuming a run with a
+    constant schedule; all else must be as it was.
+
+    Args:
+        field: the network to start from; its architecture and dtype stay as they are.
+        rule: what it learns by. Samples that do not settle are left out of the gradient and counted.
+        dataset: what it learns from.
+        settings: how; `RECIPES` holds what is known to work.
+        out: the folder of the checkpoint; without one, none is kept.
+        resume: whether to go on from the checkpoint in `out`, if there is one.
+        progress: whether to show a bar with the time left on stderr.
+
+    Raises:
+        ValueError: if the data do not fit the network, a learning rate is missing, or resume is asked without `out`.
+        CheckpointError: if the checkpoint is damaged or belongs to another run.
+        OSError: if the checkpoint cannot be written.
+    """
+    _check_fit(field, dataset)
+    if resume and out is None:
+        raise ValueError("resume=True needs out, the folder of the checkpoint to go on from")
+    rates = rates_of(field, settings.learning_rates)
+    samples = len(dataset.train)
+    batches = samples // min(settings.batch_size, samples)
+    whole = 0 if settings.schedule == "constant" else settings.epochs * batches
+    optimiser = optimiser_of(settings.optimiser, settings.schedule, whole)
+    parameters: PyTree = field.parameters()
+    state = RunState(field, optimiser.init(parameters), best=field, history=[])
+    checkpoint = None if out is None else Checkpoint(Path(out) / CHECKPOINT, _identity(field, rule, dataset, settings))
+    if checkpoint is not None and resume:
+        state = checkpoint.load(like=state)
+    step = functools.partial(
+        _step_jitted if rule.substrate.traceable else _step,
+        optimiser,
+        rule,
+        rates,
+        jnp.asarray(dataset.train.x),
+        jnp.asarray(dataset.train.y),
+    )
+    order_key = jax.random.fold_in(jax.random.key(settings.seed), 1)  # the key itself draws the network
+    done, total = len(state.history), settings.epochs * batches
+    with tqdm(total=total, initial=done * batches, desc=dataset.name, unit="batch", disable=not progress) as bar:
+        for epoch in range(done, settings.epochs):
+            began = time.perf_counter()
+            tally = _run_epoch(state, step, batch_order(order_key, epoch, samples, settings.batch_size), bar)
+            error = error_rate(rule, state.field, dataset.validation)
+            seconds = time.perf_counter() - began
+            state.record({"epoch": epoch + 1, **tally.read(), "validation_error": error, "seconds": seconds})
+            bar.set_postfix_str(f"validation error {100 * error:.1f} %", refresh=False)
+            if checkpoint is not None:
+                checkpoint.save(state)
+    return TrainingRun(
+        field=state.best,
+        last_field=state.field,
+        history=state.history,
+        best_epoch=state.best_epoch,
+        test_error=error_rate(rule, state.best, dataset.test),
+        settings=settings,
+    )
+
+
+def _run_epoch(state: RunState, step: Callable[..., Any], order: np.ndarray, bar: tqdm) -> Tally:
+    """Every batch of the order once."""
+    tally = Tally.empty()
+    shown, looked = 0, time.perf_counter()
+    for done, rows in enumerate(order, 1):
+        state.field, state.optimiser, tally = step(state.field, state.optimiser, tally, jnp.asarray(rows))
+        if done == len(order) or time.perf_counter() - looked > _LOOK_SECONDS:
+            jax.block_until_ready(tally)  # the bar shows what is computed, not what is queued
+            bar.update(done - shown)
+            shown, looked = done, time.perf_counter()
+    return tally
+
+
+def _step(
+    optimiser: optax.GradientTransformation,
+    rule: AbstractLearningRule,
+    rates: AbstractVectorField,
+    x: Float[Array, "samples inputs"],
+    y: Float[Array, "samples outputs"],
+    field: AbstractVectorField,
+    optimiser_state: PyTree,
+    tally: Tally,
+    rows: Int[Array, " batch"],
+) -> tuple[AbstractVectorField, PyTree, Tally]:
+    """One batch: settle, estimate, change the parameters, count."""
+    estimate = rule.estimate(field, x[rows], y[rows], throw=False)
+    tally = tally.add(field, estimate, y[rows])
+    gradient: PyTree = estimate.gradient
+    updates, optimiser_state = optimiser.update(gradient, optimiser_state)
+    updates = jax.tree.map(jnp.multiply, updates, rates)
+    return eqx.apply_updates(field, updates), optimiser_state, tally
+
+
+_step_jitted = eqx.filter_jit(_step)
+
+
+def _check_fit(field: AbstractVectorField, dataset: Dataset) -> None:
+    inputs, classes = dataset.train.x.shape[1], dataset.train.y.shape[1]
+    if (field.n_inputs, field.n_outputs) != (inputs, classes):
+        raise ValueError(
+            f"{dataset.name} has {inputs} inputs and {classes} classes, but the network has {field.n_inputs} inputs "
+            f"and {field.n_outputs} outputs; give sizes that begin with {inputs} and end with {classes}"
+        )
+
+
+def _identity(
+    field: AbstractVectorField, rule: AbstractLearningRule, dataset: Dataset, settings: Settings
+) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    said = dataclasses.asdict(settings)
+    if settings.schedule == "constant":
+        del said["epochs"]
+    said["learning_rates"] = list(said["learning_rates"])
+    digest = hashlib.sha256(dataset.train.x.tobytes() + dataset.train.y.tobytes()).hexdigest()[:16]
+    return {
+        **said,
+        "network": describe(field),
+        "rule": eqx.tree_pformat(rule, short_arrays=False),
+        "data": f"{dataset.name} {dataset.train.x.shape} {digest}",
+    }

@@ -1,0 +1,93 @@
+"""How to train: everything that decides the outcome beside the network, the rule and the data."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from ..vector_fields.base import AbstractVectorField
+
+Optimiser = Literal["sgd", "momentum", "adam"]
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of a training run; they are its command line too, and a JSON object by `dataclasses.asdict`.
+
+    Attributes:
+        epochs: how many times every training sample is seen.
+        batch_size: samples a step.
+        learning_rates: one for the whole network, or one for each layer from the output back: a synapse learns at
+            the rate of the neuron it leads to. (For a graph: the output neurons, then the others.)
+        optimiser: plain gradient descent, the same with momentum 0.9, or Adam.
+        schedule: of the learning rates: constant, or a half cosine from the full rate down to 0.
+        seed: of the order of the samples. (Recipes draw the network and the split from it too.)
+
+    Raises:
+        ValueError: for a setting that has no meaning.
+    """
+
+    epochs: int = 20
+    batch_size: int = 20
+    learning_rates: tuple[float, ...] = (0.1,)
+    optimiser: Optimiser = "sgd"
+    schedule: Schedule = "cosine"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: give at least 1")
+        rates = self.learning_rates
+        if not rates or not all(0 <= rate < float("inf") for rate in rates) or max(rates) == 0:
+            raise ValueError(f"learning_rates={rates}: give numbers of at least 0, not all of them 0")
+        for name, choices in (("optimiser", _OPTIMISERS), ("schedule", ("constant", "cosine"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
+
+
+_OPTIMISERS = {
+    "sgd": optax.identity,
+    "momentum": lambda: optax.trace(decay=0.9),
+    "adam": optax.scale_by_adam,
+}
+
+
+@functools.cache  # one object for equal arguments, so that a second run finds the compiled step again
+def optimiser_of(name: Optimiser, schedule: Schedule, steps: int) -> optax.GradientTransformation:
+    """The optimiser for learning rates of 1; `rates_of` gives the factors its updates still need.
+
+    Args:
+        name: which optimiser.
+        schedule: how the rate falls.
+        steps: how many steps the whole run has; 0 for a constant rate, which does not depend on it.
+    """
+    rate = optax.constant_schedule(1.0) if schedule == "constant" else optax.cosine_decay_schedule(1.0, steps)
+    return optax.chain(_OPTIMISERS[name](), optax.scale_by_learning_rate(rate))
+
+
+def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> AbstractVectorField:
+    """The learning rate of every parameter, with the structure of `field.parameters()`.
+
+    Raises:
+        ValueError: unless there is one rate, or one for each of the field's layers.
+    """
+    layers = len(field.layers())
+    if len(learning_rates) not in (1, layers):
+        raise ValueError(
+            f"learning_rates={learning_rates}: this network learns in {layers} layers; "
+            f"give one rate for all, or {layers} from the output back"
+        )
+    rates = learning_rates * layers if len(learning_rates) == 1 else learning_rates
+
+    def weighted(parameters: AbstractVectorField) -> Array:
+        groups = parameters.layers().values()
+        return jnp.stack([r * sum(jnp.sum(t) for t in ts) for r, ts in zip(rates, groups, strict=True)]).sum()
+
+    # Its gradient holds at every parameter the rate of the layer it belongs to, whatever the field looks like.
+    return jax.grad(weighted)(field.parameters())

@@ -1,0 +1,120 @@
+"""The circuit as a substrate: learning rules cannot tell it from an ODE."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from circuits import Batch, NgspiceMissing, NgspiceSubstrate, SimulatorFailed
+from eqprop_field.learning.base import tree_norm
+from eqprop_field.vector_fields.base import flatten_state
+
+
+def distance(a: epf.AbstractVectorField, b: epf.AbstractVectorField) -> float:
+    return float(tree_norm(jax.tree.map(jnp.subtract, a, b)) / tree_norm(b))
+
+
+@pytest.mark.parametrize("nudging", [epf.Nudging.one_sided(0.3), epf.Nudging.symmetric(0.3)], ids=["one", "two"])
+def test_eqprop_gives_the_same_gradient_as_on_the_ode(ngspice, field, batch, nudging):
+    circuit = epf.EqProp(nudging, NgspiceSubstrate()).estimate(field, *batch)
+    ode = epf.EqProp(nudging, epf.Trajectory()).estimate(field, *batch)
+    assert distance(circuit.gradient, ode.gradient) < 1e-7
+    np.testing.assert_array_equal(circuit.verdict, 0)
+    for ours, theirs in zip((circuit.free, *circuit.nudged), (ode.free, *ode.nudged), strict=True):
+        np.testing.assert_allclose(flatten_state(ours.state), flatten_state(theirs.state), atol=1e-7)
+        assert jax.tree.structure(ours.state) == jax.tree.structure(theirs.state)
+
+
+def test_implicit_gradient_runs_on_the_circuit(ngspice, field, batch):
+    circuit = epf.ImplicitGradient(substrate=NgspiceSubstrate()).estimate(field, *batch)
+    assert distance(circuit.gradient, epf.ImplicitGradient().estimate(field, *batch).gradient) < 1e-6
+
+
+def test_trajectory_form_agrees_with_the_odes(ngspice, field, batch):
+    nudging, times = epf.Nudging.one_sided(0.3), jnp.linspace(0, 50, 2001)
+    measured = NgspiceSubstrate(free_time=60.0, nudged_time=50.0, keep_trajectories=True)
+    circuit = epf.EqProp(nudging, measured).estimate(field, *batch)
+    ode = epf.EqProp(nudging, epf.Trajectory(nudged_times=times)).estimate(field, *batch)
+    assert distance(circuit.path_gradient, ode.path_gradient) < 1e-4
+    assert circuit.nudged[0].times.shape == (2001,)
+    np.testing.assert_allclose(
+        jax.tree.leaves(circuit.nudged[0].trajectory)[0], jax.tree.leaves(ode.nudged[0].trajectory)[0], atol=2e-4
+    )
+
+
+def test_projected_field_stays_within_its_bounds(ngspice, key):
+    field = epf.LayeredField.create(key, (4, 8, 3), gain=1.0)
+    free, (nudged,) = NgspiceSubstrate().phases(
+        field, jnp.ones((2, 4)), [epf.CostNudge(0.5, jnp.ones((2, 3)), epf.Quadratic())]
+    )
+    flat = np.asarray(flatten_state(nudged.state))
+    assert flat.min() >= 0 and flat.max() <= 1
+    assert (np.asarray(flatten_state(free.state)) == 0).any()
+
+
+def test_one_phase_from_a_given_start(ngspice, graph):
+    x = jnp.full((2, 4), 0.5)
+    start = jax.random.normal(jax.random.key(0), (2, 12))
+    nudge = epf.CostNudge(0.4, jnp.ones((2, 3)), epf.Quadratic())
+    circuit = NgspiceSubstrate(nudged_time=30.0, keep_trajectories=True).settle(graph, x, nudge, start)
+    ode = epf.Trajectory().settle(graph, x, nudge, start)
+    np.testing.assert_allclose(circuit.state, ode.state, atol=1e-7)
+    np.testing.assert_array_equal(circuit.trajectory[0], start)
+
+
+def test_float32_fields_are_judged_in_float64(ngspice, graph):
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == jnp.float64 else leaf, graph)
+    free = NgspiceSubstrate(tol=1e-9).settle(single, np.full((1, 4), 0.5, np.float32))
+    assert free.state.dtype == jnp.float32
+    assert float(free.residual[0]) < 1e-9  # float32 states alone would leave about 1e-7
+
+
+def test_an_unsettled_phase_is_named(ngspice, graph):
+    short = NgspiceSubstrate(free_time=1.0)
+    with pytest.raises(epf.NotSettledError, match="2 not_settled"):
+        short.settle(graph, np.ones((2, 4)))
+    assert short.settle(graph, np.ones((2, 4)), throw=False).verdict.tolist() == [epf.Verdict.not_settled] * 2
+
+
+def test_a_nudge_that_tips_the_network_over_is_a_wrong_branch(ngspice):
+    """One neuron with two stable states: the first nudge tips it, and it does not come back."""
+    field = epf.GraphField(
+        weights=jnp.array([[0.0, 3.0], [3.0, 0.0]]),
+        input_weights=jnp.zeros((2, 1)),
+        biases=jnp.array([-0.2, -0.2]),
+        mask=~jnp.eye(2, dtype=bool),
+        tau=jnp.ones(2),
+        n_outputs=1,
+        activation=epf.activation("tanh"),
+        projected=False,
+    )
+    target = jnp.full((1, 1), 3.0)
+    nudges = [epf.CostNudge(beta, target, epf.Quadratic()) for beta in (5.0, 0.1)]
+    substrate = NgspiceSubstrate(free_time=40.0, nudged_time=40.0)
+    free, (first, second) = substrate.phases(field, np.zeros((1, 1)), nudges, throw=False)
+    assert float(free.state[0, 0]) < -2 and float(first.state[0, 0]) > 2
+    assert free.verdict[0] == first.verdict[0] == epf.Verdict.converged
+    assert second.verdict[0] == epf.Verdict.wrong_branch
+
+
+def test_failures_are_verdicts_only_where_asked(tmp_path, graph):
+    broken = tmp_path / "ngspice"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    substrate = NgspiceSubstrate(engine=Batch(broken), free_time=5.0, nudged_time=5.0)
+    with pytest.raises(SimulatorFailed, match="exit code 1"):
+        substrate.settle(graph, np.ones((2, 4)))
+    estimate = epf.EqProp(epf.Nudging.one_sided(0.1), substrate).estimate(
+        graph, np.ones((2, 4)), np.ones((2, 3)), throw=False
+    )
+    assert estimate.verdict.tolist() == [epf.Verdict.simulator_failed] * 2
+    assert float(tree_norm(estimate.gradient)) == 0.0
+    with pytest.raises(NgspiceMissing):
+        NgspiceSubstrate(engine=Batch("/nowhere/ngspice"), free_time=5.0).settle(graph, np.ones((2, 4)), throw=False)
+
+
+def test_one_circuit_has_one_target(graph):
+    nudges = [epf.CostNudge(0.1, jnp.full((1, 3), y), epf.Quadratic()) for y in (0.0, 1.0)]
+    with pytest.raises(ValueError, match="one target"):
+        NgspiceSubstrate().phases(graph, np.ones((1, 4)), nudges)

@@ -1,0 +1,57 @@
+"""`align`: its table, and a summary that can be recomputed from it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+HEADER = "rule,symmetry,seed,sample,layer,cosine,jacobian_asymmetry,weight_symmetry,beta,verdict"
+SWEEP = ["--symmetry", "-1:1:3", "--seeds", "2", "--samples", "3"]
+
+
+def table(folder) -> list[dict[str, str]]:
+    with (folder / "alignment.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_and_summary_agree(run, tmp_path):
+    said = run("align", "--sizes", "5,6,4", "--activation", "tanh", *SWEEP, "--out", tmp_path / "o", "--json")
+    assert said.code == 0
+    assert (tmp_path / "o" / "alignment.csv").read_text().splitlines()[0] == HEADER
+    rows = table(tmp_path / "o")
+    assert len(rows) == 1 * 3 * 2 * 3 * 3  # rules, symmetries, seeds, samples, layers with `all`
+    assert {row["layer"] for row in rows} == {"all", "0", "1"}
+    for entry in said.json["means"]:
+        here = [r for r in rows if float(r["symmetry"]) == entry["symmetry"] and r["layer"] == entry["layer"]]
+        cosines = [float(r["cosine"]) for r in here if r["verdict"] == "converged"]
+        assert entry["samples"] == len(cosines)
+        assert entry["mean_cosine"] == pytest.approx(np.mean(cosines))
+        assert entry["samples"] + sum(entry["left_out"].values()) == len(here)
+    assert json.loads((tmp_path / "o" / "summary.json").read_text())["means"] == said.json["means"]
+    assert (tmp_path / "o" / "alignment.png").stat().st_size > 10_000
+
+
+def test_symmetric_feedback_of_clipped_neurons_points_along_the_gradient(run, tmp_path):
+    run("align", "--sizes", "5,6,4", "--symmetry", "1", "--seeds", "4", "--samples", "4", "--out", tmp_path / "o")
+    used = [row for row in table(tmp_path / "o") if row["layer"] == "all" and row["verdict"] == "converged"]
+    assert len(used) > 8
+    assert np.median([1 - float(row["cosine"]) for row in used]) < 1e-8
+    assert all(float(row["weight_symmetry"]) == pytest.approx(1.0) for row in used)
+
+
+def test_a_network_file_gives_the_architecture(run, folder, sample):
+    said = run("align", folder / "net.safetensors", *SWEEP, "--out", folder / "o", "--json")
+    assert said.code == 0
+    assert {row["layer"] for row in table(folder / "o")} == {"all", "0", "1"}
+    both = run("align", folder / "net.safetensors", "--sizes", "3,2", "--out", folder / "p")
+    assert both.code == 2
+
+
+def test_a_sweep_in_which_nothing_settles_is_no_success(run, tmp_path):
+    said = run("align", "--sizes", "3,4,2", "--tol", "1e-30", *SWEEP, "--out", tmp_path / "o", "--json")
+    assert said.code == 1
+    assert said.json["samples_used"] == 0
+    assert said.json["left_out"]["not_settled"] > 9
+    assert sum(said.json["left_out"].values()) == 3 * 2 * 3
+    assert {row["cosine"] for row in table(tmp_path / "o")} == {""}

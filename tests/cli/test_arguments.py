@@ -1,0 +1,50 @@
+"""Lists on the command line: whatever is typed, a value or one sentence."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eqprop_field.cli.arguments import _names, _rates, _sizes, _sweep
+
+
+@given(st.lists(st.integers(-5, 10**9), min_size=1))
+def test_sizes_round_trip(sizes):
+    assert _sizes(",".join(map(str, sizes))) == tuple(sizes)
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.integers(2, 50))
+def test_sweeps_run_from_first_to_last_in_equal_steps(a, b, count):
+    first, last = min(a, b), max(a, b)
+    sweep = _sweep(f"{first!r}:{last!r}:{count}")
+    assert len(sweep) == count
+    assert sweep[0] == pytest.approx(first, abs=1e-11)
+    assert sweep[-1] == pytest.approx(last, abs=1e-11)
+    steps = [q - p for p, q in itertools.pairwise(sweep)]
+    assert steps == pytest.approx([(last - first) / (count - 1)] * (count - 1), abs=1e-11)
+
+
+def test_the_default_sweep_holds_zero_and_a_single_number_is_a_sweep():
+    assert 0.0 in _sweep("-1:1:11")
+    assert _sweep("0.3") == (0.3,)
+    assert _sweep("-1:1:1") == (-1.0,)
+
+
+@pytest.mark.parametrize("parse", [_sizes, _sweep, _rates, _names])
+@given(text=st.text())
+def test_anything_else_is_refused_in_one_sentence(parse, text):
+    try:
+        parse(text)
+    except ValueError as refusal:
+        said = str(refusal)
+        assert ":" in said or "at least one" in said
+        assert len(said) < 200 + 8 * len(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2", "-1:2:5", "-1:1:0", "1:-1:5", "nan:1:3", "nan", "inf", "-1:1", "-1:1:3:4", "-1:1:2.5"]
+)
+def test_sweeps_that_mean_nothing(text):
+    with pytest.raises(ValueError, match="FIRST:LAST:COUNT"):
+        _sweep(text)

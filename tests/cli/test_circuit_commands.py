@@ -1,0 +1,59 @@
+"""`export` and `circuit`: netlists that ngspice runs by itself, and the agreement with the ODE."""
+
+import json
+import subprocess
+
+import numpy as np
+
+
+def test_the_netlist_runs_as_it_is(run, folder, sample, ngspice):
+    said = run("export", *sample, "--sample", 1, "--out", folder / "n" / "net.cir", "--json")
+    assert said.code == 0
+    netlist = (folder / "n" / "net.cir").read_text()
+    assert ".control" not in netlist
+    assert json.loads((folder / "n" / "net.map.json").read_text())
+    raw = subprocess.run(
+        [ngspice, "-n", "-b", "net.cir", "-r", "out.raw"], cwd=folder / "n", capture_output=True, timeout=120
+    )
+    assert raw.returncode == 0
+    header = (folder / "n" / "out.raw").read_bytes().split(b"Binary:")[0].decode()
+    assert int(header.split("No. Points:")[1].split()[0]) > 100
+
+
+def test_samples_have_their_own_netlists(run, folder, sample):
+    for k in (0, 1):
+        assert run("export", *sample, "--sample", k, "--out", folder / f"{k}.cir").code == 0
+    assert (folder / "0.cir").read_text() != (folder / "1.cir").read_text()
+
+
+def test_circuit_and_ode_agree(run, folder, sample, ngspice):
+    said = run("circuit", *sample, "--beta", 0.1, "--out", folder / "o", "--json")
+    assert said.code == 0
+    agreement = json.loads((folder / "o" / "agreement.json").read_text())
+    assert set(agreement) == {"max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine", "verdict"}
+    assert agreement["verdict"] == "agrees"
+    assert agreement["max_abs_free"] < 1e-6
+    assert agreement["max_abs_trajectory"] < 1e-4
+    assert {path.name for path in (folder / "o").iterdir()} == set(said.json["files"])
+    assert {"phases.npz", "agreement.json", "net.cir", "ngspice.log", "agreement.png"} <= set(said.json["files"])
+
+    assert run("simulate", *sample, "--beta", 0.1, "--out", folder / "s").code == 0
+    with np.load(folder / "o" / "phases.npz") as circuit, np.load(folder / "s" / "phases.npz") as ode:
+        assert set(circuit.files) == set(ode.files)
+        for name in ("s0_0", "s0_1", "sbeta_0", "sbeta_1"):
+            np.testing.assert_allclose(circuit[name], ode[name], atol=1e-6)
+        np.testing.assert_allclose(circuit["update_path_W_0_1"], ode["update_path_W_0_1"], atol=2e-3)
+        at = np.interp(circuit["t_free"], ode["t_free"], ode["free_0"][:, 0, 0])
+        np.testing.assert_allclose(circuit["free_0"][:, 0, 0], at, atol=1e-3)
+
+
+def test_a_simulator_that_dies_is_a_verdict(run, folder, sample, monkeypatch):
+    (folder / "bin").mkdir()
+    (folder / "bin" / "ngspice").write_text("#!/bin/sh\necho out of luck\nexit 3\n")
+    (folder / "bin" / "ngspice").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:/bin:/usr/bin")
+    said = run("circuit", *sample, "--out", folder / "o", "--json")
+    assert said.code == 1
+    assert said.json["verdict"] == "simulator_failed"
+    assert json.loads((folder / "o" / "agreement.json").read_text())["max_abs_free"] is None
+    assert "out of luck" in (folder / "o" / "ngspice.log").read_text()

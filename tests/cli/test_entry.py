@@ -1,0 +1,157 @@
+"""The contract of every command: exit codes, one JSON object, one sentence for a mistake, help with an example."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from eqprop_field.cli.commands import COMMANDS
+from eqprop_field.cli.init import Init
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_that_parses(run, command):
+    said = run(command, "--help")
+    assert said.code == 0
+    example = said.out.split("Example:")[1].split("╭")[0].split()
+    assert example[:2] == ["eqprop-field", command]
+    for option in ("--json", "--seed", "--x64", "--out"):
+        assert option in said.out
+
+
+def test_help_lists_every_command(run):
+    said = run("--help")
+    assert said.code == 0
+    assert all(f"• {command}" in said.out for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [
+        ([], "demo, init"),
+        (["frobnicate"], "frobnicate"),
+        (["init"], "--out"),
+        (["init", "--out", "n.safetensors", "--sizze", "3,2"], "--sizze"),
+        (["init", "--out", "n.safetensors", "--sizes", "3,x"], "input first"),
+        (["init", "--out", "n.safetensors", "--sizes", "3,2", "--symmetry", "much"], "much"),
+        (["align", "--out", "a", "--sizes", "3,2", "--symmetry", "-2:1:3"], "FIRST:LAST:COUNT"),
+        (["simulate", "n", "--input", "x", "--target", "y", "--out", "o", "--substrate", "water"], "water"),
+        (["train", "--data", "cats", "--out", "o"], "cats"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_arguments_that_do_not_parse(run, arguments, about, as_json):
+    said = run(*arguments, *(["--json"] if as_json else []))
+    assert said.code == 2
+    assert about in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert said.json["ok"] is False if as_json else said.out == ""
+
+
+@pytest.mark.parametrize("beta", ["-0.5", "-5e-1"])
+def test_negative_values_parse(run, sample, folder, beta):
+    said = run("simulate", *sample, "--substrate", "equilibrium", "--beta", beta, "--out", folder / "o", "--json")
+    assert said.code == 0
+    assert said.json["beta"] == -0.5
+
+
+def test_interrupt_ends_in_one_line(run, monkeypatch, tmp_path):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Init, "run", interrupted)
+    said = run("init", "--out", tmp_path / "n.safetensors")
+    assert (said.code, len(said.err.splitlines())) == (130, 1)
+
+
+def test_a_bug_is_told_in_a_sentence_and_traced_on_request(run, monkeypatch, tmp_path):
+    def broken(self):
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(Init, "run", broken)
+    said = run("init", "--out", tmp_path / "n.safetensors", "--json")
+    assert said.code == 1
+    assert "please report it" in said.json["error"]
+    assert len(said.err.splitlines()) == 1
+    monkeypatch.setenv("EQPROP_FIELD_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run("init", "--out", tmp_path / "n.safetensors")
+
+
+def test_what_a_command_prints_goes_to_stderr_under_json(run, monkeypatch, tmp_path):
+    original = Init.run
+
+    def chatty(self):
+        print("by the way")
+        return original(self)
+
+    monkeypatch.setattr(Init, "run", chatty)
+    said = run("init", "--sizes", "3,2", "--out", tmp_path / "n.safetensors", "--json")
+    assert said.json["ok"] is True
+    assert "by the way" in said.err
+
+
+def test_module_and_exit_code_of_the_process(tmp_path):
+    command = [sys.executable, "-m", "eqprop_field", "init", "--sizes", "3,2", "--out"]
+    fine = subprocess.run([*command, tmp_path / "n.safetensors"], capture_output=True, text=True)
+    assert (fine.returncode, fine.stderr) == (0, "")
+    wrong = subprocess.run([*command, tmp_path / "n.txt"], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_training_cleanly(tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eqprop_field", "train", "--epochs", "100000", "--out", tmp_path / "t"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "t" / "checkpoint.safetensors").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert len(err.strip().splitlines()) == 1
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["checkpoint.safetensors"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX resource limits")
+@pytest.mark.parametrize("command", ["init", "simulate"])
+def test_a_full_disk_leaves_nothing_half_written(folder, sample, command):
+    arguments = {
+        "init": ["--sizes", "3,2", "--out", folder / "o" / "n.safetensors"],
+        "simulate": [*sample, "--substrate", "equilibrium", "--out", folder / "o"],
+    }[command]
+    line = shlex.join([sys.executable, "-m", "eqprop_field", command, *map(str, arguments)])
+    full = subprocess.run(
+        ["sh", "-c", f"ulimit -f 0; exec {line}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert full.returncode == 2
+    assert len(full.stderr.strip().splitlines()) == 1
+    assert "cannot write" in full.stderr
+    assert list((folder / "o").iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eqprop_field", "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 0

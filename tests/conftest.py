@@ -1,0 +1,92 @@
+"""What every test stands on: float64, checked shapes, kept compilations, small fields, what this machine has."""
+
+import os
+import pathlib
+import platform
+import shutil
+
+# Before JAX is imported, and inherited by the programs that tests start. Most of the suite's time is compilation, so
+# what was compiled is kept for the next run, for this machine alone: another one may lack instructions that it uses.
+_CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax" / platform.node()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+from jaxtyping import install_import_hook
+
+# Before our packages are imported: every jaxtyping annotation is checked at run time, in tests only.
+install_import_hook(["eqprop_field", "circuits"], "beartype.beartype")
+
+import hypothesis
+import jax
+import pytest
+
+import eqprop_field as epf
+
+jax.config.update("jax_enable_x64", True)
+
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A JAX random key, the same in every test."""
+    return jax.random.key(20180804)
+
+
+@pytest.fixture
+def layered(key: jax.Array) -> epf.LayeredField:
+    """Two hidden layers, smooth, untied weights."""
+    return epf.LayeredField.create(key, (5, 7, 6, 3), activation=epf.activation("tanh"))
+
+
+@pytest.fixture
+def graph(key: jax.Array) -> epf.GraphField:
+    """Twelve neurons in a sparse directed graph, smooth, asymmetric."""
+    return epf.GraphField.create(
+        key, neurons=12, inputs=4, outputs=3, density=0.6, activation=epf.activation("tanh"), gain=0.7
+    )
+
+
+@pytest.fixture(params=["layered", "graph"])
+def field(request: pytest.FixtureRequest) -> epf.AbstractVectorField:
+    """Each of the small smooth fields in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def batch(field: epf.AbstractVectorField, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Four random inputs and targets in [0, 1] that fit `field`."""
+    x_key, y_key = jax.random.split(jax.random.fold_in(key, 1))
+    x = jax.random.uniform(x_key, (4, field.n_inputs), field.dtype)
+    return x, jax.random.uniform(y_key, (4, field.n_outputs), field.dtype)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> pathlib.Path:
+    """The folder with the four IDX files of MNIST: `$EQPROP_FIELD_DATA/mnist`."""
+    root = os.environ.get("EQPROP_FIELD_DATA")
+    if not root:
+        pytest.skip("EQPROP_FIELD_DATA is not set: set it to a folder that holds mnist/ to run the tests on MNIST")
+    folder = pathlib.Path(root) / "mnist"
+    if not any(folder.glob("train-images-idx3-ubyte*")):
+        pytest.skip(f"{folder} holds no train-images-idx3-ubyte[.gz]")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ngspice() -> str:
+    """The path of the ngspice program; continuous integration must have it."""
+    found = shutil.which("ngspice")
+    if found is None:
+        reason = "ngspice is not installed: scripts/install_ngspice.sh installs it"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found

@@ -1,0 +1,127 @@
+"""Pictures: that they show the numbers they were given, leave matplotlib as it was, and end up on disk whole."""
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from eqprop_field import plotting
+
+TIMES = np.linspace(0.0, 8.0, 60)
+
+
+def relaxing(neurons: int, to: float = 1.0) -> np.ndarray:
+    """Exponential approach of every neuron to its own level, (time, neurons)."""
+    return to * np.linspace(0.1, 0.9, neurons) * (1 - np.exp(-TIMES))[:, None]
+
+
+def two_layers(shift: float = 0.0) -> dict[str, np.ndarray]:
+    return {"Output layer": relaxing(3) + shift, "Hidden layer 1": relaxing(5) + shift}
+
+
+def drawn(ax) -> list[np.ndarray]:
+    """The vertical data of the lines that are neurons, as long as the longest."""
+    lines = [np.asarray(line.get_ydata()) for line in ax.get_lines()]
+    longest = max(map(len, lines))
+    return [line for line in lines if len(line) == longest]
+
+
+def test_importing_plotting_loads_no_pyplot_and_changes_no_settings():
+    code = (
+        "import sys, matplotlib; before = dict(matplotlib.rcParams); import eqprop_field.plotting; "
+        "assert 'matplotlib.pyplot' not in sys.modules; assert dict(matplotlib.rcParams) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_drawing_leaves_the_settings_as_they_were():
+    before = dict(matplotlib.rcParams)
+    plotting.phases(TIMES, two_layers(), TIMES, two_layers(), beta=0.1)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_phases_show_every_neuron_through_both_phases_and_its_displacement():
+    free = two_layers()
+    nudged = {name: path[-1] + 0.1 * relaxing(path.shape[1]) for name, path in free.items()}
+    axes = plotting.phases(TIMES, free, TIMES, nudged, beta=0.1, target=np.ones(3), window=8.0)
+    assert len(axes) == 3
+    for ax, name in zip(axes, free, strict=False):
+        paths = drawn(ax)
+        assert len(paths) == free[name].shape[1]
+        for k, path in enumerate(paths):
+            np.testing.assert_allclose(path, np.concatenate([free[name][:, k], nudged[name][:, k]]))
+    np.testing.assert_allclose(np.stack(drawn(axes[-1])[:3], 1), relaxing(3), atol=1e-12)
+
+
+def test_phases_of_many_neurons_show_some_and_say_so():
+    wide = {"Neurons": relaxing(500)}
+    axes = plotting.phases(TIMES, wide, TIMES, wide, beta=0.5)
+    assert len(drawn(axes[0])) == 40
+    assert "40 of 500" in axes[0].get_title(loc="left")
+
+
+def test_phases_end_where_nothing_more_moves():
+    late = np.linspace(0.0, 100.0, 400)
+    path = {"Neurons": (1 - np.exp(-late))[:, None]}
+    axes = plotting.phases(late, path, late, path, beta=0.1)
+    # Both phases, each until exp(-t) = 0.002.
+    assert axes[0].get_xlim()[1] == pytest.approx(2 * np.log(500), abs=1.0)
+
+
+def test_agreement_says_the_largest_difference_and_draws_it():
+    ode = two_layers()
+    circuit = {name: path.copy() for name, path in ode.items()}
+    circuit["Hidden layer 1"][17, 2] += 3e-5
+    axes = plotting.agreement(TIMES, ode, circuit, onset=4.0, limit=1e-4)
+    assert "3.0e-05" in axes[-1].get_title(loc="left")
+    hidden = np.asarray(axes[-1].get_lines()[1].get_ydata())
+    assert hidden.argmax() == 17
+    assert hidden.max() == pytest.approx(3e-5)
+
+
+def test_alignment_draws_the_mean_of_what_was_kept():
+    rng = np.random.default_rng(0)
+    symmetry = np.linspace(-1, 1, 5)
+    cosine = rng.uniform(-1, 1, (5, 4, 6, 3))
+    cosine[2, :, :3] = np.nan
+    cosine[4] = np.nan
+    axes = plotting.alignment_curve(symmetry, {"eqprop": cosine}, ("all", "0", "1"), rng.uniform(0, 1, (5, 4, 6)))
+    expected = [cosine[c, ..., 0][np.isfinite(cosine[c, ..., 0])].mean() for c in range(4)]
+    shown = np.asarray(axes[0].get_lines()[0].get_ydata())
+    np.testing.assert_allclose(shown[:4], expected)
+    assert np.isnan(shown[4])
+    assert len(axes) == 3
+    assert len(axes[-1].get_lines()[0].get_xdata()) == 5 * 4  # a point a network
+
+
+def test_learning_curve_marks_the_network_that_was_kept():
+    epochs = np.arange(1.0, 6.0)
+    error = np.array([0.5, 0.3, 0.1, 0.2, 0.2])
+    axes = plotting.learning_curve(epochs, error**2, error, error, test_error=0.123, best_epoch=3)
+    assert any("12.3 %" in text.get_text() for text in axes[1].texts)
+    star = next(line for line in axes[1].get_lines() if len(line.get_xdata()) == 1)
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == pytest.approx((3, 12.3))
+
+
+def test_heat_maps_put_zero_in_the_middle_of_the_colours():
+    matrix = np.array([[0.0, 2.0, -0.5]])
+    (ax,) = plotting.heat_maps({"W": matrix})
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), matrix)
+    assert image.get_clim() == (-2.0, 2.0)
+
+
+def test_digits_say_right_and_wrong_not_by_colour_alone():
+    axes = plotting.digits(np.zeros((2, 8, 8)), [3, 5], [3, 6], columns=2)
+    assert [ax.get_title() for ax in axes] == ["3 ✓", "6 ✗ (5)"]
+
+
+def test_save_writes_a_png_whole(tmp_path):
+    (ax,) = plotting.heat_maps({"W": np.eye(3)})
+    plotting.save(ax.figure, tmp_path / "made" / "w.png")
+    content = (tmp_path / "made" / "w.png").read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert content.endswith(b"IEND\xaeB`\x82")
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["w.png"]

@@ -1,0 +1,117 @@
+"""Settings: what is refused, and learning rates that reach the right parameters."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from eqprop_field.training import RECIPES, Settings
+from eqprop_field.training.settings import optimiser_of, rates_of
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch_size": -1}, "batch_size=-1"),
+        ({"learning_rates": ()}, "learning_rates"),
+        ({"learning_rates": (0.0,)}, "learning_rates"),
+        ({"learning_rates": (0.1, -1.0)}, "learning_rates"),
+        ({"learning_rates": (float("nan"),)}, "learning_rates"),
+        ({"optimiser": "lbfgs"}, "unknown optimiser 'lbfgs': choose one of sgd, momentum, adam"),
+        ({"schedule": "step"}, "unknown schedule"),
+    ],
+)
+def test_senseless_settings_are_refused(wrong, message, monkeypatch):
+    # Users have no type checker between them and the message.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=message):
+        Settings(**wrong)
+
+
+def test_settings_are_json():
+    settings = Settings(learning_rates=(0.1, 0.2), seed=3)
+    said = json.loads(json.dumps(dataclasses.asdict(settings)))
+    assert Settings(**{**said, "learning_rates": tuple(said["learning_rates"])}) == settings
+
+
+def test_every_synapse_learns_at_the_rate_of_the_neuron_it_leads_to():
+    field = epf.LayeredField.create(jax.random.key(0), (5, 4, 3, 2))
+    rates = rates_of(field, (0.1, 0.2, 0.3)).tensors()
+    assert set(rates) == set(field.tensors())
+    for name, rate in rates.items():
+        into = int(name.split("_")[1])
+        np.testing.assert_allclose(rate, np.full(field.tensors()[name].shape, (0.1, 0.2, 0.3)[into]), rtol=1e-12)
+
+
+def test_a_graph_has_rates_for_its_output_and_its_other_neurons():
+    field = epf.GraphField.create(jax.random.key(0), neurons=5, inputs=3, outputs=2)
+    for tensor in rates_of(field, (0.1, 0.2)).tensors().values():
+        np.testing.assert_allclose(tensor[:2], 0.1)
+        np.testing.assert_allclose(tensor[2:], 0.2)
+
+
+def test_one_rate_serves_all_and_a_wrong_number_is_refused():
+    field = epf.LayeredField.create(jax.random.key(0), (5, 4, 3, 2))
+    assert all(np.allclose(t, 0.5) for t in rates_of(field, (0.5,)).tensors().values())
+    with pytest.raises(ValueError, match="3 from the output back"):
+        rates_of(field, (0.1, 0.2))
+
+
+def momentum(gradients):
+    velocity, total = 0.0, 0.0
+    for g in gradients:
+        velocity = 0.9 * velocity + g
+        total -= velocity
+    return total
+
+
+def adam(gradients):
+    """Kingma & Ba 2015, algorithm 1."""
+    m = v = total = 0.0
+    for t, g in enumerate(gradients, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        total -= m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return total
+
+
+@pytest.mark.parametrize(("name", "oracle"), [("sgd", lambda g: -sum(g)), ("momentum", momentum), ("adam", adam)])
+def test_optimisers_against_their_definitions(name, oracle):
+    gradients = [0.3, -0.7, 0.2, 1.1]
+    optimiser = optimiser_of(name, "constant", 0)
+    state, total = optimiser.init(jnp.zeros(())), 0.0
+    for gradient in gradients:
+        update, state = optimiser.update(jnp.asarray(gradient), state)
+        total += float(update)
+    assert total == pytest.approx(oracle(gradients), rel=1e-6)
+
+
+def test_the_cosine_falls_from_one_to_zero():
+    optimiser = optimiser_of("sgd", "cosine", 10)
+    state, factors = optimiser.init(jnp.zeros(())), []
+    for _ in range(11):
+        update, state = optimiser.update(jnp.asarray(-1.0), state)
+        factors.append(float(update))
+    np.testing.assert_allclose(factors, [(1 + np.cos(np.pi * t / 10)) / 2 for t in range(11)], atol=1e-7)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_fit_themselves(name):
+    recipe = RECIPES[name].seeded(5)
+    field = recipe.field()
+    assert field.sizes == recipe.sizes and recipe.settings.seed == 5
+    rates_of(field, recipe.settings.learning_rates)
+    assert recipe.rule().substrate.traceable
+
+
+def test_a_recipe_for_other_layers_has_rates_for_them():
+    recipe = RECIPES["digits"]
+    output, hidden = recipe.settings.learning_rates
+    assert recipe.resized((64, 16, 8, 10)).settings.learning_rates == (output, hidden, hidden)
+    assert recipe.resized((64, 10)).settings.learning_rates == (output,)
+    assert recipe.resized(recipe.sizes) == recipe

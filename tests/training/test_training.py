@@ -1,0 +1,277 @@
+"""The loop: it learns, it counts, and a stopped run goes on bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from eqprop_field.datasets import Dataset, Samples, digits, xor
+from eqprop_field.training import CHECKPOINT, RECIPES, CheckpointError, Settings, error_rate, train
+
+
+def few_digits(n=100):
+    data = digits(0)
+    part = lambda samples: Samples(samples.x[:n], samples.y[:n])  # noqa: E731
+    return Dataset("few digits", part(data.train), part(data.validation), part(data.test), data.classes)
+
+
+FEW = few_digits()
+RULE = epf.EqProp(nudging=epf.Nudging.symmetric(0.2), substrate=epf.Equilibrium(tol=1e-3, max_iterations=100))
+SHORT = Settings(epochs=4, batch_size=16, learning_rates=(0.05, 0.2), schedule="constant")
+
+
+def small(sizes=(64, 8, 10), seed=0):
+    return epf.LayeredField.create(jax.random.key(seed), sizes, gain=0.25)
+
+
+def go(settings=SHORT, *, field=None, rule=RULE, data=FEW, **options):
+    return train(small() if field is None else field, rule, data, settings, progress=False, **options)
+
+
+def identical(a, b):
+    return bool(eqx.tree_equal(a, b, typematch=True))
+
+
+class Blind(epf.AbstractSubstrate):
+    """A substrate outside JAX: it refuses tracers, as a simulator would."""
+
+    traceable = False
+    inside: epf.Equilibrium
+    late: bool = eqx.field(static=True, default=False)
+
+    def settle(self, field, x, nudge=None, start=None, *, throw=True):
+        np.asarray(x)
+        solution = self.inside.settle(field, x, nudge, start, throw=False)
+        if self.late:
+            verdict = solution.verdict.at[0].set(epf.Verdict.simulator_failed.value)
+            solution = eqx.tree_at(lambda s: s.verdict, solution, verdict)
+        return solution
+
+    def phases(self, field, x, nudges, *, throw=True):
+        free = self.settle(field, x, throw=throw)
+        return free, tuple(self.settle(field, x, nudge, free.state, throw=throw) for nudge in nudges)
+
+
+def test_a_step_of_gradient_descent_by_hand():
+    settings = Settings(epochs=1, batch_size=100, learning_rates=(0.03, 0.2), schedule="constant", seed=4)
+    field = small()
+    run = go(settings, field=field)
+    estimate = RULE.estimate(field, FEW.train.x, FEW.train.y, throw=False)
+    for name, tensor in run.last_field.tensors().items():
+        rate = 0.03 if name.split("_")[1] == "0" else 0.2
+        expected = field.tensors()[name] - rate * estimate.gradient.tensors()[name]
+        np.testing.assert_allclose(tensor, expected, rtol=1e-9, atol=1e-12)
+    entry = run.history[0]
+    output = np.asarray(estimate.free.state[0])
+    assert entry["train_error"] == np.mean(np.argmax(output, 1) != FEW.train.labels)
+    assert entry["train_objective"] == pytest.approx(float(np.mean(0.5 * np.sum((FEW.train.y - output) ** 2, 1))))
+    assert entry["verdicts"] == {"converged": 100}
+
+
+def test_it_learns_and_reports_the_best_epoch():
+    run = go(Settings(epochs=25, batch_size=5, learning_rates=(0.1, 0.3)))
+    assert run.history[-1]["train_objective"] < 0.5 * run.history[0]["train_objective"]
+    errors = [entry["validation_error"] for entry in run.history]
+    assert errors[run.best_epoch - 1] == min(errors)
+    assert error_rate(RULE, run.field, FEW.validation) == min(errors)
+    assert error_rate(RULE, run.field, FEW.test) == run.test_error
+    assert json.loads(json.dumps(run.summary()))["best_epoch"] == run.best_epoch
+
+
+def test_it_learns_xor():
+    recipe = RECIPES["xor"]
+    run = train(recipe.field(), recipe.rule(), xor(), recipe.settings, progress=False)
+    assert run.test_error == 0 and run.passed
+
+
+@pytest.mark.parametrize("optimiser", ["momentum", "adam"])
+def test_other_optimisers_and_fields_learn(optimiser):
+    field = epf.GraphField.create(jax.random.key(0), neurons=20, inputs=64, outputs=10, density=0.5, gain=0.3)
+    settings = Settings(epochs=10, batch_size=10, learning_rates=(0.01,), optimiser=optimiser)
+    run = go(settings, field=field)
+    assert run.history[-1]["train_objective"] < 0.7 * run.history[0]["train_objective"]
+    synapses = np.asarray(run.last_field.weights) != 0
+    assert not synapses[~np.asarray(field.mask)].any()
+    assert identical(run.last_field.mask, field.mask) and identical(run.last_field.tau, field.tau)
+
+
+def test_a_substrate_outside_jax_gives_the_same():
+    inside = go(Settings(epochs=2, batch_size=50, learning_rates=(0.1,)))
+    rule = epf.EqProp(nudging=RULE.nudging, substrate=Blind(RULE.substrate))
+    outside = go(Settings(epochs=2, batch_size=50, learning_rates=(0.1,)), rule=rule)
+    for a, b in zip(jax.tree.leaves(inside.last_field), jax.tree.leaves(outside.last_field), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10)
+    assert [e["verdicts"] for e in inside.history] == [e["verdicts"] for e in outside.history]
+
+
+def test_samples_that_do_not_settle_are_named_and_fail_the_run():
+    rule = epf.EqProp(nudging=RULE.nudging, substrate=Blind(RULE.substrate, late=True))
+    run = go(Settings(epochs=1, batch_size=50, learning_rates=(0.1,)), rule=rule)
+    assert run.history[0]["verdicts"] == {"converged": 98, "simulator_failed": 2}
+    assert run.unsettled == 0.02 and not run.passed
+    assert go(SHORT).passed
+
+
+def test_an_unsettled_sample_counts_as_an_error():
+    field = eqx.tree_at(lambda f: f.biases[0], small(), jnp.arange(10) / 10)  # the last class always wins
+    samples = Samples(np.zeros((20, 64), np.float32), np.eye(10, dtype=np.float32)[np.full(20, 9)])
+    assert error_rate(RULE, field, samples) == 0
+    assert error_rate(epf.EqProp(substrate=Blind(RULE.substrate, late=True)), field, samples) == 0.05
+
+
+def test_one_compilation_serves_every_batch_rate_and_beta():
+    traces = []
+
+    class Counted(epf.AbstractLearningRule):
+        inner: epf.EqProp
+        substrate: epf.AbstractSubstrate = RULE.substrate
+        cost: epf.AbstractCost = RULE.cost
+
+        def estimate(self, field, x, y, *, throw=True):
+            traces.append(x.shape)
+            return self.inner.estimate(field, x, y, throw=throw)
+
+    for beta, rate, seed in ((0.2, 0.1, 0), (0.3, 0.2, 1)):
+        rule = Counted(epf.EqProp(nudging=epf.Nudging.symmetric(beta), substrate=RULE.substrate))
+        go(Settings(epochs=3, batch_size=30, learning_rates=(rate,), seed=seed), rule=rule)
+    assert traces == [(30, 64)]
+
+
+@pytest.mark.parametrize(("optimiser", "field"), [("sgd", None), ("adam", "graph")])
+def test_a_run_resumed_ends_in_the_same_bits(optimiser, field, tmp_path):
+    if field == "graph":
+        field = epf.GraphField.create(jax.random.key(0), neurons=15, inputs=64, outputs=10, density=0.5)
+    settings = Settings(epochs=4, batch_size=16, learning_rates=(0.02,), optimiser=optimiser, schedule="constant")
+    half = Settings(epochs=2, batch_size=16, learning_rates=(0.02,), optimiser=optimiser, schedule="constant")
+    whole = go(settings, field=field)
+    go(half, field=field, out=tmp_path)
+    rest = go(settings, field=field, out=tmp_path, resume=True)
+    assert identical(rest.last_field, whole.last_field) and identical(rest.field, whole.field)
+    assert not identical(rest.last_field, small() if field is None else field)
+    untimed = lambda run: [{k: v for k, v in e.items() if k != "seconds"} for e in run.history]  # noqa: E731
+    assert untimed(rest) == untimed(whole) and rest.best_epoch == whole.best_epoch
+    again = go(settings, field=field, out=tmp_path, resume=True)
+    assert identical(again.last_field, whole.last_field) and again.test_error == whole.test_error
+
+
+KILLED = """
+import os, signal, sys
+from eqprop_field.training import loop
+import test_training
+original, steps = loop._step_jitted, []
+
+def dying(*arguments):
+    steps.append(1)
+    if len(steps) == 2 * 6 + 3:  # the third of six steps in the third epoch
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments)
+
+loop._step_jitted = dying
+test_training.go(test_training.COSINE, out=sys.argv[1])
+"""
+COSINE = Settings(epochs=4, batch_size=16, learning_rates=(0.05, 0.2), optimiser="momentum", schedule="cosine")
+
+
+def killed_run(folder):
+    path = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(os.path.dirname(__file__)))])
+    environment = {**os.environ, "PYTHONPATH": path, "JAX_ENABLE_X64": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder)], env=environment, capture_output=True, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_an_epoch_and_resumed_ends_in_the_same_bits(tmp_path):
+    killed = killed_run(tmp_path / "run")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert os.listdir(tmp_path / "run") == [CHECKPOINT]
+    resumed, straight = go(COSINE, out=tmp_path / "run", resume=True), go(COSINE)
+    assert [entry["epoch"] for entry in resumed.history] == [1, 2, 3, 4]
+    assert identical(resumed.last_field, straight.last_field) and identical(resumed.field, straight.field)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    go(Settings(epochs=1, batch_size=50, schedule="constant"), out=folder)
+    return (folder / CHECKPOINT).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"settings": Settings(epochs=2, batch_size=25, schedule="constant")}, "batch_size=50, not batch_size=25"),
+        ({"settings": Settings(epochs=2, batch_size=50, schedule="constant", seed=1)}, "seed=0"),
+        ({"settings": Settings(epochs=2, batch_size=50)}, "schedule|epochs"),
+        ({"field": small((64, 9, 10))}, "network"),
+        ({"field": jax.tree.map(lambda a: a.astype(jnp.float32), small())}, "does not fit"),
+        ({"rule": epf.EqProp(nudging=epf.Nudging.symmetric(0.3), substrate=RULE.substrate)}, "another rule"),
+        ({"data": few_digits(99)}, "data"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(change, message, checkpoint, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(checkpoint)
+    settings = change.pop("settings", Settings(epochs=2, batch_size=50, schedule="constant"))
+    with pytest.raises(CheckpointError, match=message):
+        go(settings, out=tmp_path, resume=True, **change)
+    assert (tmp_path / CHECKPOINT).read_bytes() == checkpoint
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-9], lambda c: b"", lambda c: b"no" * 500, lambda c: c + b"x"])
+def test_a_damaged_checkpoint_is_refused_and_kept(damage, checkpoint, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(damage(checkpoint))
+    with pytest.raises(CheckpointError, match="start without resuming"):
+        go(Settings(epochs=2, batch_size=50, schedule="constant"), out=tmp_path, resume=True)
+    assert (tmp_path / CHECKPOINT).read_bytes() == damage(checkpoint)
+
+
+def test_a_network_file_is_not_a_checkpoint(tmp_path):
+    epf.storage.save_network(tmp_path / CHECKPOINT, small())
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
+        go(out=tmp_path, resume=True)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="begin with 64 and end with 10"):
+        go(field=small((63, 8, 10)), out=tmp_path / "run")
+    with pytest.raises(ValueError, match="resume=True needs out"):
+        go(resume=True)
+    with pytest.raises(ValueError, match="learning_rates"):
+        go(Settings(learning_rates=(0.1, 0.1, 0.1)), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write"):
+        go(out=tmp_path / "file")
+
+
+def test_the_bar_goes_to_stderr_and_only_when_asked(capfd):
+    train(small(), RULE, FEW, SHORT, progress=True)
+    captured = capfd.readouterr()
+    assert captured.out == "" and "24/24" in captured.err
+    go()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_the_shipped_recipe_learns_the_digits():
+    recipe = RECIPES["digits"]
+    began, accuracies = time.perf_counter(), []
+    for seed in range(3):
+        mine = recipe.seeded(seed)
+        run = train(mine.field(), mine.rule(), digits(seed), mine.settings, progress=False)
+        assert run.passed
+        accuracies.append(1 - run.test_error)
+    assert np.mean(accuracies) >= 0.94
+    assert time.perf_counter() - began < 60
