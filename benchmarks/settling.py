@@ -91,7 +91,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="turns that count")
     options = parser.parse_args()
     results = []
-    for name, make, batch in (("784-512-512-10", layered, 20), ("784-512-512-10", layered, 128), ("graph 50", graph, 256)):
+    deep = "784-512-512-10"
+    for name, make, batch in ((deep, layered, 20), (deep, layered, 128), ("graph 50", graph, 256)):
         field, x = make(batch)
         fast = by(epf.Equilibrium(tol=RESIDUAL), field, x)
         others = {

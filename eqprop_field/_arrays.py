@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Inexact
 
 
@@ -17,7 +18,7 @@ def as_scalar(value: Any) -> Any:
 
 def is_concrete(*values: object) -> bool:
     """Whether these pytrees hold values that Python can look at (False while JAX traces)."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def checked_data(name: str, value: ArrayLike, width: int, dtype: jnp.dtype) -> Inexact[Array, "batch width"]:

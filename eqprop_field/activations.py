@@ -88,9 +88,7 @@ sigmoid = Activation(
 )
 tanh = Activation("tanh", jnp.tanh, lambda state: 1.0 - jnp.tanh(state) ** 2, (-1.0, 1.0), True, False, "tanh({v})")
 relu = Activation("relu", _clip_positive, _clip_positive_derivative, (0.0, math.inf), False, True, "max({v},0)")
-softplus = Activation(
-    "softplus", _softplus, _sigmoid, (0.0, math.inf), True, False, "max({v},0)+ln(1+exp(-abs({v})))"
-)
+softplus = Activation("softplus", _softplus, _sigmoid, (0.0, math.inf), True, False, "max({v},0)+ln(1+exp(-abs({v})))")
 linear = Activation("linear", lambda state: state, jnp.ones_like, (-math.inf, math.inf), True, True, "{v}")
 
 ACTIVATIONS = {rho.name: rho for rho in (hard_sigmoid, sigmoid, tanh, relu, softplus, linear)}

@@ -74,12 +74,14 @@ axes[0].figure
 # %%
 for name, solution in (("free", free), ("nudged", nudged)):
     verdict = epf.Verdict(int(solution.verdict[0]))
-    print(f"{name:7s} residual {float(solution.residual[0]):.1e} after {int(solution.steps[0])} steps: {verdict.advice}")
+    residual, steps = float(solution.residual[0]), int(solution.steps[0])
+    print(f"{name:7s} residual {residual:.1e} after {steps} steps: {verdict.advice}")
 
 # %% [markdown]
 # ## Three ways to the same equilibrium
 #
-# The adaptive solver, the paper's own clipped Euler steps (equation 77), and a fixed-point iteration that skips the way.
+# The adaptive solver, the paper's own clipped Euler steps (equation 77), and a fixed-point iteration that skips the
+# way.
 
 # %%
 ways = {

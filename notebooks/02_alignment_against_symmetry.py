@@ -16,8 +16,9 @@
 #
 # Theorem 1 of Scellier et al. (2018), with $J = \partial\mu/\partial s$ at the free equilibrium:
 #
-# $$\nu = \Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top} J^{-1} \frac{\partial C}{\partial s}, \qquad
-#   -\frac{dJ}{d\theta} = \Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top} J^{-\top} \frac{\partial C}{\partial s} .$$
+# $$\nu = \Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top} J^{-1} \frac{\partial C}{\partial s},
+#   \qquad -\frac{dJ}{d\theta} = \Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top} J^{-\top}
+#   \frac{\partial C}{\partial s} .$$
 #
 # The update $\nu$ is the negative gradient where $J$ is symmetric. Nothing in a brain or on a chip makes it so; this
 # notebook measures what the asymmetry costs.
@@ -46,9 +47,7 @@ rule = epf.EqProp(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-11))
 
 
 def sweep(template):
-    return epf.alignment(
-        template, x, y, symmetries=symmetries, keys=jax.random.split(key, 10), rules={"eqprop": rule}
-    )
+    return epf.alignment(template, x, y, symmetries=symmetries, keys=jax.random.split(key, 10), rules={"eqprop": rule})
 
 
 def draw(result):
@@ -91,7 +90,8 @@ smooth = sweep(epf.GraphField.create(key, **graph, activation=epf.activation("ta
 table(smooth)
 for name, result in (("hard sigmoid", clipped), ("tanh", smooth)):
     at_one = result.cosine[0, -1, :, :, 0]
-    print(f"{name:12s} at c = 1: cosine {np.nanmean(at_one):.6f}, J asymmetry {result.jacobian_asymmetry[-1].mean():.4f}")
+    asymmetry = result.jacobian_asymmetry[-1].mean()
+    print(f"{name:12s} at c = 1: cosine {np.nanmean(at_one):.6f}, Jacobian asymmetry {asymmetry:.4f}")
 
 # %%
 draw(smooth)

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # The same network as a circuit
 #
-# A leaky integrator is a capacitor with a leak resistor; a synapse is a transconductance; the nudge is one more current.
-# The vector field becomes a netlist, ngspice runs free and nudged phase in ONE transient, and the measured node
-# voltages come back as the same states. The same learning code turns them into the same update.
+# A leaky integrator is a capacitor with a leak resistor; a synapse is a transconductance; the nudge is one more
+# current. The vector field becomes a netlist, ngspice runs free and nudged phase in ONE transient, and the measured
+# node voltages come back as the same states. The same learning code turns them into the same update.
 
 # %%
 # %matplotlib inline

@@ -50,15 +50,16 @@ class Alignment:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per rule, symmetry, seed, sample and layer, with the columns of `alignment.csv`."""
-        for r, c, k, n, l in np.ndindex(self.cosine.shape):
-            code, beta = int(self.codes[r, c, k, n, l]), self.betas[r]
+        for place in np.ndindex(self.cosine.shape):
+            r, c, k, n, group = place
+            code, beta = int(self.codes[place]), self.betas[r]
             yield {
                 "rule": self.rules[r],
                 "symmetry": float(self.symmetries[c]),
                 "seed": k,
                 "sample": n,
-                "layer": self.layers[l],
-                "cosine": float(self.cosine[r, c, k, n, l]) if code == Verdict.converged else "",
+                "layer": self.layers[group],
+                "cosine": float(self.cosine[place]) if code == Verdict.converged else "",
                 "jacobian_asymmetry": float(self.jacobian_asymmetry[c, k, n]),
                 "weight_symmetry": float(self.weight_symmetry[c, k]),
                 "beta": "" if math.isnan(beta) else beta,
@@ -68,15 +69,15 @@ class Alignment:
     def summary(self) -> list[dict[str, Any]]:
         """Per rule, symmetry and layer: mean and spread of the cosine, and what was left out and why."""
         entries = []
-        for r, c, l in np.ndindex(len(self.rules), len(self.symmetries), len(self.layers)):
-            cosine, codes = self.cosine[r, c, :, :, l], self.codes[r, c, :, :, l]
+        for r, c, group in np.ndindex(len(self.rules), len(self.symmetries), len(self.layers)):
+            cosine, codes = self.cosine[r, c, :, :, group], self.codes[r, c, :, :, group]
             used = cosine[codes == Verdict.converged]
             left_out, counts = np.unique(codes[codes != Verdict.converged], return_counts=True)
             entries.append(
                 {
                     "rule": self.rules[r],
                     "symmetry": float(self.symmetries[c]),
-                    "layer": self.layers[l],
+                    "layer": self.layers[group],
                     "mean_cosine": float(used.mean()) if used.size else None,
                     "std_cosine": float(used.std()) if used.size else None,
                     "samples": int(used.size),
@@ -86,6 +87,12 @@ class Alignment:
                 }
             )
         return entries
+
+
+def _beta(rule: AbstractLearningRule) -> float:
+    """The influence parameter of a rule's first nudged phase; NaN for rules without one."""
+    nudging = getattr(rule, "nudging", None)
+    return math.nan if nudging is None else float(nudging.betas[0])
 
 
 def _finite_mean(values: np.ndarray) -> float | None:
@@ -137,8 +144,8 @@ def alignment(
     size = _chunk(template, len(x), len(rules), pairs)
     parts = []
     for start in range(0, pairs, size):
-        here = [values[start : start + size] for values in of_pair]
-        part = _sweep(template, x, y, *here, dict(rules), truth or ImplicitGradient())
+        cs, chunk_keys = (values[start : start + size] for values in of_pair)
+        part = _sweep(template, x, y, cs, chunk_keys, dict(rules), truth or ImplicitGradient())
         parts.append(jax.tree.map(np.asarray, part))
         if progress is not None:
             progress(start // size + 1, pairs // size)
@@ -151,7 +158,7 @@ def alignment(
         codes=np.stack([joined["codes"][name] for name in rules]),
         jacobian_asymmetry=joined["jacobian_asymmetry"],
         weight_symmetry=joined["weight_symmetry"],
-        betas=tuple(float(rule.nudging.betas[0]) if hasattr(rule, "nudging") else math.nan for rule in rules.values()),
+        betas=tuple(_beta(rule) for rule in rules.values()),
     )
 
 

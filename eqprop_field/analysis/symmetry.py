@@ -7,7 +7,7 @@ from ..vector_fields.base import AbstractVectorField, State, flatten_state, free
 
 
 def weight_symmetry(field: AbstractVectorField) -> Float[Array, ""]:
-    r"""$\langle W, W^\top\rangle / \lVert W\rVert^2$ of the recurrent weights: 1 symmetric, 0 unrelated, -1 antisymmetric."""
+    r"""$\langle W, W^\top\rangle / \lVert W\rVert^2$ of the recurrent weights: 1 symmetric, -1 antisymmetric."""
     w = field.recurrent_matrix()
     return jnp.sum(w * w.T) / jnp.sum(w * w)
 

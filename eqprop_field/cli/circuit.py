@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from .arguments import NetworkFile
-from .command import AbstractCommand, Outcome
+from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
     from circuits import Agreement
@@ -43,6 +43,8 @@ class Circuit(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
         self.choose_precision(1e-8)  # the comparison is about the last digits
+        if self.points < 2:
+            raise Refused(f"--points {self.points}: keep at least 2 points of every trajectory")
 
         from ..substrates import Nudging
         from .agreement import compare, write_agreement

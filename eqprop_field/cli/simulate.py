@@ -41,7 +41,7 @@ class Simulate(AbstractCommand):
     max_time: float = 1000.0
     """Longest time a phase may take, in time constants (trajectory)."""
     points: int = 400
-    """Saved points of every trajectory."""
+    """Saved points of every trajectory (trajectory, circuit)."""
     out: Path = tyro.MISSING
     """The folder for the results."""
 
@@ -49,6 +49,8 @@ class Simulate(AbstractCommand):
         self.choose_precision(self.tol)
         if not 0 < self.max_time < math.inf:
             raise Refused(f"--max-time {self.max_time:g}: give the phases a finite time above 0")
+        if self.points < 2:
+            raise Refused(f"--points {self.points}: keep at least 2 points of every trajectory")
 
         from .. import plotting
         from ..storage import save_phases
@@ -81,9 +83,12 @@ class Simulate(AbstractCommand):
 
             rule = two_phases.rule_on(Equilibrium(tol=self.tol, check_stability=field.n_neurons <= 500), self.beta)
         else:
-            from circuits import NgspiceSubstrate
+            from circuits import TIGHT, Behavioural, NgspiceSubstrate
 
-            rule = two_phases.rule_on(NgspiceSubstrate(), self.beta)
+            substrate = NgspiceSubstrate(
+                level=Behavioural(accuracy=TIGHT), tol=self.tol, keep_trajectories=True, saved_points=self.points
+            )
+            rule = two_phases.rule_on(substrate, self.beta)
         return rule.estimate(field, x, y, throw=False)
 
     def _lines(self, said: dict) -> list[str]:

@@ -12,7 +12,6 @@ from ..learning import AbstractLearningRule, EqProp, Estimate
 from ..substrates import AbstractSubstrate, Nudging, Solution, Trajectory
 from ..substrates.solution import count_verdicts
 from ..vector_fields import AbstractVectorField
-from .command import Refused
 
 _MOST_NUMBERS = 40_000_000  # stored in trajectories; beyond that fewer times are kept
 _FEWEST_POINTS = 40
@@ -59,8 +58,6 @@ def dense_at_first(end: float, points: int) -> jnp.ndarray:
 
 
 def _affordable(field: AbstractVectorField, batch: int, points: int) -> int:
-    if points < 2:
-        raise Refused(f"--points {points}: keep at least 2 points of every trajectory")
     most = _MOST_NUMBERS // (2 * batch * field.n_neurons)
     return min(points, max(most, _FEWEST_POINTS))
 

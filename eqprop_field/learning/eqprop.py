@@ -12,7 +12,7 @@ from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import Nudging
-from ..substrates.solution import Solution, Verdict
+from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, State
 from .base import AbstractLearningRule, Estimate, mean_gradient, worst_verdict
 
@@ -95,7 +95,6 @@ def _path_gradient(
         return joined.reshape(-1, *joined.shape[2:])
 
     # mean_gradient divides by the settled rows; every sample is there `rows` times.
-    scaled: State = jax.tree.map(lambda leaf: rows * stack(leaf), jax.tree.map(lambda *l: jnp.concatenate(l), *increments))
-    return mean_gradient(
-        field, cost, jnp.tile(x, (rows, 1)), jax.tree.map(stack, *middles), scaled, jnp.tile(verdict, rows)
-    )
+    scaled: State = jax.tree.map(lambda *leaves: rows * stack(*leaves), *increments)
+    middle: State = jax.tree.map(stack, *middles)
+    return mean_gradient(field, cost, jnp.tile(x, (rows, 1)), middle, scaled, jnp.tile(verdict, rows))

@@ -1,5 +1,7 @@
 """The gradient itself, by the implicit function theorem: the truth that local rules are measured against."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,8 @@ class ImplicitGradient(AbstractLearningRule):
     r"""dJ/dtheta at the free equilibrium, exactly.
 
     $$J_s^\top \lambda = \Big(\frac{\partial C}{\partial s}\Big)^{\!\top}, \qquad
-      \frac{dJ}{d\theta} = -\Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top}\lambda + \frac{\partial C}{\partial\theta}$$
+      \frac{dJ}{d\theta} = -\Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top}\lambda
+      + \frac{\partial C}{\partial\theta}$$
 
     For projected dynamics, neurons held at a bound do not move with theta: their lambda is 0. Not a local rule; needs
     the Jacobian of the whole network. A sample whose linear system has no accurate solution counts as not settled.
@@ -88,7 +91,7 @@ def _solve_gmres(
     rule: ImplicitGradient, field: AbstractVectorField, drive: State, state: State, moving: State, right_side: State
 ) -> State:
     """GMRES with J^T applied by a vector-Jacobian product, each sample on its own."""
-    tol = (1e-5 if field.dtype == jnp.float32 else 1e-10) if rule.gmres_tol is None else rule.gmres_tol
+    tol: Any = (1e-5 if field.dtype == jnp.float32 else 1e-10) if rule.gmres_tol is None else rule.gmres_tol
 
     def single(state: PyTree, drive: PyTree, moving: PyTree, right_side: PyTree) -> PyTree:
         rows = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731

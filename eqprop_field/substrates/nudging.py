@@ -1,12 +1,12 @@
 """What a nudge adds to the vector field, and how nudged states are combined into a derivative by beta."""
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._arrays import as_scalar, is_concrete
@@ -94,9 +94,9 @@ class Nudging(eqx.Module):
 
 def _checked_beta(beta: ArrayLike, what: str, allowed: Callable[[float], bool], interval: str) -> Array:
     """beta as a scalar array, refused where it is 0, not finite, or outside the interval."""
-    beta = as_scalar(beta)
-    if is_concrete(beta):
-        value = float(np.asarray(beta))
-        if not np.isfinite(value) or value == 0 or not allowed(value):
+    scalar = as_scalar(beta)
+    if is_concrete(scalar):
+        value = float(scalar)
+        if not math.isfinite(value) or value == 0 or not allowed(value):
             raise ValueError(f"beta={value:g} has no meaning for {what}: choose a beta {interval}, and not 0")
-    return beta
+    return scalar

@@ -9,9 +9,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Shaped
 
 from .._arrays import is_concrete
-from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move, jacobian, project, projected_velocity
+from ..vector_fields.base import (
+    AbstractVectorField,
+    State,
+    flatten_state,
+    free_to_move,
+    jacobian,
+    project,
+    projected_velocity,
+)
 from .nudging import AbstractNudge, nudged
-
 
 # The states at the saved times, with the state's structure.
 Path = PyTree[Inexact[Array, "time batch ..."]]

@@ -135,13 +135,13 @@ def _settle(
         else (substrate.nudged_time, substrate.nudged_times)
     )
 
-    def velocity(t: Array, state: State, projection: Any) -> State:
+    def velocity(t: Any, state: State, projection: Any) -> State:
         del t
         # Evaluated inside the bounds; the mask sees the state itself, which a step may carry slightly outside.
         pushed = projected_velocity(field, state, mu(projection(state)))
         return jax.tree.map(jnp.divide, pushed, taus)
 
-    def at_rest(t: Array, state: State, projection: Any, **_: Any) -> Array:
+    def at_rest(t: Any, state: State, projection: Any, **_: Any) -> Array:
         del t
         inside = projection(state)
         return jnp.all((residual_of(field, inside, mu(inside)) <= tol) | has_diverged(state))
@@ -152,7 +152,7 @@ def _settle(
     else:
         controller = diffrax.ConstantStepSize()
     final = diffrax.SubSaveAt(t1=True)
-    saved = diffrax.diffeqsolve(
+    saved: Any = diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
         substrate.solver,
         t0=0.0,

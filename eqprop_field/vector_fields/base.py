@@ -130,8 +130,8 @@ def check_draw(symmetry: ArrayLike, gain: float) -> None:
     Raises:
         ValueError: for a symmetry outside [-1, 1], or a gain that is negative or not finite.
     """
-    if is_concrete(symmetry) and not abs(float(symmetry)) <= 1:
-        raise ValueError(f"symmetry={float(symmetry):g}: the weight symmetry c lies between -1 and 1")
+    if is_concrete(symmetry) and not bool(jnp.abs(symmetry) <= 1):
+        raise ValueError(f"symmetry={symmetry}: the weight symmetry c lies between -1 and 1")
     if not 0 <= gain < math.inf:
         raise ValueError(f"gain={gain}: give the weights' scale relative to Glorot's, zero or a positive number")
 
@@ -184,7 +184,8 @@ def glorot(key: Key[Array, ""], shape: tuple[int, int], fan: ArrayLike, gain: fl
 
 def mix(symmetric: Array, independent: Array, symmetry: ArrayLike) -> Array:
     """c A + sqrt(1 - c^2) R: as spread as A and R, and correlated with A by c."""
-    return symmetry * symmetric + jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(symmetry))) * independent
+    c = jnp.asarray(symmetry)
+    return c * symmetric + jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(c))) * independent
 
 
 def jacobian(velocity: Callable[[State], State], state: State) -> Float[Array, "batch neurons neurons"]:

@@ -74,7 +74,8 @@ class GraphField(AbstractVectorField):
         """
         if neurons < 1 or inputs < 1 or not 1 <= outputs <= neurons:
             raise ValueError(
-                f"neurons={neurons}, inputs={inputs}, outputs={outputs}: all must be at least 1, outputs at most neurons"
+                f"neurons={neurons}, inputs={inputs}, outputs={outputs}: "
+                "all must be at least 1, outputs at most neurons"
             )
         if not 0.0 < density <= 1.0:
             raise ValueError(f"density={density}: give the share of joined pairs, above 0 and at most 1")

@@ -78,7 +78,7 @@ class LayeredField(AbstractVectorField):
         taus = [jnp.broadcast_to(jnp.asarray(t, dtype), (n[i],)) for i, t in enumerate(tau or [1.0] * depth)]
         if len(taus) != depth or not all(bool(jnp.all(t > 0)) for t in taus):
             raise ValueError(f"tau needs one positive entry for each of the {depth} layers behind the input")
-        blank = cls(
+        blank = cls(  # pyright: ignore[reportCallIssue]  # n_outputs is a property here
             forward=tuple(jnp.zeros((n[i], n[i + 1]), dtype) for i in range(depth)),
             feedback=tuple(jnp.zeros((n[i + 1], n[i]), dtype) for i in range(depth - 1)),
             biases=tuple(jnp.zeros(n[i], dtype) for i in range(depth)),

@@ -75,9 +75,8 @@ def test_symmetric_hard_sigmoid_aligns_and_every_row_says_so():
     used = [row for row in sweep.rows() if row["verdict"] == "converged"]
     assert len(used) > 30
     assert all(abs(row["cosine"] - 1) < 1e-9 for row in used)
-    assert set(used[0]) == set(
-        "rule symmetry seed sample layer cosine jacobian_asymmetry weight_symmetry beta verdict".split()
-    )
+    columns = "rule, symmetry, seed, sample, layer, cosine, jacobian_asymmetry, weight_symmetry, beta, verdict"
+    assert list(used[0]) == columns.split(", ")
 
 
 def test_degenerate_samples_are_named_and_never_averaged_in():

@@ -1,4 +1,4 @@
-"""Theorem 1, numerically: what equilibrium propagation computes, against finite differences and plain linear algebra."""
+"""Theorem 1, numerically: what EqProp computes, against finite differences and plain linear algebra."""
 
 import dataclasses
 
@@ -29,7 +29,8 @@ def graph(name="tanh", neurons=12, **options):
     )
 
 
-FIELDS = pytest.mark.parametrize("make", [layered, graph, lambda **o: graph(neurons=50, **o)], ids=["20-15-10-5", "12", "50"])
+MAKERS = {"20-15-10-5": layered, "12": graph, "50": lambda **options: graph(neurons=50, **options)}
+FIELDS = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
 def data(field, batch=1, seed=0):
@@ -82,7 +83,7 @@ def test_implicit_gradient_is_that_of_finite_differences(make, name):
 @FIELDS
 @pytest.mark.parametrize("c", [1.0, 0.0, -0.7])
 def test_both_halves_of_theorem_1_by_dense_linear_algebra(make, c):
-    """nu = (dmu/dtheta)^T J^-1 dC/ds and dJ/dtheta = -(dmu/dtheta)^T J^-T dC/ds, for a synapse rho(s_j) times a solve."""
+    """nu = (dmu/dtheta)^T J^-1 dC/ds, dJ/dtheta = -(dmu/dtheta)^T J^-T dC/ds: for a synapse rho(s_j) times a solve."""
     field = make(symmetry=c)
     x, y = data(field)
     estimate = eqprop(1e-4).estimate(field, x, y)

@@ -1,5 +1,6 @@
 """Vector fields against the paper's equations written out in numpy, neuron by neuron."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import eqprop_field as epf
 from eqprop_field.vector_fields.base import flatten_state, free_to_move, jacobian, project, unflatten_state
 
 KEY = jax.random.key(7)
+TANH = epf.activation("tanh")
 
 
 def layered(**options):
@@ -29,8 +31,6 @@ def with_biases(field):
     leaves, structure = jax.tree.flatten(field.parameters())
     keys = jax.random.split(KEY, len(leaves))
     drawn = [jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
-    import equinox as eqx
-
     return eqx.combine(jax.tree.unflatten(structure, drawn), field)
 
 
@@ -154,7 +154,7 @@ def test_any_depth_settles_to_the_shapes_it_has(sizes, batch):
         (lambda: epf.LayeredField.create(KEY, (3,)), "at least an input and an output layer"),
         (lambda: epf.LayeredField.create(KEY, (3, 0)), "at least one neuron"),
         (lambda: epf.LayeredField.create(KEY, (3, 2), tau=[-1.0]), "one positive entry"),
-        (lambda: epf.LayeredField.create(KEY, (3, 2), activation=epf.activation("tanh"), projected=True), "not for tanh"),
+        (lambda: epf.LayeredField.create(KEY, (3, 2), activation=TANH, projected=True), "not for tanh"),
         (lambda: epf.GraphField.create(KEY, neurons=3, inputs=1, outputs=4), "outputs at most neurons"),
         (lambda: epf.GraphField.create(KEY, neurons=3, inputs=1, outputs=1, density=0.0), "above 0 and at most 1"),
         (lambda: epf.GraphField.create(KEY, neurons=3, inputs=1, outputs=1, tau=0.0), "must be positive"),
