@@ -38,8 +38,15 @@ def compile_circuit(
         The circuit, in dimensionless units and float64.
 
     Raises:
-        ValueError: for x or y that do not fit the field, and for NaN or infinity anywhere.
+        ValueError: for a field that is no network of leaky integrators, for x or y that do not fit the field, and for
+            NaN or infinity anywhere.
     """
+    if not field.leaky_integrators:
+        raise ValueError(
+            f"a circuit of leaky integrators is W rho(s) + W_in x + b - s, and {type(field).__name__} is not: its mu "
+            "multiplies the synaptic current by rho'(s), which no level builds; use a GraphField with symmetry 1 (the "
+            "same network for the clipped hard sigmoid), or an ODE substrate"
+        )
     x = _vector("x", x, field.n_inputs)
     target = None if y is None else _vector("y", y, field.n_outputs)
     input_weights, biases = (np.asarray(part, np.float64) for part in field.input_matrix())

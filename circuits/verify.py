@@ -14,7 +14,7 @@ from jaxtyping import ArrayLike, Float
 from eqprop_field._arrays import checked_pair
 from eqprop_field.costs import Quadratic
 from eqprop_field.learning.base import tree_dot, tree_norm
-from eqprop_field.learning.eqprop import compare_phases
+from eqprop_field.learning.base import compare_phases
 from eqprop_field.substrates.nudging import CostNudge, Nudging
 from eqprop_field.substrates.solution import Solution
 from eqprop_field.substrates.trajectory import Trajectory

@@ -4,8 +4,10 @@ from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import Activation as Activation
 from .activations import activation as activation
 from .analysis import Alignment as Alignment
+from .analysis import SuccessiveUpdates as SuccessiveUpdates
 from .analysis import alignment as alignment
 from .analysis import jacobian_asymmetry as jacobian_asymmetry
+from .analysis import successive_updates as successive_updates
 from .analysis import weight_symmetry as weight_symmetry
 from .costs import AbstractCost as AbstractCost
 from .costs import Quadratic as Quadratic
@@ -15,10 +17,15 @@ from .datasets import digits as digits
 from .datasets import fashion as fashion
 from .datasets import mnist as mnist
 from .datasets import xor as xor
+from .learning import BPTT as BPTT
 from .learning import AbstractLearningRule as AbstractLearningRule
+from .learning import ContinualEqProp as ContinualEqProp
+from .learning import ContrastiveHebbian as ContrastiveHebbian
 from .learning import EqProp as EqProp
 from .learning import Estimate as Estimate
+from .learning import GeneRec as GeneRec
 from .learning import ImplicitGradient as ImplicitGradient
+from .learning import NonlinearBackprop as NonlinearBackprop
 from .learning import pull_back as pull_back
 from .storage import NetworkFileError as NetworkFileError
 from .storage import load_network as load_network
@@ -28,6 +35,7 @@ from .substrates import AbstractNudge as AbstractNudge
 from .substrates import AbstractSubstrate as AbstractSubstrate
 from .substrates import CostNudge as CostNudge
 from .substrates import Equilibrium as Equilibrium
+from .substrates import EulerSteps as EulerSteps
 from .substrates import NotSettledError as NotSettledError
 from .substrates import Nudging as Nudging
 from .substrates import ProjectedEuler as ProjectedEuler
@@ -38,9 +46,11 @@ from .training import RECIPES as RECIPES
 from .training import CheckpointError as CheckpointError
 from .training import Recipe as Recipe
 from .training import Settings as Settings
+from .training import SymmetryRepair as SymmetryRepair
 from .training import TrainingRun as TrainingRun
 from .training import load_dataset as load_dataset
 from .training import train as train
 from .vector_fields import AbstractVectorField as AbstractVectorField
 from .vector_fields import GraphField as GraphField
+from .vector_fields import HopfieldField as HopfieldField
 from .vector_fields import LayeredField as LayeredField

@@ -21,7 +21,7 @@ from ._tensor_file import TensorFileError, read_tensor_file
 from .activations import activation
 from .learning.base import Estimate
 from .substrates.solution import Solution, Verdict
-from .vector_fields import AbstractVectorField, GraphField, LayeredField
+from .vector_fields import AbstractVectorField, GraphField, HopfieldField, LayeredField
 from .vector_fields.base import State, check_projected
 
 PathLike = str | os.PathLike
@@ -171,8 +171,9 @@ def describe(field: AbstractVectorField) -> dict[str, Any]:
 def save_network(path: PathLike, field: AbstractVectorField) -> None:
     """Writes a network file: safetensors, with `describe(field)` as JSON under the metadata key `eqprop_field`.
 
-    A layered field has the tensors `W_i_j` (n_i, n_j), from layer j to layer i, and `b_i`; a graph `W`, `W_in` and `b`.
-    Time constants, `tau_i` or `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined.
+    A layered field has the tensors `W_i_j` (n_i, n_j), from layer j to layer i, and `b_i`; a graph `W`, `W_in` and `b`,
+    and a Hopfield field the same with each pair's weight in `W` once, above the diagonal. Time constants, `tau_i` or
+    `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined, its `mask_in` unless all inputs are.
 
     Raises:
         ValueError: if a tensor holds NaN or infinity.
@@ -183,11 +184,15 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
     named = {f"tau_{i}": tau for i, tau in enumerate(taus)} if isinstance(taus, tuple) else {"tau": taus}
     if any(bool(jnp.any(tau != 1)) for tau in named.values()):
         tensors |= {name: np.asarray(tau) for name, tau in named.items()}
-    if isinstance(field, GraphField):
+    if isinstance(field, GraphField | HopfieldField):
         mask = np.asarray(field.mask)
-        tensors["W"] = np.where(mask, tensors["W"], 0)
+        stored = np.triu(mask) if isinstance(field, HopfieldField) else mask
+        tensors["W"] = np.where(stored, tensors["W"], 0)
         if not np.array_equal(mask, _all_pairs(len(mask))):
             tensors["mask"] = mask
+        if field.input_mask is not None:
+            tensors["mask_in"] = np.asarray(field.input_mask)
+            tensors["W_in"] = np.where(tensors["mask_in"], tensors["W_in"], 0)
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise ValueError(f"cannot save this network: its tensor {name} holds NaN or infinity")
@@ -243,32 +248,51 @@ def _layered(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> LayeredF
 
 
 def _graph(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> GraphField:
+    parts = _graph_parts(config, tensors)
+    if bool(jnp.any((parts["weights"] != 0) & ~parts["mask"])):
+        raise TensorFileError("has strengths in W where there is no synapse (W needs a zero diagonal)")
+    return GraphField(**parts)
+
+
+def _hopfield(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> HopfieldField:
+    parts = _graph_parts(config, tensors)
+    if not bool((parts["mask"] == parts["mask"].T).all()):
+        raise TensorFileError("has a mask that is not symmetric")
+    if bool(jnp.any((parts["weights"] != 0) & ~jnp.triu(parts["mask"]))):
+        raise TensorFileError("has strengths in W below the diagonal or where there is no synapse (each pair has one)")
+    return HopfieldField(**parts)
+
+
+def _graph_parts(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What graphs with free and with shared weights have in common."""
     n, inputs, outputs = (_count(name, config.get(name)) for name in ("neurons", "inputs", "outputs"))
     if outputs > n:
         raise TensorFileError(f"has {outputs} output neurons among {n} neurons")
     tensors = dict(tensors)
-    mask = tensors.pop("mask", None)
+    mask, input_mask = tensors.pop("mask", None), tensors.pop("mask_in", None)
     arrays = _checked_tensors(tensors, {"W": (n, n), "W_in": (n, inputs), "b": (n,)}, {"tau": (n,)})
     if mask is None:
         mask = _all_pairs(n)
     elif mask.dtype != bool or mask.shape != (n, n) or mask.diagonal().any():
         raise TensorFileError(f"has a mask that is not ({n}, {n}) booleans with an empty diagonal")
-    if bool(jnp.any((arrays["W"] != 0) & ~mask)):
-        raise TensorFileError("has strengths in W where there is no synapse (W needs a zero diagonal)")
-    return GraphField(
-        weights=arrays["W"],
-        input_weights=arrays["W_in"],
-        biases=arrays["b"],
-        mask=jnp.asarray(mask),
-        tau=arrays["tau"],
-        n_outputs=outputs,
+    if input_mask is not None and (input_mask.dtype != bool or input_mask.shape != (n, inputs)):
+        raise TensorFileError(f"has a mask_in that is not ({n}, {inputs}) booleans")
+    return {
+        "weights": arrays["W"],
+        "input_weights": arrays["W_in"],
+        "biases": arrays["b"],
+        "mask": jnp.asarray(mask),
+        "tau": arrays["tau"],
+        "n_outputs": outputs,
+        "input_mask": None if input_mask is None else jnp.asarray(input_mask),
         **_common(config),
-    )
+    }
 
 
 _BUILDERS: dict[str, Callable[[dict[str, Any], dict[str, np.ndarray]], AbstractVectorField]] = {
     "layered": _layered,
     "graph": _graph,
+    "hopfield": _hopfield,
 }
 
 

@@ -38,6 +38,9 @@ FIELDS = {
     "relu": layered(activation=epf.activation("relu"), projected=True),
     "graph": graph(),
     "sparse": graph(density=0.4, tau=jnp.arange(1.0, 6.0)),
+    "skip": epf.GraphField.from_layers(jax.random.key(1), (4, 3, 3, 2), skips=[(0, 2), (3, 0)], lateral=[1]),
+    "hopfield": epf.HopfieldField.create(jax.random.key(1), neurons=5, inputs=3, outputs=2),
+    "hopfield in layers": epf.HopfieldField.from_layers(jax.random.key(1), (4, 3, 2), lateral=[0]),
 }
 
 
@@ -137,7 +140,7 @@ SPOILT_LAYERED = {
     "'tau_1'": lambda said, t: t.update(tau_0=np.ones(2)),
     "tau_0 that is not positive": lambda said, t: t.update(tau_0=np.zeros(2), tau_1=np.ones(3)),
     "format 2": lambda said, t: said.update(format=2),
-    "field 'hopfield'": lambda said, t: said.update(field="hopfield"),
+    "field 'perceptron'": lambda said, t: said.update(field="perceptron"),
     "field \\[": lambda said, t: said.update(field=[]),
     "unknown activation 'step'": lambda said, t: said["config"].update(activation="step"),
     "clip": lambda said, t: said["config"].update(activation="tanh"),

@@ -16,6 +16,7 @@ from ..learning.base import AbstractLearningRule
 from ..learning.implicit import ImplicitGradient
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
+from ..vector_fields.hopfield import HopfieldField, check_symmetry
 from .symmetry import jacobian_asymmetry, weight_symmetry
 
 # What a sample can be beside a `Verdict`: settled, but without a direction to compare.
@@ -92,7 +93,7 @@ class Alignment:
 def _beta(rule: AbstractLearningRule) -> float:
     """The influence parameter of a rule's first nudged phase; NaN for rules without one."""
     nudging = getattr(rule, "nudging", None)
-    return math.nan if nudging is None else float(nudging.betas[0])
+    return math.nan if nudging is None else float(jnp.real(nudging.betas[0]))
 
 
 def _finite_mean(values: np.ndarray) -> float | None:
@@ -134,6 +135,8 @@ def alignment(
     symmetries = np.atleast_1d(np.asarray(symmetries, dtype=float))
     if not (np.abs(symmetries) <= 1).all():
         raise ValueError(f"symmetries={symmetries.tolist()}: the weight symmetry c lies between -1 and 1")
+    if isinstance(template, HopfieldField):
+        check_symmetry(symmetries)
     for name, rule in rules.items():
         if not rule.substrate.traceable:
             raise ValueError(f"rule {name!r} settles outside JAX: measure alignment on an ODE substrate")

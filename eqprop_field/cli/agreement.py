@@ -12,7 +12,7 @@ from circuits import Agreement, Batch, Netlist, Thresholds, verify
 
 from .. import plotting
 from ..costs import Quadratic
-from ..learning.eqprop import compare_phases
+from ..learning.base import compare_phases
 from ..storage import save_phases, write_json, write_text
 from ..substrates import Nudging, Solution
 from ..vector_fields import AbstractVectorField

@@ -99,6 +99,8 @@ class Architecture:
     """Output neurons of the graph."""
     density: float = 1.0
     """Share of the graph's pairs of neurons that are joined."""
+    hopfield: bool = False
+    """One weight for each pair of the graph's neurons, and an energy."""
     activation: str = "hard_sigmoid"
     """Firing rate: hard_sigmoid, sigmoid, tanh, relu, softplus or linear."""
     gain: float = 0.5
@@ -118,11 +120,13 @@ class Architecture:
         import jax
 
         from ..activations import activation
-        from ..vector_fields import GraphField, LayeredField
+        from ..vector_fields import GraphField, HopfieldField, LayeredField
 
         if not -1.0 <= symmetry <= 1.0:
             raise Refused(f"--symmetry {symmetry:g}: the weight symmetry lies between -1 and 1")
         key, rho = jax.random.key(checked_seed(seed)), activation(self.activation)
+        if self.hopfield and (self.graph == 0 or symmetry not in (0.0, 1.0)):
+            raise Refused("--hopfield is a --graph with one weight a pair: give --graph, and leave --symmetry away")
         if self.graph == 0:
             if not self.sizes:
                 raise Refused("no network is described: give --sizes 64,32,10, or --graph 50 --inputs 5 --outputs 5")
@@ -131,16 +135,11 @@ class Architecture:
             raise Refused("--sizes and --graph describe two networks: give one of them")
         if self.inputs == 0 or self.outputs == 0:
             raise Refused("--graph needs --inputs and --outputs too, such as --graph 50 --inputs 5 --outputs 5")
-        return GraphField.create(
-            key,
-            neurons=self.graph,
-            inputs=self.inputs,
-            outputs=self.outputs,
-            density=self.density,
-            symmetry=symmetry,
-            activation=rho,
-            gain=checked_gain(self.gain),
-        )
+        described = {"neurons": self.graph, "inputs": self.inputs, "outputs": self.outputs, "density": self.density}
+        described |= {"activation": rho, "gain": checked_gain(self.gain)}
+        if self.hopfield:
+            return HopfieldField.create(key, **described)
+        return GraphField.create(key, symmetry=symmetry, **described)
 
 
 def checked_gain(gain: float) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -43,6 +43,12 @@ class Train(AbstractCommand):
     """Influence parameter; nudging is symmetric, +beta and -beta."""
     gain: OptionalFloat = None
     """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
+    feedback: Literal["learned", "kolen_pollack", "fixed", "tied"] = "learned"
+    """How feedback weights change: by the rule, by Kolen-Pollack with --decay, not at all, or as the forward ones."""
+    decay: Annotated[float | None, tyro.conf.arg(metavar="SHARE", help_behavior_hint="")] = None
+    """Share of its strength that a synapse loses a step, such as 0.001; for --feedback kolen_pollack."""
+    homeostasis: Annotated[float | None, tyro.conf.arg(metavar="STRENGTH", help_behavior_hint="")] = None
+    """Strength of the pull of the Jacobian towards symmetry, such as 0.01."""
     resume: bool = False
     """Go on from the checkpoint in --out."""
     out: Path = tyro.MISSING
@@ -74,13 +80,14 @@ class Train(AbstractCommand):
 
     def _recipe(self) -> "Recipe":
         """The data set's recipe, with what was said on the command line."""
-        from ..training import RECIPES
+        from ..training import RECIPES, SymmetryRepair
 
         recipe = RECIPES[self.data].seeded(checked_seed(self.seed))
         layers = len(self.sizes or recipe.sizes) - 1
         rates = self.learning_rates or _for_depth(recipe.settings.learning_rates, layers)
         for_loop = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rates": rates}
-        settings = dataclasses.replace(recipe.settings, **_said(for_loop))
+        repair = SymmetryRepair(self.feedback, self.decay, self.homeostasis)
+        settings = dataclasses.replace(recipe.settings, repair=repair, **_said(for_loop))
         gain = None if self.gain is None else checked_gain(self.gain)
         whole = {"sizes": self.sizes or None, "beta": self.beta, "gain": gain}
         return dataclasses.replace(recipe, settings=settings, **_said(whole))

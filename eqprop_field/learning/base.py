@@ -1,6 +1,7 @@
 """What every learning rule gives, and the one product that turns displacements into parameter changes."""
 
 import abc
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from ..costs import AbstractCost
 from ..substrates.base import AbstractSubstrate
+from ..substrates.nudging import Nudging
 from ..substrates.solution import Solution, Verdict
 from ..vector_fields.base import AbstractVectorField, State
 
@@ -124,6 +126,11 @@ def worst_verdict(*solutions: Solution) -> Int[Array, " batch"]:
     return jnp.max(jnp.stack([solution.verdict for solution in solutions]), axis=0)
 
 
+def first_failure(free: Solution, then: Solution) -> Int[Array, " batch"]:
+    """The verdict of each sample: of the free phase where that failed, else of what was built upon it."""
+    return jnp.where(free.converged, then.verdict, free.verdict)
+
+
 def tree_dot(a: AbstractVectorField, b: AbstractVectorField) -> Float[Array, ""]:
     """The inner product of two gradients."""
     products = jax.tree.map(lambda u, v: jnp.sum(u * v), a, b)
@@ -133,3 +140,67 @@ def tree_dot(a: AbstractVectorField, b: AbstractVectorField) -> Float[Array, ""]
 def tree_norm(a: AbstractVectorField) -> Float[Array, ""]:
     """The Euclidean norm of a gradient."""
     return jnp.sqrt(tree_dot(a, a))
+
+
+def refuse_circuit(rule: str, substrate: AbstractSubstrate, why: str) -> None:
+    """Refuses a substrate outside JAX for a rule that needs more than its settled states.
+
+    Raises:
+        ValueError: naming the rule, the substrate and the reason.
+    """
+    if not substrate.traceable:
+        raise ValueError(
+            f"{rule} does not run on {type(substrate).__name__}: {why}; use an ODE substrate, Equilibrium or Trajectory"
+        )
+
+
+@eqx.filter_jit
+def compare_phases(
+    nudging: Nudging,
+    cost: AbstractCost,
+    field: AbstractVectorField,
+    x: Array,
+    y: Array,
+    free: Solution,
+    nudged: Sequence[Solution],
+) -> Estimate:
+    """The estimate from phases that have run, wherever they ran: an ODE solver or a measured circuit."""
+    verdict = worst_verdict(free, *nudged)
+    displacement = nudging.displacement(free.state, [solution.state for solution in nudged])
+    path_gradient = None
+    if all(solution.trajectory is not None for solution in nudged):
+        path_gradient = _path_gradient(nudging, cost, field, x, nudged, verdict)
+    return Estimate(
+        gradient=mean_gradient(field, cost, x, free.state, displacement, verdict),
+        cost=cost(field.output(free.state), y),
+        verdict=verdict,
+        free=free,
+        nudged=tuple(nudged),
+        path_gradient=path_gradient,
+    )
+
+
+def _path_gradient(
+    nudging: Nudging,
+    cost: AbstractCost,
+    field: AbstractVectorField,
+    x: Array,
+    nudged: Sequence[Solution],
+    verdict: Int[Array, " batch"],
+) -> AbstractVectorField:
+    """-sum_k w_k int (dmu/dtheta(s))^T ds along each nudged phase, by the midpoint rule (second order in the times)."""
+    middles, increments = [], []
+    for weight, solution in zip(nudging.weights, nudged, strict=True):
+        middles.append(jax.tree.map(lambda s: 0.5 * (s[1:] + s[:-1]), solution.trajectory))
+        increments.append(jax.tree.map(lambda s, w=weight: w * jnp.diff(s, axis=0), solution.trajectory))
+    rows = sum(jax.tree.leaves(middle)[0].shape[0] for middle in middles)
+
+    def stack(*leaves: Array) -> Array:
+        """Time, and which nudge, into the batch axis."""
+        joined = jnp.concatenate(leaves)
+        return joined.reshape(-1, *joined.shape[2:])
+
+    # mean_gradient divides by the settled rows; every sample is there `rows` times.
+    scaled: State = jax.tree.map(lambda *leaves: rows * stack(*leaves), *increments)
+    middle: State = jax.tree.map(stack, *middles)
+    return mean_gradient(field, cost, jnp.tile(x, (rows, 1)), middle, scaled, jnp.tile(verdict, rows))

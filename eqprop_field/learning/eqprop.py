@@ -1,20 +1,15 @@
 """Equilibrium propagation in vector fields: the plain rule."""
 
-from collections.abc import Sequence
-
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Int
+from jaxtyping import ArrayLike
 
 from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import Nudging
-from ..substrates.solution import Solution
-from ..vector_fields.base import AbstractVectorField, State
-from .base import AbstractLearningRule, Estimate, mean_gradient, worst_verdict
+from ..vector_fields.base import AbstractVectorField
+from .base import AbstractLearningRule, Estimate, compare_phases
 
 
 class EqProp(AbstractLearningRule):
@@ -44,57 +39,6 @@ class EqProp(AbstractLearningRule):
 
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+        self.nudging.check(field)
         free, nudged = self.substrate.phases(field, x, self.nudging.nudges(self.cost, y), throw=throw)
         return compare_phases(self.nudging, self.cost, field, x, y, free, nudged)
-
-
-@eqx.filter_jit
-def compare_phases(
-    nudging: Nudging,
-    cost: AbstractCost,
-    field: AbstractVectorField,
-    x: Array,
-    y: Array,
-    free: Solution,
-    nudged: Sequence[Solution],
-) -> Estimate:
-    """The estimate from phases that have run, wherever they ran: an ODE solver or a measured circuit."""
-    verdict = worst_verdict(free, *nudged)
-    displacement = nudging.displacement(free.state, [solution.state for solution in nudged])
-    path_gradient = None
-    if all(solution.trajectory is not None for solution in nudged):
-        path_gradient = _path_gradient(nudging, cost, field, x, nudged, verdict)
-    return Estimate(
-        gradient=mean_gradient(field, cost, x, free.state, displacement, verdict),
-        cost=cost(field.output(free.state), y),
-        verdict=verdict,
-        free=free,
-        nudged=tuple(nudged),
-        path_gradient=path_gradient,
-    )
-
-
-def _path_gradient(
-    nudging: Nudging,
-    cost: AbstractCost,
-    field: AbstractVectorField,
-    x: Array,
-    nudged: Sequence[Solution],
-    verdict: Int[Array, " batch"],
-) -> AbstractVectorField:
-    """-sum_k w_k int (dmu/dtheta(s))^T ds along each nudged phase, by the midpoint rule (second order in the times)."""
-    middles, increments = [], []
-    for weight, solution in zip(nudging.weights, nudged, strict=True):
-        middles.append(jax.tree.map(lambda s: 0.5 * (s[1:] + s[:-1]), solution.trajectory))
-        increments.append(jax.tree.map(lambda s, w=weight: w * jnp.diff(s, axis=0), solution.trajectory))
-    rows = sum(jax.tree.leaves(middle)[0].shape[0] for middle in middles)
-
-    def stack(*leaves: Array) -> Array:
-        """Time, and which nudge, into the batch axis."""
-        joined = jnp.concatenate(leaves)
-        return joined.reshape(-1, *joined.shape[2:])
-
-    # mean_gradient divides by the settled rows; every sample is there `rows` times.
-    scaled: State = jax.tree.map(lambda *leaves: rows * stack(*leaves), *increments)
-    middle: State = jax.tree.map(stack, *middles)
-    return mean_gradient(field, cost, jnp.tile(x, (rows, 1)), middle, scaled, jnp.tile(verdict, rows))

@@ -3,6 +3,7 @@
 from .agreement import agreement as agreement
 from .alignment import alignment_curve as alignment_curve
 from .digits import digits as digits
+from .gdu import successive_updates as successive_updates
 from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps
 from .phases import phases as phases

@@ -2,6 +2,7 @@
 
 from .base import AbstractSubstrate as AbstractSubstrate
 from .equilibrium import Equilibrium as Equilibrium
+from .euler import EulerSteps as EulerSteps
 from .nudging import AbstractNudge as AbstractNudge
 from .nudging import CostNudge as CostNudge
 from .nudging import Nudging as Nudging

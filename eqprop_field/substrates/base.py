@@ -1,10 +1,10 @@
 """How a network settles: the interface of every substrate."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, PyTree
 
 from ..vector_fields.base import AbstractVectorField, State
 from .nudging import AbstractNudge
@@ -49,6 +49,25 @@ class AbstractSubstrate(eqx.Module):
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
         """Runs the free phase from rest, then every nudged phase FROM THE FREE STATE. Arguments as for `settle`."""
+
+    def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
+        r"""Lets an auxiliary system $\tau\,dz/dt$ = velocity(z), such as an adjoint, come to rest from `start`.
+
+        The system has no bounds and need not be the size of any field. Not compiled by itself: call it in a function
+        that is. Never raises for samples that do not settle; read the verdict.
+
+        Args:
+            velocity: tau dz/dt of a batch of states, each sample on its own.
+            start: where to begin.
+            time_constants: tau, with the state's structure less the batch axis.
+
+        Raises:
+            ValueError: for a substrate that holds vector fields and nothing else, such as a circuit.
+        """
+        raise ValueError(
+            f"{type(self).__name__} is built for a vector field, not for an auxiliary system such as an adjoint; "
+            "use an ODE substrate, Equilibrium or Trajectory"
+        )
 
 
 def settle_in_turn(

@@ -1,18 +1,27 @@
 """Settling by fixed-point iteration: the equilibrium alone, without the way there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from .._arrays import as_scalar, checked_data
 from ..vector_fields.base import AbstractVectorField, State, project
 from .base import AbstractSubstrate, settle_in_turn
-from .nudging import AbstractNudge, nudged
-from .solution import Solution, default_tolerance, has_diverged, judge, raise_unless_converged, residual_of
+from .nudging import AbstractNudge, as_its_velocity, nudged
+from .solution import (
+    Solution,
+    default_tolerance,
+    has_diverged,
+    judge,
+    judge_unbounded,
+    raise_unless_converged,
+    residual_of,
+    speed_of,
+)
 
 _WINDOW = 4  # iterations between two looks at the residual
 _LEAST_DAMPING = 2.0**-6  # below this a network that grows would only seem to stand still
@@ -61,6 +70,13 @@ class Equilibrium(AbstractSubstrate):
     ) -> tuple[Solution, tuple[Solution, ...]]:
         return settle_in_turn(self, field, x, nudges, throw)
 
+    def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
+        del time_constants  # they move no equilibrium
+        tol = default_tolerance(self.tol, jax.tree.leaves(start)[0].dtype)
+        last = _iterate(self, velocity, lambda state: state, lambda _, mu: speed_of(mu), start, tol)
+        residual, verdict = judge_unbounded(last.state, last.mu, tol)
+        return Solution(last.state, residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
+
 
 class _Iterate(eqx.Module):
     state: State
@@ -78,7 +94,28 @@ def _settle(
     drive = field.drive(x)
     velocity = nudged(field, drive, nudge)
     tol = default_tolerance(substrate.tol, field.dtype)
-    noise = 100 * jnp.finfo(field.dtype).eps  # below this a growing residual is rounding, not divergence
+    last = _iterate(
+        substrate,
+        velocity,
+        lambda state: project(field, state),
+        lambda state, mu: residual_of(field, state, mu),
+        as_its_velocity(velocity, start),
+        tol,
+    )
+    state, residual, verdict = judge(field, drive, nudge, last.state, tol, substrate.check_stability)
+    return Solution(state, residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
+
+
+def _iterate(
+    substrate: Equilibrium,
+    velocity: Callable[[State], State],
+    projection: Callable[[State], State],
+    residual_at: Callable[[State, State], Array],
+    start: State,
+    tol: Array,
+) -> _Iterate:
+    """The damped iteration from `start` until every sample is at rest, has diverged, or has no iterations left."""
+    noise = 100 * jnp.finfo(tol.dtype).eps  # below this a growing residual is rounding, not divergence
 
     def columns(values: Array, leaf: Array) -> Array:
         return values.reshape(-1, *[1] * (leaf.ndim - 1))
@@ -86,12 +123,12 @@ def _settle(
     def window(it: _Iterate) -> _Iterate:
         def iteration(_: Array, carry: tuple[State, State]) -> tuple[State, State]:
             state, mu = carry
-            moved = project(field, jax.tree.map(lambda s, m: s + columns(it.damping, s) * m, state, mu))
+            moved = projection(jax.tree.map(lambda s, m: s + columns(it.damping, s) * m, state, mu))
             state = jax.tree.map(lambda s, new: jnp.where(columns(it.done, s), s, new), state, moved)
             return state, velocity(state)
 
         state, mu = jax.lax.fori_loop(0, _WINDOW, iteration, (it.state, it.mu))
-        residual = residual_of(field, state, mu)
+        residual = residual_at(state, mu)
         grew = (residual > it.residual) & (residual > noise)
         return _Iterate(
             state=state,
@@ -105,18 +142,16 @@ def _settle(
     def going_on(it: _Iterate) -> Array:
         return jnp.any(~it.done & (it.iterations < substrate.max_iterations))
 
-    batch = x.shape[0]
-    start = project(field, start)
+    start = projection(start)
     mu = velocity(start)
-    residual = residual_of(field, start, mu)
+    residual = residual_at(start, mu)
+    batch = residual.shape[0]
     first = _Iterate(
         state=start,
         mu=mu,
         residual=residual,
-        damping=jnp.ones(batch, field.dtype),
+        damping=jnp.ones(batch, tol.dtype),
         done=residual <= tol,
         iterations=jnp.zeros(batch, jnp.int32),
     )
-    last = jax.lax.while_loop(going_on, window, first)
-    state, residual, verdict = judge(field, drive, nudge, last.state, tol, substrate.check_stability)
-    return Solution(state, residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
+    return jax.lax.while_loop(going_on, window, first)

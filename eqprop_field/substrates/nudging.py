@@ -1,13 +1,14 @@
 """What a nudge adds to the vector field, and how nudged states are combined into a derivative by beta."""
 
 import abc
+import cmath
 import math
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Inexact
+from jaxtyping import Array, ArrayLike, Float, Inexact, Key
 
 from .._arrays import as_scalar, is_concrete
 from ..costs import AbstractCost
@@ -45,7 +46,23 @@ def nudged(field: AbstractVectorField, drive: State, nudge: AbstractNudge | None
     """mu^beta as a function of the state alone (mu itself without a nudge)."""
     if nudge is None:
         return lambda state: field(state, drive)
-    return lambda state: jax.tree.map(jnp.add, field(state, drive), nudge.force(field, state))
+    # A nudge may be complex where mu is real, but is never more precise than the field.
+    return lambda state: jax.tree.map(
+        lambda m, f: m + f.astype(_as_precise_as(m, f)), field(state, drive), nudge.force(field, state)
+    )
+
+
+def _as_precise_as(model: Array, array: Array) -> jnp.dtype:
+    """The type of `array`, real or complex, in the precision of `model`."""
+    return jnp.result_type(model.dtype, jnp.complex64) if jnp.iscomplexobj(array) else model.dtype
+
+
+def as_its_velocity(velocity: Callable[[State], State], state: State) -> State:
+    """The state in the type of its velocity: complex under a complex nudge, as it is otherwise."""
+    leaves = jax.tree.leaves(jax.eval_shape(velocity, state))
+    if not any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
+        return state
+    return jax.tree.map(lambda s: s.astype(jnp.result_type(s.dtype, jnp.complex64)), state)
 
 
 class Nudging(eqx.Module):
@@ -68,7 +85,7 @@ class Nudging(eqx.Module):
         Raises:
             ValueError: for a beta of 0, or of -1 and below, where the output neurons' leak 1 + beta is not positive.
         """
-        beta = _checked_beta(beta, "one-sided nudging", lambda b: b > -1, "above -1")
+        beta = checked_beta(beta, "one-sided nudging", lambda b: b > -1, "above -1")
         return cls((beta,), (1 / beta,))
 
     @classmethod
@@ -78,21 +95,94 @@ class Nudging(eqx.Module):
         Raises:
             ValueError: for a beta of 0, or with |beta| >= 1, where one of the output neurons' leaks 1 +- beta vanishes.
         """
-        beta = _checked_beta(beta, "symmetric nudging", lambda b: abs(b) < 1, "between -1 and 1")
+        beta = checked_beta(beta, "symmetric nudging", lambda b: abs(b) < 1, "between -1 and 1")
         return cls((beta, -beta), (0.5 / beta, -0.5 / beta))
+
+    @classmethod
+    def random_sign(cls, beta: ArrayLike, key: Key[Array, ""]) -> "Nudging":
+        """One-sided nudging at +beta or -beta, either with probability 1/2: its error O(beta) averages to O(beta^2).
+
+        The sign is drawn once, here; for a new sign in every step of training make the nudging anew with a new key
+        (nothing is compiled again). Source: Laborieux et al. 2021.
+
+        Raises:
+            ValueError: for a beta of 0, or with |beta| >= 1, as for symmetric nudging.
+        """
+        beta = checked_beta(beta, "random-sign nudging", lambda b: abs(b) < 1, "between -1 and 1")
+        beta = beta * jax.random.rademacher(key, (), beta.dtype)
+        return cls((beta,), (1 / beta,))
+
+    @classmethod
+    def holomorphic(cls, radius: ArrayLike, points: int) -> "Nudging":
+        r"""N points on a circle of influence parameters, with an error O(radius^N): Cauchy's formula.
+
+        $$\frac{\partial s^\beta}{\partial\beta}\Big|_0 \approx
+          \frac{1}{N r} \sum_{k=0}^{N-1} s^{\beta_k} e^{-2\pi i k / N}, \qquad \beta_k = r\,e^{2\pi i k / N}$$
+
+        States of conjugate betas are conjugate, so the N/2 + 1 phases of the upper half circle do; the real part of
+        the sum is taken. States are complex: not for projected dynamics, for activations that are not complex-
+        differentiable, or on a circuit. s^beta must be analytic within the circle. Source: Laborieux & Zenke 2022.
+
+        Args:
+            radius: r, between 0 and 1.
+            points: N, at least 2 (which is symmetric nudging).
+
+        Raises:
+            ValueError: for a radius or a number of points without meaning.
+        """
+        radius = checked_beta(radius, "the radius of holomorphic nudging", lambda r: 0 < r < 1, "between 0 and 1")
+        if points < 2:
+            raise ValueError(f"points={points}: give holomorphic nudging at least 2 points, such as 8")
+        # k and N - k together are twice the real part; k = 0 and k = N/2 are their own conjugates.
+        half = range(points // 2 + 1)
+        count = [1 if 2 * k % points == 0 else 2 for k in half]
+        roots = [
+            jnp.asarray(cmath.exp(2j * math.pi * k / points), jnp.result_type(radius, jnp.complex64)) for k in half
+        ]
+        return cls(
+            tuple(radius * root for root in roots),
+            tuple(n * root.conj() / (points * radius) for n, root in zip(count, roots, strict=True)),
+        )
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether states become complex."""
+        return any(jnp.iscomplexobj(beta) for beta in self.betas)
+
+    def check(self, field: AbstractVectorField) -> None:
+        """Refuses fields that cannot follow complex betas.
+
+        Raises:
+            ValueError: for holomorphic nudging of projected dynamics, or of an activation that has no complex
+                derivative.
+        """
+        if not self.is_complex:
+            return
+        if field.projected:
+            raise ValueError(
+                "holomorphic nudging needs complex states, and complex states cannot be clipped to an interval; "
+                "use a field with projected=False, or symmetric nudging"
+            )
+        if not field.activation.holomorphic:
+            raise ValueError(
+                f"holomorphic nudging needs a complex-differentiable activation, and {field.activation.name} is not; "
+                "use tanh, sigmoid or softplus, or symmetric nudging"
+            )
 
     def nudges(self, cost: AbstractCost, target: Float[Array, "batch outputs"]) -> tuple[CostNudge, ...]:
         """One nudge for each beta."""
         return tuple(CostNudge(beta, target, cost) for beta in self.betas)
 
     def displacement(self, free: State, nudged_states: Sequence[State]) -> State:
-        """The estimate of d s^beta / d beta at beta = 0."""
+        """The estimate of d s^beta / d beta at beta = 0, which is real."""
         return jax.tree.map(
-            lambda s0, *s: sum(w * (si - s0) for w, si in zip(self.weights, s, strict=True)), free, *nudged_states
+            lambda s0, *s: jnp.real(sum(w * (si - s0) for w, si in zip(self.weights, s, strict=True))).astype(s0.dtype),
+            free,
+            *nudged_states,
         )
 
 
-def _checked_beta(beta: ArrayLike, what: str, allowed: Callable[[float], bool], interval: str) -> Array:
+def checked_beta(beta: ArrayLike, what: str, allowed: Callable[[float], bool], interval: str) -> Array:
     """beta as a scalar array, refused where it is 0, not finite, or outside the interval."""
     scalar = as_scalar(beta)
     if is_concrete(scalar):

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Shaped
+from jaxtyping import Array, Bool, Complex, Float, Inexact, Int, PyTree, Shaped
 
 from .._arrays import is_concrete
 from ..vector_fields.base import (
@@ -48,6 +48,7 @@ class Verdict(enum.IntEnum):
     wrong_branch = 3, "The circuit rests on another equilibrium than the ODE: start both from the same state."
     diverged = 4, "The state grew without bound or became NaN: lower the gain, or use an activation that saturates."
     simulator_failed = 5, "The simulator gave no usable result: read the log it left."
+    not_defined = 6, "The learning rule is not defined for this network: its documentation says for which it is."
 
 
 class NotSettledError(RuntimeError):
@@ -111,7 +112,22 @@ def default_tolerance(tol: Array | None, dtype: jnp.dtype) -> Array:
 
 def residual_of(field: AbstractVectorField, state: State, mu: State) -> Float[Array, " batch"]:
     """max_i |tau_i ds_i/dt| of the projected dynamics, for every sample."""
-    return jnp.max(jnp.abs(flatten_state(projected_velocity(field, state, mu))), axis=1)
+    return speed_of(projected_velocity(field, state, mu))
+
+
+def speed_of(velocity: State) -> Float[Array, " batch"]:
+    """The largest modulus of every sample's velocity."""
+    return jnp.max(jnp.abs(flatten_state(velocity)), axis=1)
+
+
+def judge_unbounded(
+    state: State, velocity: State, tol: Float[Array, ""]
+) -> tuple[Float[Array, " batch"], Int[Array, " batch"]]:
+    """Residual and verdict of a system without bounds, at rest where its velocity vanishes."""
+    residual = speed_of(velocity)
+    verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
+    verdict = jnp.where(has_diverged(state) | ~jnp.isfinite(residual), Verdict.diverged.value, verdict)
+    return residual, verdict.astype(jnp.int32)
 
 
 def has_diverged(state: State, limit: float = 1e6) -> Bool[Array, " batch"]:
@@ -142,14 +158,21 @@ def judge(
 def spectral_abscissa(
     field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, state: State
 ) -> Float[Array, " batch"]:
-    """The largest real part of the eigenvalues of d(ds/dt)/ds; negative at a stable equilibrium.
+    """The largest real part of the eigenvalues of d(ds/dt)/ds; negative at a stable equilibrium."""
+    return jnp.max(spectrum(field, drive, nudge, state).real, axis=1)
 
-    Neurons held at a bound cannot move and are left out. Dense: meant for up to about a thousand neurons.
+
+def spectrum(
+    field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, state: State
+) -> Complex[Array, "batch neurons"]:
+    """The eigenvalues of d(ds/dt)/ds.
+
+    Neurons held at a bound cannot move and are left out: they count as -1. Dense: meant for up to about a thousand
+    neurons.
     """
     velocity = nudged(field, drive, nudge)
     taus = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(field.time_constants())])
     moving = flatten_state(free_to_move(field, state, velocity(state)))
     matrix = jacobian(velocity, state) / taus[None, :, None]
     matrix = moving[:, :, None] * matrix * moving[:, None, :] - (1 - moving)[:, :, None] * jnp.eye(len(taus))
-    finite = jnp.where(jnp.isfinite(matrix), matrix, 0)
-    return jnp.max(jnp.linalg.eigvals(finite).real, axis=1)
+    return jnp.linalg.eigvals(jnp.where(jnp.isfinite(matrix), matrix, 0))

@@ -8,13 +8,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import as_scalar, checked_data, is_concrete
 from ..vector_fields.base import AbstractVectorField, State, project, projected_velocity
 from .base import AbstractSubstrate, settle_in_turn
-from .nudging import AbstractNudge, nudged
-from .solution import Solution, default_tolerance, has_diverged, judge, raise_unless_converged, residual_of
+from .nudging import AbstractNudge, as_its_velocity, nudged
+from .solution import (
+    Solution,
+    default_tolerance,
+    has_diverged,
+    judge,
+    judge_unbounded,
+    raise_unless_converged,
+    residual_of,
+    speed_of,
+)
 
 
 def _times(values: ArrayLike | Sequence[float] | None) -> Array | None:
@@ -91,6 +100,24 @@ class Trajectory(AbstractSubstrate):
     ) -> tuple[Solution, tuple[Solution, ...]]:
         return settle_in_turn(self, field, x, nudges, throw)
 
+    def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
+        tol = default_tolerance(self.tol, jax.tree.leaves(start)[0].dtype)
+
+        def rate(t: Any, state: State, projection: Any) -> State:
+            del t, projection
+            return jax.tree.map(jnp.divide, velocity(state), time_constants)
+
+        def at_rest(t: Any, state: State, projection: Any, **_: Any) -> Array:
+            del t, projection
+            return jnp.all((speed_of(velocity(state)) <= tol) | has_diverged(state))
+
+        saved = _integrate(self, rate, at_rest, start, lambda state: state, self.nudged_time, None, tol)
+        state = jax.tree.map(lambda leaf: leaf[0], saved.ys[0])
+        residual, verdict = judge_unbounded(state, velocity(state), tol)
+        steps = jnp.broadcast_to(saved.stats["num_steps"].astype(jnp.int32), residual.shape)
+        evaluations = steps * _evaluations_per_step(self.solver)
+        return Solution(state, residual, verdict, steps=steps, evaluations=evaluations, time=saved.ts[0][0])
+
 
 class ProjectedEuler(diffrax.AbstractSolver):
     r"""The paper's integration: $s \leftarrow \Pi\,[\,s + \epsilon\,\mu^\beta(s)\,]$ with a fixed step.
@@ -129,49 +156,35 @@ def _settle(
     mu = nudged(field, drive, nudge)
     tol = default_tolerance(substrate.tol, field.dtype)
     taus = field.time_constants()
+    start = as_its_velocity(mu, start)
+    split, join = _real_parts(start)
     end, times = (
         (substrate.free_time, substrate.free_times)
         if nudge is None
         else (substrate.nudged_time, substrate.nudged_times)
     )
 
-    def velocity(t: Any, state: State, projection: Any) -> State:
+    def velocity(t: Any, parts: PyTree, projection: Any) -> PyTree:
         del t
+        state = join(parts)
         # Evaluated inside the bounds; the mask sees the state itself, which a step may carry slightly outside.
         pushed = projected_velocity(field, state, mu(projection(state)))
-        return jax.tree.map(jnp.divide, pushed, taus)
+        return split(jax.tree.map(jnp.divide, pushed, taus))
 
-    def at_rest(t: Any, state: State, projection: Any, **_: Any) -> Array:
+    def at_rest(t: Any, parts: PyTree, projection: Any, **_: Any) -> Array:
         del t
-        inside = projection(state)
-        return jnp.all((residual_of(field, inside, mu(inside)) <= tol) | has_diverged(state))
+        inside = projection(join(parts))
+        return jnp.all((residual_of(field, inside, mu(inside)) <= tol) | has_diverged(inside))
 
-    if substrate.step is None:
-        accuracy = tol / 10 if substrate.accuracy is None else substrate.accuracy
-        controller = diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm)
-    else:
-        controller = diffrax.ConstantStepSize()
-    final = diffrax.SubSaveAt(t1=True)
-    saved: Any = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        substrate.solver,
-        t0=0.0,
-        t1=end,
-        dt0=substrate.step,
-        y0=project(field, start),
-        args=lambda state: project(field, state),
-        saveat=diffrax.SaveAt(subs=[final] if times is None else [final, diffrax.SubSaveAt(ts=times)]),
-        stepsize_controller=controller,
-        event=diffrax.Event(at_rest),
-        max_steps=1_000_000,
-        throw=False,
+    saved = _integrate(
+        substrate, velocity, at_rest, split(project(field, start)), lambda s: project(field, s), end, times, tol
     )
-    state = jax.tree.map(lambda leaf: leaf[0], saved.ys[0])
+    state = join(jax.tree.map(lambda leaf: leaf[0], saved.ys[0]))
     state, residual, verdict = judge(field, drive, nudge, state, tol, substrate.check_stability)
     trajectory = None
     if times is not None:
         # What lies behind the end was never computed; the state rests there.
-        path = jax.tree.map(lambda leaf, last: jnp.where(jnp.isfinite(leaf), leaf, last), saved.ys[1], state)
+        path = jax.tree.map(lambda leaf, last: jnp.where(jnp.isfinite(leaf), leaf, last), join(saved.ys[1]), state)
         trajectory = project(field, path)
     steps = jnp.broadcast_to(saved.stats["num_steps"].astype(jnp.int32), residual.shape)
     return Solution(
@@ -183,6 +196,51 @@ def _settle(
         time=saved.ts[0][0],
         times=times,
         trajectory=trajectory,
+    )
+
+
+def _real_parts(state: State) -> tuple[Callable[[State], PyTree], Callable[[PyTree], State]]:
+    """How to split such a state into what diffrax integrates, and back: real arrays only."""
+    if not any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(state)):
+        return lambda s: s, lambda s: s
+    return (
+        lambda s: (jax.tree.map(jnp.real, s), jax.tree.map(jnp.imag, s)),
+        lambda parts: jax.tree.map(jax.lax.complex, *parts),
+    )
+
+
+def _integrate(
+    substrate: Trajectory,
+    velocity: Callable[..., PyTree],
+    at_rest: Callable[..., Array],
+    start: PyTree,
+    projection: Callable[[PyTree], PyTree],
+    end: Array,
+    times: Array | None,
+    tol: Array,
+) -> Any:
+    """diffrax's solution until the event or the end: the last state, and those at `times` where they are given."""
+    if substrate.step is None:
+        accuracy = tol / 10 if substrate.accuracy is None else substrate.accuracy
+        controller = diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm)
+    else:
+        controller = diffrax.ConstantStepSize()
+    if times is not None:
+        times = times.astype(tol.dtype)
+    final = diffrax.SubSaveAt(t1=True)
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        substrate.solver,
+        t0=0.0,
+        t1=end.astype(tol.dtype),  # time in the states' precision, or diffrax would widen the states to it
+        dt0=None if substrate.step is None else substrate.step.astype(tol.dtype),
+        y0=start,
+        args=projection,
+        saveat=diffrax.SaveAt(subs=[final] if times is None else [final, diffrax.SubSaveAt(ts=times)]),
+        stepsize_controller=controller,
+        event=diffrax.Event(at_rest),
+        max_steps=1_000_000,
+        throw=False,
     )
 
 

@@ -9,3 +9,5 @@ from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
 from .recipes import load_dataset as load_dataset
 from .settings import Settings as Settings
+from .symmetry_repair import SymmetryRepair as SymmetryRepair
+from .symmetry_repair import jacobian_asymmetry_penalty as jacobian_asymmetry_penalty

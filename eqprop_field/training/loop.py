@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 from tqdm import tqdm
 
 from ..datasets import Dataset, batch_order
@@ -25,6 +25,7 @@ from ..vector_fields.base import AbstractVectorField
 from .checkpoint import Checkpoint, RunState
 from .metrics import Tally, error_rate
 from .settings import Settings, optimiser_of, rates_of
+from .symmetry_repair import SymmetryRepair
 
 CHECKPOINT = "checkpoint.safetensors"
 _UNSETTLED_LIMIT = 0.01
@@ -109,6 +110,8 @@ def train(
         OSError: if the checkpoint cannot be written.
     """
     _check_fit(field, dataset)
+    settings.repair.check(field)
+    field = settings.repair.begin(field)
     if resume and out is None:
         raise ValueError("resume=True needs out, the folder of the checkpoint to go on from")
     rates = rates_of(field, settings.learning_rates)
@@ -121,14 +124,7 @@ def train(
     checkpoint = None if out is None else Checkpoint(Path(out) / CHECKPOINT, _identity(field, rule, dataset, settings))
     if checkpoint is not None and resume:
         state = checkpoint.load(like=state)
-    step = functools.partial(
-        _step_jitted if rule.substrate.traceable else _step,
-        optimiser,
-        rule,
-        rates,
-        jnp.asarray(dataset.train.x),
-        jnp.asarray(dataset.train.y),
-    )
+    step = _step_for(optimiser, rule, rates, dataset, settings)
     order_key = jax.random.fold_in(jax.random.key(settings.seed), 1)  # the key itself draws the network
     done, total = len(state.history), settings.epochs * batches
     with tqdm(total=total, initial=done * batches, desc=dataset.name, unit="batch", disable=not progress) as bar:
@@ -151,12 +147,33 @@ def train(
     )
 
 
+def _step_for(
+    optimiser: optax.GradientTransformation,
+    rule: AbstractLearningRule,
+    rates: AbstractVectorField,
+    dataset: Dataset,
+    settings: Settings,
+) -> Callable[..., Any]:
+    """`_step` with all that stays the same during a run."""
+    return functools.partial(
+        _step_jitted if rule.substrate.traceable else _step,
+        optimiser,
+        rule,
+        rates,
+        settings.repair,
+        jax.random.fold_in(jax.random.key(settings.seed), 2),
+        jnp.asarray(dataset.train.x),
+        jnp.asarray(dataset.train.y),
+    )
+
+
 def _run_epoch(state: RunState, step: Callable[..., Any], order: np.ndarray, bar: tqdm) -> Tally:
     """Every batch of the order once."""
     tally = Tally.empty()
     shown, looked = 0, time.perf_counter()
     for done, rows in enumerate(order, 1):
-        state.field, state.optimiser, tally = step(state.field, state.optimiser, tally, jnp.asarray(rows))
+        count = jnp.asarray(len(state.history) * len(order) + done)
+        state.field, state.optimiser, tally = step(state.field, state.optimiser, tally, jnp.asarray(rows), count)
         if done == len(order) or time.perf_counter() - looked > _LOOK_SECONDS:
             jax.block_until_ready(tally)  # the bar shows what is computed, not what is queued
             bar.update(done - shown)
@@ -168,19 +185,24 @@ def _step(
     optimiser: optax.GradientTransformation,
     rule: AbstractLearningRule,
     rates: AbstractVectorField,
+    repair: SymmetryRepair,
+    key: Key[Array, ""],
     x: Float[Array, "samples inputs"],
     y: Float[Array, "samples outputs"],
     field: AbstractVectorField,
     optimiser_state: PyTree,
     tally: Tally,
     rows: Int[Array, " batch"],
+    count: Int[Array, ""],
 ) -> tuple[AbstractVectorField, PyTree, Tally]:
     """One batch: settle, estimate, change the parameters, count."""
     estimate = rule.estimate(field, x[rows], y[rows], throw=False)
     tally = tally.add(field, estimate, y[rows])
-    gradient: PyTree = estimate.gradient
+    settled = estimate.verdict == Verdict.converged
+    key = jax.random.fold_in(key, count)  # new in every step, the same in a run resumed
+    gradient: PyTree = repair.penalised(field, x[rows], estimate.free.state, settled, key, estimate.gradient)
     updates, optimiser_state = optimiser.update(gradient, optimiser_state)
-    updates = jax.tree.map(jnp.multiply, updates, rates)
+    updates = repair.applied(field, jax.tree.map(jnp.multiply, updates, rates))
     return eqx.apply_updates(field, updates), optimiser_state, tally
 
 

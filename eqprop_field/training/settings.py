@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array
 
 from ..vector_fields.base import AbstractVectorField
+from .symmetry_repair import SymmetryRepair
 
 Optimiser = Literal["sgd", "momentum", "adam"]
 Schedule = Literal["constant", "cosine"]
@@ -27,6 +28,7 @@ class Settings:
         optimiser: plain gradient descent, the same with momentum 0.9, or Adam.
         schedule: of the learning rates: constant, or a half cosine from the full rate down to 0.
         seed: of the order of the samples. (Recipes draw the network and the split from it too.)
+        repair: what is done about asymmetric weights; nothing by default.
 
     Raises:
         ValueError: for a setting that has no meaning.
@@ -38,6 +40,7 @@ class Settings:
     optimiser: Optimiser = "sgd"
     schedule: Schedule = "cosine"
     seed: int = 0
+    repair: SymmetryRepair = dataclasses.field(default_factory=SymmetryRepair)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

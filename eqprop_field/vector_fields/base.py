@@ -29,8 +29,10 @@ class AbstractVectorField(eqx.Module):
             is 0 for a neuron at the boundary that is pushed outwards. It is the continuous-time meaning of the
             clipping in equation 77 of Scellier et al. 2018, and needs an activation that is a projection.
         n_outputs: how many neurons are read.
+        leaky_integrators: whether mu = W rho(s) + W_in x + b - s with the matrices below, as circuits build it.
     """
 
+    leaky_integrators: eqx.AbstractClassVar[bool]
     activation: eqx.AbstractVar[Activation]
     projected: eqx.AbstractVar[bool]
     n_outputs: eqx.AbstractVar[int]
@@ -83,7 +85,7 @@ class AbstractVectorField(eqx.Module):
 
     @abc.abstractmethod
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
-        """W of mu = W rho(s) + drive - s over the flattened state (`flatten_state` gives the order)."""
+        """W over the flattened state (`flatten_state` gives the order): mu = W rho(s) + drive - s for leaky integrators."""
 
     @abc.abstractmethod
     def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
@@ -188,7 +190,7 @@ def mix(symmetric: Array, independent: Array, symmetry: ArrayLike) -> Array:
     return c * symmetric + jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(c))) * independent
 
 
-def jacobian(velocity: Callable[[State], State], state: State) -> Float[Array, "batch neurons neurons"]:
+def jacobian(velocity: Callable[[State], State], state: State) -> Inexact[Array, "batch neurons neurons"]:
     """The dense Jacobian d velocity_i / d s_j of every sample over the flattened state.
 
     Args:
@@ -202,3 +204,31 @@ def jacobian(velocity: Callable[[State], State], state: State) -> Float[Array, "
         return flatten_state(jax.jvp(velocity, (state,), (tangent,))[1])
 
     return jax.vmap(column, out_axes=2)(jnp.eye(flat.shape[1], dtype=flat.dtype))
+
+
+def jacobian_products(
+    field: AbstractVectorField, drive: State, state: State
+) -> tuple[Callable[[State], State], Callable[[State], State]]:
+    r"""Products with J = dmu/ds at `state` and with its transpose, without the matrix, for every sample.
+
+    Among the neurons that can move: with P their projection these are P J P v and P J^T P v, so that a neuron held at
+    a bound of the projected dynamics neither gives nor takes. v may be complex (then the transpose is NOT conjugated).
+    """
+    moving = free_to_move(field, state, field(state, drive))
+
+    def at(vector: State) -> State:
+        """The state in the vector's type."""
+        return jax.tree.map(lambda s, v: s.astype(v.dtype), state, vector)
+
+    def among_moving(vector: State) -> State:
+        return jax.tree.map(jnp.multiply, moving, vector)
+
+    def forward(vector: State) -> State:
+        tangent = among_moving(vector)
+        return among_moving(jax.jvp(lambda s: field(s, drive), (at(vector),), (tangent,))[1])
+
+    def backward(vector: State) -> State:
+        _, transpose = jax.vjp(lambda s: field(s, drive), at(vector))
+        return among_moving(transpose(among_moving(vector))[0])
+
+    return forward, backward

@@ -1,6 +1,7 @@
 """The graph field: leaky integrators joined by any directed graph."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State, check_draw, check_projected, glorot, mix
+from .base import AbstractVectorField, State, check_draw, check_projected, mix
+from .connectivity import check_graph, draw_weights, joined_layers, only, random_pairs
 
 
 class GraphField(AbstractVectorField):
@@ -19,7 +21,8 @@ class GraphField(AbstractVectorField):
     `W_ij` is the strength from neuron j to neuron i; `W_ij` and `W_ji` are independent parameters. The first
     `n_outputs` neurons are the output. Source: Scellier et al. 2018, equations 1 and 3.
 
-    Make one with `GraphField.create`; the constructor takes the tensors themselves.
+    Make one with `GraphField.create` (random pairs), `GraphField.from_layers` (layers with skip and lateral
+    connections) or `GraphField.from_mask` (any directed graph); the constructor takes the tensors themselves.
 
     Attributes:
         weights: W (N, N); entries outside the mask have no effect and no gradient.
@@ -29,6 +32,7 @@ class GraphField(AbstractVectorField):
         tau: time constants (N,).
         n_outputs: K, how many neurons are read.
         gain: the initial weights' scale (1 is Glorot's), kept so that the weights can be drawn again.
+        input_mask: which input synapses exist (N, M); None where all do.
     """
 
     weights: Float[Array, "n n"]
@@ -40,6 +44,8 @@ class GraphField(AbstractVectorField):
     activation: Activation = eqx.field(static=True, default=hard_sigmoid)
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
+    input_mask: Bool[Array, "n inputs"] | None = None
+    leaky_integrators: ClassVar[bool] = True
 
     @classmethod
     def create(
@@ -72,32 +78,110 @@ class GraphField(AbstractVectorField):
             ValueError: for sizes that make no network, a density outside (0, 1], a symmetry outside [-1, 1], a gain
                 that is no scale, or tau not positive.
         """
-        if neurons < 1 or inputs < 1 or not 1 <= outputs <= neurons:
-            raise ValueError(
-                f"neurons={neurons}, inputs={inputs}, outputs={outputs}: "
-                "all must be at least 1, outputs at most neurons"
-            )
         if not 0.0 < density <= 1.0:
             raise ValueError(f"density={density}: give the share of joined pairs, above 0 and at most 1")
-        check_draw(symmetry, gain)
-        dtype = jnp.result_type(float)
-        taus = jnp.broadcast_to(jnp.asarray(tau, dtype), (neurons,))
-        if not bool(jnp.all(taus > 0)):
-            raise ValueError("tau must be positive for every neuron")
         mask_key, weight_key = jax.random.split(key)
-        upper = jnp.triu(jax.random.bernoulli(mask_key, density, (neurons, neurons)), 1)
+        return cls.from_mask(
+            weight_key,
+            random_pairs(mask_key, max(neurons, 0), density),
+            inputs=inputs,
+            outputs=outputs,
+            symmetry=symmetry,
+            activation=activation,
+            gain=gain,
+            projected=projected,
+            tau=tau,
+        )
+
+    @classmethod
+    def from_layers(
+        cls,
+        key: Key[Array, ""],
+        sizes: Sequence[int],
+        *,
+        skips: Sequence[tuple[int, int]] = (),
+        lateral: Sequence[int] = (),
+        symmetry: ArrayLike = 0.0,
+        activation: Activation = hard_sigmoid,
+        gain: float = 0.5,
+        projected: bool | None = None,
+        tau: ArrayLike = 1.0,
+    ) -> "GraphField":
+        """Draws a network in layers with skip and lateral connections.
+
+        Neighbouring layers are joined as in `LayeredField`. Layer 0 is the output, the highest number the clamped
+        input, whose synapses go forward only; the neurons stand output layer first.
+
+        Args:
+            key: a JAX random key.
+            sizes: neurons per layer, INPUT FIRST: (64, 32, 10).
+            skips: further pairs of layers to join, both ways: (0, 2).
+            lateral: layers whose neurons are joined among themselves.
+            symmetry: c; activation: rho; gain; projected; tau: as for `create`.
+
+        Raises:
+            ValueError: for sizes, skips or lateral layers that make no network, and as `create`.
+        """
+        mask, input_mask = joined_layers(sizes, skips, lateral)
+        return cls.from_mask(
+            key,
+            mask,
+            inputs=int(sizes[0]),
+            outputs=int(sizes[-1]),
+            input_mask=input_mask,
+            symmetry=symmetry,
+            activation=activation,
+            gain=gain,
+            projected=projected,
+            tau=tau,
+        )
+
+    @classmethod
+    def from_mask(
+        cls,
+        key: Key[Array, ""],
+        mask: ArrayLike,
+        *,
+        inputs: int,
+        outputs: int,
+        input_mask: ArrayLike | None = None,
+        symmetry: ArrayLike = 0.0,
+        activation: Activation = hard_sigmoid,
+        gain: float = 0.5,
+        projected: bool | None = None,
+        tau: ArrayLike = 1.0,
+    ) -> "GraphField":
+        """Draws the weights of a given graph.
+
+        Args:
+            key: a JAX random key.
+            mask: mask[i, j] is whether neuron j reaches neuron i, (N, N) with an empty diagonal; it need not be
+                symmetric.
+            inputs: M; outputs: K <= N, the first K neurons.
+            input_mask: which input reaches which neuron, (N, M); all of them by default.
+            symmetry: c, where a pair is joined both ways; activation: rho; gain; projected; tau: as for `create`.
+
+        Raises:
+            ValueError: for masks that do not fit, a symmetry outside [-1, 1], a gain that is no scale, or tau not
+                positive.
+        """
+        mask = jnp.asarray(mask, bool)
+        input_mask = None if input_mask is None else jnp.asarray(input_mask, bool)
+        check_draw(symmetry, gain)
+        taus = check_graph(mask, inputs, outputs, input_mask, tau, gain)
         blank = cls(
-            weights=jnp.zeros((neurons, neurons), dtype),
-            input_weights=jnp.zeros((neurons, inputs), dtype),
-            biases=jnp.zeros(neurons, dtype),
-            mask=upper | upper.T,
+            weights=jnp.zeros(mask.shape, taus.dtype),
+            input_weights=jnp.zeros((len(mask), inputs), taus.dtype),
+            biases=jnp.zeros(len(mask), taus.dtype),
+            mask=mask,
             tau=taus,
             n_outputs=outputs,
             activation=activation,
             projected=check_projected(activation, projected),
             gain=float(gain),
+            input_mask=input_mask,
         )
-        return blank.redraw(weight_key, symmetry)
+        return blank.redraw(key, symmetry)
 
     @property
     def n_inputs(self) -> int:
@@ -108,7 +192,7 @@ class GraphField(AbstractVectorField):
         return self.weights.shape[0]
 
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
-        return x @ self.input_weights.T + self.biases
+        return x @ only(self.input_mask, self.input_weights).T + self.biases
 
     def __call__(self, state: State, drive: State) -> State:
         return self.activation(state) @ self.recurrent_matrix().T + drive - state
@@ -126,7 +210,8 @@ class GraphField(AbstractVectorField):
         return self.tau
 
     def parameters(self) -> "GraphField":
-        return eqx.tree_at(lambda f: (f.mask, f.tau), self, (None, None))
+        none = lambda leaf: leaf is None  # noqa: E731
+        return eqx.tree_at(lambda f: (f.mask, f.tau, f.input_mask), self, (None, None, None), is_leaf=none)
 
     def tensors(self) -> dict[str, Array]:
         return {"W": self.weights, "W_in": self.input_weights, "b": self.biases}
@@ -138,20 +223,22 @@ class GraphField(AbstractVectorField):
         return groups if k < self.n_neurons else {"output": groups["output"]}
 
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
-        return jnp.where(self.mask, self.weights, 0)
+        return only(self.mask, self.weights)
 
     def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
-        return self.input_weights, self.biases
+        return only(self.input_mask, self.input_weights), self.biases
 
     def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "GraphField":
-        n, inputs = self.input_weights.shape
-        recurrent_key, independent_key, input_key = jax.random.split(key, 3)
-        pairs = jnp.maximum(jnp.sum(self.mask), n) / n  # synapses per neuron, at least one
-        upper = jnp.triu(glorot(recurrent_key, (n, n), 2 * pairs, self.gain, self.dtype), 1)
-        other = jnp.triu(glorot(independent_key, (n, n), 2 * pairs, self.gain, self.dtype), 1)
-        weights = jnp.where(self.mask, upper + mix(upper, other, symmetry).T, 0)
-        input_weights = glorot(input_key, (n, inputs), n + inputs, self.gain, self.dtype)
+        upper, other, input_weights = draw_weights(
+            key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype
+        )
+        weights = only(self.mask, upper + mix(upper, other, symmetry).T)
         return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (weights, input_weights))
+
+    def transposed(self) -> "GraphField":
+        """The same with every recurrent synapse turned round: W_ij is what W_ji was. Serves gradients too."""
+        mask = None if self.mask is None else self.mask.T  # a gradient has none
+        return eqx.tree_at(lambda f: (f.weights, f.mask), self, (self.weights.T, mask), is_leaf=lambda m: m is None)
 
     def config(self) -> dict[str, Any]:
         return {

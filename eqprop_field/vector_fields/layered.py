@@ -1,7 +1,7 @@
 """The layered field of the paper: any depth, feedback weights independent of the forward ones."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -40,6 +40,7 @@ class LayeredField(AbstractVectorField):
     activation: Activation = eqx.field(static=True, default=hard_sigmoid)
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
+    leaky_integrators: ClassVar[bool] = True
 
     @classmethod
     def create(
@@ -165,6 +166,18 @@ class LayeredField(AbstractVectorField):
             for k, ahead, back in zip(keys[1:-1:2], forward[:-1], self.feedback, strict=True)
         )
         return eqx.tree_at(lambda f: (f.forward, f.feedback), self, (forward, feedback))
+
+    def transposed(self) -> "LayeredField":
+        """The same with every recurrent synapse turned round: W_{i,j} is what W_{j,i}^T was. Serves gradients too."""
+        forward = (*(back.T for back in self.feedback), self.forward[-1])
+        return eqx.tree_at(
+            lambda f: (f.forward, f.feedback), self, (forward, tuple(ahead.T for ahead in self.forward[:-1]))
+        )
+
+    def with_feedback_gain(self, gain: ArrayLike) -> "LayeredField":
+        """The same forward weights with W_back = gain W_fwd^T."""
+        feedback = tuple(jnp.asarray(gain, ahead.dtype) * ahead.T for ahead in self.forward[:-1])
+        return eqx.tree_at(lambda f: f.feedback, self, feedback) if feedback else self
 
     def config(self) -> dict[str, Any]:
         return {

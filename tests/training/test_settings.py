@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.training import RECIPES, Settings
+from eqprop_field.training import RECIPES, Settings, SymmetryRepair
 from eqprop_field.training.settings import optimiser_of, rates_of
 
 
@@ -35,9 +35,10 @@ def test_senseless_settings_are_refused(wrong, message, monkeypatch):
 
 
 def test_settings_are_json():
-    settings = Settings(learning_rates=(0.1, 0.2), seed=3)
+    settings = Settings(learning_rates=(0.1, 0.2), seed=3, repair=SymmetryRepair("kolen_pollack", decay=0.01))
     said = json.loads(json.dumps(dataclasses.asdict(settings)))
-    assert Settings(**{**said, "learning_rates": tuple(said["learning_rates"])}) == settings
+    parts = {"learning_rates": tuple(said["learning_rates"]), "repair": SymmetryRepair(**said["repair"])}
+    assert Settings(**{**said, **parts}) == settings
 
 
 def test_every_synapse_learns_at_the_rate_of_the_neuron_it_leads_to():

@@ -1,0 +1,75 @@
+"""GeneRec: the generalised recirculation algorithm, contrastive and local."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
+
+from .._arrays import checked_pair
+from ..costs import AbstractCost, Quadratic
+from ..substrates.base import AbstractSubstrate
+from ..substrates.clamping import RateClamp, check_rates
+from ..substrates.equilibrium import Equilibrium
+from ..substrates.solution import Solution
+from ..vector_fields.base import AbstractVectorField
+from ..vector_fields.rates import as_parameters_of, check_rate_field, firing_rates, rates_as_states
+from .base import AbstractLearningRule, Estimate, mean_gradient, refuse_circuit, worst_verdict
+
+
+class GeneRec(AbstractLearningRule):
+    r"""GeneRec: the difference of the postsynaptic rates in a free (-) and an output-clamped (+) phase.
+
+    $$\Delta W_{ij} = V_j^-\,(V_i^+ - V_i^-), \qquad
+      \text{midpoint: } \tfrac12 (V_j^- + V_j^+)\,(V_i^+ - V_i^-)$$
+
+    with the firing rates $V = \rho(s)$ and the output neurons clamped to the RATES y in the plus phase. The difference
+    of rates stands for $\rho'(h) \Delta h$, so it is the direction of back-propagation (Almeida-Pineda) only where
+    the feedback is symmetric, and weak: each layer's direction is then right, with an error O(feedback), while the
+    layers' lengths fall with the feedback. The midpoint variant plus its transpose is contrastive Hebbian learning.
+    Costs two settles and is local. Defined for leaky integrators read as rate neurons (`vector_fields.rates`).
+    Source: O'Reilly 1996, Neural Computation 8:895-938.
+
+    Attributes:
+        presynaptic: the rate V_j of the minus phase, or the midpoint of both.
+        substrate: where the phases run, under JAX; `Equilibrium()` by default.
+        cost: what is reported of the free phase, and the penalty on the parameters. The rule itself follows the error
+            y - V_0 of the output rates, without a slope, whatever the cost.
+    """
+
+    presynaptic: Literal["minus", "midpoint"] = eqx.field(static=True, default="minus")
+    substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
+    cost: AbstractCost = eqx.field(default_factory=Quadratic)
+
+    def __check_init__(self) -> None:
+        refuse_circuit("GeneRec", self.substrate, "its plus phase clamps output rates, for which there is no netlist")
+        if self.presynaptic not in ("minus", "midpoint"):
+            raise ValueError(f"unknown presynaptic={self.presynaptic!r}: choose minus or midpoint")
+
+    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
+        check_rate_field("GeneRec", field)
+        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+        check_rates("y", y, field.activation)
+        free, clamped = self.substrate.phases(field, x, (RateClamp(y),), throw=throw)
+        return _estimate(self, field, x, y, free, clamped)
+
+
+@eqx.filter_jit
+def _estimate(
+    rule: GeneRec, field: AbstractVectorField, x: Array, y: Array, free: Solution, clamped: Sequence[Solution]
+) -> Estimate:
+    twin = rates_as_states(field)
+    minus, plus = firing_rates(field, free.state), firing_rates(field, clamped[0].state, y)
+    difference = jax.tree.map(jnp.subtract, plus, minus)
+    before = minus if rule.presynaptic == "minus" else jax.tree.map(lambda a, b: 0.5 * (a + b), minus, plus)
+    verdict = worst_verdict(free, *clamped)
+    gradient = mean_gradient(twin, rule.cost, x, before, difference, verdict)
+    return Estimate(
+        gradient=as_parameters_of(field, gradient),
+        cost=rule.cost(field.output(free.state), y),
+        verdict=verdict,
+        free=free,
+        nudged=tuple(clamped),
+    )

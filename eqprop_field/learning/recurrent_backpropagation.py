@@ -1,0 +1,318 @@
+"""Recurrent backpropagation: the gradient by relaxation, and its process in time beside that of EqProp."""
+
+from collections.abc import Callable
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from .._arrays import checked_pair, is_concrete
+from ..costs import AbstractCost, Quadratic
+from ..substrates.base import AbstractSubstrate
+from ..substrates.equilibrium import Equilibrium
+from ..substrates.solution import Path, Solution, raise_unless_converged
+from ..vector_fields.base import (
+    AbstractVectorField,
+    State,
+    free_to_move,
+    jacobian_products,
+    project,
+    projected_velocity,
+)
+from .base import AbstractLearningRule, Estimate, first_failure, mean_gradient, refuse_circuit
+
+
+class RecurrentBackpropagation(AbstractLearningRule):
+    r"""The gradient by relaxation of the error process of Almeida and Pineda.
+
+    $$\tau\frac{dz}{dt} = J^\top z + \frac{\partial C}{\partial s}, \quad z(0) = 0, \qquad
+      \frac{dJ}{d\theta} = \Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top} z(\infty)
+      + \frac{\partial C}{\partial\theta}$$
+
+    z is the integral of the error process of equation 39: with $\tau = 1$, $dz/dt = \bar S_t$, so that
+    $\bar\Theta_t = \partial C/\partial\theta + (\partial\mu/\partial\theta)^\top z(t)$. It settles wherever the free
+    phase did, for J and J^T have the same eigenvalues. Exact for any weights, up to the tolerance of the relaxation;
+    there is no beta. For projected dynamics, among the neurons that can move.
+
+    Costs one free phase and a relaxation as long, with one product with J^T a step. Not local: the error is carried by
+    a second network with transposed synapses and slopes rho'(s). Source: Almeida 1987, Pineda 1987; Scellier et al.
+    2018, appendix B. `error_processes` gives the whole way.
+
+    Attributes:
+        substrate: where the free phase and the relaxation run; `Equilibrium()` by default.
+        cost: C; `Quadratic()` by default.
+    """
+
+    substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
+    cost: AbstractCost = eqx.field(default_factory=Quadratic)
+
+    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
+        refuse_circuit("recurrent backpropagation", self.substrate, "its error network is not part of the netlist")
+        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+        free = self.substrate.settle(field, x, throw=throw)
+        estimate = _estimate(self, field, x, y, free)
+        if throw:
+            raise_unless_converged("error", estimate.verdict)
+        return estimate
+
+
+@eqx.filter_jit
+def _estimate(
+    rule: RecurrentBackpropagation, field: AbstractVectorField, x: Array, y: Array, free: Solution
+) -> Estimate:
+    _, backward = jacobian_products(field, field.drive(x), free.state)
+    error = _error(field, rule.cost, x, y, free)
+    relaxed = rule.substrate.relax(
+        lambda z: jax.tree.map(jnp.add, backward(z), error),
+        jax.tree.map(jnp.zeros_like, error),
+        field.time_constants(),
+    )
+    displacement = jax.tree.map(jnp.negative, relaxed.state)
+    verdict = first_failure(free, relaxed)
+    return Estimate(
+        gradient=mean_gradient(field, rule.cost, x, free.state, displacement, verdict),
+        cost=rule.cost(field.output(free.state), y),
+        verdict=verdict,
+        free=free,
+    )
+
+
+def _error(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, free: Solution) -> State:
+    """dC/ds at the free equilibrium among the neurons that can move; 0 for samples that have no equilibrium."""
+    moving = free_to_move(field, free.state, field(free.state, field.drive(x)))
+    gradient = cost.gradient(field.output(free.state), y)
+    gradient = jnp.where(free.converged[:, None], gradient, 0)
+    return jax.tree.map(jnp.multiply, moving, field.embed(gradient))
+
+
+class ErrorProcess(eqx.Module):
+    """How an error travels through the network, and how the gradient comes about.
+
+    Attributes:
+        error: the process of the states, each leaf (time, batch, ...).
+        gradient: the process of the parameters, the mean over the settled samples: `field.parameters()` with a
+            leading time axis.
+    """
+
+    error: Path
+    gradient: AbstractVectorField
+
+
+class ErrorProcesses(eqx.Module):
+    """The two processes of appendix B of Scellier et al. 2018 from the same equilibrium.
+
+    Attributes:
+        times: (time,), dimensionless.
+        recurrent_backpropagation: Sbar_t and Thetabar_t, which tends to dJ/dtheta.
+        eqprop: Stilde_t and Thetatilde_t, which tends to -nu.
+        free: the free phase.
+    """
+
+    times: Float[Array, " time"]
+    recurrent_backpropagation: ErrorProcess
+    eqprop: ErrorProcess
+    free: Solution
+
+
+def error_processes(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike,
+    times: ArrayLike,
+    *,
+    substrate: AbstractSubstrate | None = None,
+    cost: AbstractCost | None = None,
+    throw: bool = True,
+) -> ErrorProcesses:
+    r"""The processes of recurrent backpropagation and the temporal derivatives of EqProp, side by side.
+
+    $$\bar S_0 = \tilde S_0 = \frac{\partial C}{\partial s}, \qquad \frac{d\bar S}{dt} = J^\top \bar S, \qquad
+      \frac{d\tilde S}{dt} = J \tilde S$$
+
+    $$\bar\Theta_0 = \tilde\Theta_0 = \frac{\partial C}{\partial\theta}, \qquad
+      \frac{d\bar\Theta}{dt} = \Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top}\bar S, \qquad
+      \frac{d\tilde\Theta}{dt} = \Big(\frac{\partial\mu}{\partial\theta}\Big)^{\!\top}\tilde S$$
+
+    Equations 37-41 and 44-48. $\bar S_t = \partial L_t/\partial s$ is what the projected cost `projected_cost` knows
+    of the state; $\tilde S_t$ is minus the speed of the nudged phase over beta, as beta tends to 0. They are equal for
+    all t where J is symmetric. With time constants, J stands for $\tau^{-1}\partial\mu/\partial s$,
+    $\partial\mu/\partial\theta$ for $\tau^{-1}\partial\mu/\partial\theta$ and $\tilde S_0$ for
+    $\tau^{-1}\partial C/\partial s$, which then is no longer $\bar S_0$; the limits are as without.
+
+    Args:
+        field: the network.
+        x: inputs, (batch, inputs).
+        y: targets, (batch, outputs).
+        times: when to save, increasing from 0 or later.
+        substrate: where the free phase runs, `Equilibrium()` by default; a measured circuit's states serve as well.
+        cost: C; `Quadratic()` by default.
+        throw: whether to raise for samples without an equilibrium; otherwise they have no part in the gradients, and
+            their errors are 0.
+
+    Raises:
+        ValueError: for data that does not fit, or times that do not increase.
+        NotSettledError: if a free phase did not settle and `throw` is true.
+    """
+    x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+    times = _checked_times(times, field)
+    free = (substrate or Equilibrium()).settle(field, x, throw=throw)
+    return _processes(field, cost or Quadratic(), x, y, times, free)
+
+
+@eqx.filter_jit
+def _processes(
+    field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, times: Array, free: Solution
+) -> ErrorProcesses:
+    taus = field.time_constants()
+    over_tau = lambda state: jax.tree.map(jnp.divide, state, taus)  # noqa: E731
+    forward, backward = jacobian_products(field, field.drive(x), free.state)
+    # Both processes as rates: Sbar over tau, and Stilde itself. Beside each runs its integral.
+    start = over_tau(_error(field, cost, x, y, free))
+    nothing = jax.tree.map(jnp.zeros_like, start)
+
+    def process(product: Callable[[State], State]) -> tuple[Path, AbstractVectorField]:
+        def velocity(_: Array, parts: tuple[State, State]) -> tuple[State, State]:
+            return over_tau(product(parts[0])), parts[0]
+
+        rates, integrals = _flow(velocity, (start, nothing), times)
+
+        def gradient(integral: State) -> AbstractVectorField:
+            displacement = jax.tree.map(jnp.negative, integral)
+            return mean_gradient(field, cost, x, free.state, displacement, free.verdict)
+
+        return rates, jax.lax.map(gradient, integrals)
+
+    rates, gradient = process(backward)
+    adjoint = ErrorProcess(jax.tree.map(jnp.multiply, rates, taus), gradient)
+    return ErrorProcesses(times, adjoint, ErrorProcess(*process(forward)), free)
+
+
+@eqx.filter_jit
+def _projected(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, state: State, times: Array) -> Array:
+    states = _flow(_free_flow(field, x), state, times)
+    return jax.vmap(lambda s: cost(field.output(project(field, s)), y))(states)
+
+
+def projected_cost(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike,
+    state: State,
+    times: ArrayLike,
+    *,
+    cost: AbstractCost | None = None,
+) -> Float[Array, "time batch"]:
+    r"""$L_t(\theta, s)$: the cost of where the free dynamics carries `state` within the time t.
+
+    $L_0 = C(s)$, and L_t tends to J where the network settles. It can be differentiated by JAX with respect to the
+    state and the field. Source: Scellier et al. 2018, equations 33-34 (without the penalty).
+
+    Args:
+        field: the network.
+        x: inputs, (batch, inputs).
+        y: targets, (batch, outputs).
+        state: s, where the dynamics starts.
+        times: t, increasing from 0 or later.
+        cost: C; `Quadratic()` by default.
+
+    Raises:
+        ValueError: for data that does not fit, or times that do not increase.
+    """
+    x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+    return _projected(field, cost or Quadratic(), x, y, state, _checked_times(times, field))
+
+
+def time_averaged_cost(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    duration: float,
+    after: float = 0.0,
+    cost: AbstractCost | None = None,
+) -> Float[Array, " batch"]:
+    r"""$\frac1T\int_{t_0}^{t_0+T} C(s(t), y)\,dt$ of the free dynamics from rest: the objective where nothing settles.
+
+    For a network that oscillates there is no J(theta), and no learning rule of this package estimates the gradient of
+    this average: it says how well such a network does. It tends to J where the network settles. Source: Scellier et
+    al. 2018, footnote 1.
+
+    Args:
+        field: the network.
+        x: inputs, (batch, inputs).
+        y: targets, (batch, outputs).
+        duration: T, dimensionless; many periods of the oscillation, for the error is about a period over T.
+        after: t0, what is left to the transient.
+        cost: C; `Quadratic()` by default.
+
+    Raises:
+        ValueError: for data that does not fit, a duration that is not positive, or a negative `after`.
+    """
+    x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+    if not 0 < duration < np.inf or not 0 <= after < np.inf:
+        raise ValueError(f"duration={duration:g}, after={after:g}: give a positive duration after 0 or more")
+    times = jnp.asarray([after, after + duration], field.dtype)
+    return _average(field, cost or Quadratic(), x, y, times)
+
+
+@eqx.filter_jit
+def _average(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, times: Array) -> Array:
+    flow = _free_flow(field, x)
+
+    def velocity(t: Array, parts: tuple[State, Array]) -> tuple[State, Array]:
+        return flow(t, parts[0]), cost(field.output(project(field, parts[0])), y)
+
+    start = field.initial_state(x.shape[0])
+    _, accumulated = _flow(velocity, (start, jnp.zeros(x.shape[0], field.dtype)), times)
+    return (accumulated[1] - accumulated[0]) / (times[1] - times[0])
+
+
+def _free_flow(field: AbstractVectorField, x: Array) -> Callable[[Array, State], State]:
+    drive, taus = field.drive(x), field.time_constants()
+
+    def velocity(_: Array, state: State) -> State:
+        mu = field(project(field, state), drive)
+        return jax.tree.map(jnp.divide, projected_velocity(field, state, mu), taus)
+
+    return velocity
+
+
+def _flow(velocity: Callable[[Array, PyTree], PyTree], start: PyTree, times: Array) -> PyTree:
+    """The solution of dz/dt = velocity(t, z) at the times, to a thousandth of what the precision allows a phase."""
+    accuracy = 1e-6 if times.dtype == jnp.float32 else 1e-11
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, z, _: velocity(t, z)),
+        diffrax.Tsit5(),
+        t0=jnp.zeros((), times.dtype),
+        t1=times[-1],
+        dt0=None,
+        y0=start,
+        saveat=diffrax.SaveAt(ts=times),
+        stepsize_controller=diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm),
+        max_steps=100_000,
+    )
+    return solution.ys
+
+
+def _checked_times(times: ArrayLike, field: AbstractVectorField) -> Float[Array, " time"]:
+    """Times as an array in the states' precision.
+
+    Raises:
+        ValueError: unless they increase strictly from 0 or later.
+    """
+    array = jnp.atleast_1d(jnp.asarray(times, field.dtype))
+    if is_concrete(array):
+        values = np.asarray(array)
+        if (
+            values.ndim != 1
+            or not np.isfinite(values).all()
+            or values[0] < 0
+            or (np.diff(values) <= 0).any()
+            or values[-1] <= 0
+        ):
+            raise ValueError("times must increase strictly from 0 or later, and end after 0")
+    return array

@@ -1,0 +1,231 @@
+"""The Hopfield field: a network with an energy, the case in which equilibrium propagation is exact."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
+
+from .._arrays import is_concrete
+from ..activations import Activation, hard_sigmoid
+from .base import AbstractVectorField, State, check_projected
+from .connectivity import check_graph, draw_weights, joined_layers, only, random_pairs
+
+
+class HopfieldField(AbstractVectorField):
+    r"""A continuous Hopfield network: gradient descent on an energy, so that its Jacobian is symmetric.
+
+    $$E(s) = \tfrac12\lVert s\rVert^2 - \tfrac12\,\rho(s)^\top W \rho(s) - (W_{in} x + b)^\top \rho(s), \qquad
+      \mu_i = -\frac{\partial E}{\partial s_i}
+            = \rho'(s_i)\Big(\sum_j W_{ij}\,\rho(s_j) + (W_{in} x)_i + b_i\Big) - s_i$$
+
+    W is symmetric: each joined pair of neurons has ONE weight, stored once, above the diagonal. The energy never rises
+    along a trajectory, the equilibria are its stationary points, and the update of equilibrium propagation is the
+    gradient whatever the activation. It is not the network of leaky integrators with a symmetric W, whose mu lacks
+    rho'(s_i), unless rho' = 1: with the clipped hard sigmoid the two are the same. The synapse's factor rho'(s_i) is
+    no current that the circuits build. Source: Hopfield 1984; Scellier & Bengio 2017, equations 1-3.
+
+    Make one with `HopfieldField.create` or `HopfieldField.from_layers`; the constructor takes the tensors themselves.
+
+    Attributes:
+        weights: W above the diagonal, (N, N); other entries, and those outside the mask, have no effect, no gradient.
+        input_weights: W_in (N, M).
+        biases: b (N,).
+        mask: which pairs are joined (N, N), symmetric, never the diagonal.
+        tau: time constants (N,).
+        n_outputs: K, how many neurons are read: the first K.
+        gain: the initial weights' scale (1 is Glorot's), kept so that the weights can be drawn again.
+        input_mask: which input synapses exist (N, M); None where all do.
+    """
+
+    weights: Float[Array, "n n"]
+    input_weights: Float[Array, "n inputs"]
+    biases: Float[Array, " n"]
+    mask: Bool[Array, "n n"]
+    tau: Float[Array, " n"]
+    n_outputs: int = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True, default=hard_sigmoid)
+    projected: bool = eqx.field(static=True, default=True)
+    gain: float = eqx.field(static=True, default=1.0)
+    input_mask: Bool[Array, "n inputs"] | None = None
+    leaky_integrators: ClassVar[bool] = False
+
+    @classmethod
+    def create(
+        cls,
+        key: Key[Array, ""],
+        *,
+        neurons: int,
+        inputs: int,
+        outputs: int,
+        density: float = 1.0,
+        activation: Activation = hard_sigmoid,
+        gain: float = 0.5,
+        projected: bool | None = None,
+        tau: ArrayLike = 1.0,
+    ) -> "HopfieldField":
+        """Draws a network in which each pair of neurons is joined with probability `density`.
+
+        Args as for `GraphField.create`; the same key gives the weights of its fully symmetric network.
+
+        Raises:
+            ValueError: for sizes that make no network, a density outside (0, 1], a gain that is no scale, or tau not
+                positive.
+        """
+        if not 0.0 < density <= 1.0:
+            raise ValueError(f"density={density}: give the share of joined pairs, above 0 and at most 1")
+        mask_key, weight_key = jax.random.split(key)
+        mask = random_pairs(mask_key, max(neurons, 0), density)
+        return cls._drawn(weight_key, mask, inputs, outputs, None, activation, gain, projected, tau)
+
+    @classmethod
+    def from_layers(
+        cls,
+        key: Key[Array, ""],
+        sizes: Sequence[int],
+        *,
+        skips: Sequence[tuple[int, int]] = (),
+        lateral: Sequence[int] = (),
+        activation: Activation = hard_sigmoid,
+        gain: float = 0.5,
+        projected: bool | None = None,
+        tau: ArrayLike = 1.0,
+    ) -> "HopfieldField":
+        """Draws a network in layers, with skip and lateral connections where asked: the energy-based layered network.
+
+        Args as for `GraphField.from_layers`.
+
+        Raises:
+            ValueError: for sizes, skips or lateral layers that make no network, and as `create`.
+        """
+        mask, input_mask = joined_layers(sizes, skips, lateral)
+        return cls._drawn(key, mask, int(sizes[0]), int(sizes[-1]), input_mask, activation, gain, projected, tau)
+
+    @classmethod
+    def _drawn(
+        cls,
+        key: Key[Array, ""],
+        mask: Array,
+        inputs: int,
+        outputs: int,
+        input_mask: Array | None,
+        activation: Activation,
+        gain: float,
+        projected: bool | None,
+        tau: ArrayLike,
+    ) -> "HopfieldField":
+        taus = check_graph(mask, inputs, outputs, input_mask, tau, gain)
+        blank = cls(
+            weights=jnp.zeros(mask.shape, taus.dtype),
+            input_weights=jnp.zeros((len(mask), inputs), taus.dtype),
+            biases=jnp.zeros(len(mask), taus.dtype),
+            mask=mask,
+            tau=taus,
+            n_outputs=outputs,
+            activation=activation,
+            projected=check_projected(activation, projected),
+            gain=float(gain),
+            input_mask=input_mask,
+        )
+        return blank.redraw(key, 1.0)
+
+    @property
+    def n_inputs(self) -> int:
+        return self.input_weights.shape[1]
+
+    @property
+    def n_neurons(self) -> int:
+        return self.weights.shape[0]
+
+    def drive(self, x: Float[Array, "batch inputs"]) -> State:
+        return x @ only(self.input_mask, self.input_weights).T + self.biases
+
+    def __call__(self, state: State, drive: State) -> State:
+        field = self.activation(state) @ self.recurrent_matrix() + drive
+        return self.activation.derivative(state) * field - state
+
+    def energy(
+        self, state: Inexact[Array, "batch neurons"], drive: Float[Array, "batch neurons"]
+    ) -> Inexact[Array, " batch"]:
+        """E of every sample, whose negative gradient is mu.
+
+        Args:
+            state: s.
+            drive: W_in x + b, as `drive(x)` gives it.
+        """
+        rates = self.activation(state)
+        synapses = 0.5 * jnp.sum(rates * (rates @ self.recurrent_matrix()), axis=-1)
+        return 0.5 * jnp.sum(state**2, axis=-1) - synapses - jnp.sum(drive * rates, axis=-1)
+
+    def initial_state(self, batch: int) -> State:
+        return jnp.zeros((batch, self.n_neurons), self.dtype)
+
+    def output(self, state: State) -> Inexact[Array, "batch outputs"]:
+        return state[:, : self.n_outputs]
+
+    def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
+        return jnp.pad(output, ((0, 0), (0, self.n_neurons - self.n_outputs)))
+
+    def time_constants(self) -> Float[Array, " n"]:
+        return self.tau
+
+    def parameters(self) -> "HopfieldField":
+        none = lambda leaf: leaf is None  # noqa: E731
+        return eqx.tree_at(lambda f: (f.mask, f.tau, f.input_mask), self, (None, None, None), is_leaf=none)
+
+    def tensors(self) -> dict[str, Array]:
+        return {"W": self.weights, "W_in": self.input_weights, "b": self.biases}
+
+    def layers(self) -> dict[str, list[Array]]:
+        """Output and hidden rows; the one weight of a pair is in the row of the lower index, so with the output."""
+        rows = list(self.tensors().values())
+        k = self.n_outputs
+        groups = {"output": [t[:k] for t in rows], "hidden": [t[k:] for t in rows]}
+        return groups if k < self.n_neurons else {"output": groups["output"]}
+
+    def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
+        upper = jnp.triu(only(self.mask, self.weights), 1)
+        return upper + upper.T
+
+    def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
+        return only(self.input_mask, self.input_weights), self.biases
+
+    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "HopfieldField":
+        """New weights.
+
+        Raises:
+            ValueError: for a symmetry other than 1, which one weight a pair cannot have.
+        """
+        if is_concrete(symmetry):
+            check_symmetry(symmetry)
+        upper, _, input_weights = draw_weights(
+            key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype
+        )
+        return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (only(self.mask, upper), input_weights))
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "field": "hopfield",
+            "neurons": self.n_neurons,
+            "inputs": self.n_inputs,
+            "outputs": self.n_outputs,
+            "activation": self.activation.name,
+            "projected": self.projected,
+            "gain": self.gain,
+        }
+
+
+def check_symmetry(symmetry: ArrayLike) -> None:
+    """Refuses weight symmetries that a Hopfield network cannot have.
+
+    Raises:
+        ValueError: for anything but 1.
+    """
+    if not bool(np.all(np.asarray(symmetry) == 1)):
+        raise ValueError(
+            f"symmetry={np.asarray(symmetry).tolist()}: a Hopfield network has one weight a pair, and so the symmetry 1; "
+            "use GraphField for other symmetries"
+        )
