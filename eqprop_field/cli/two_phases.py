@@ -33,9 +33,7 @@ def integrate(
 
     The first run finds out how long the phases take, the second keeps their trajectories; both are one compilation.
     """
-    # A large gain turns the solver's error into a residual many times as large; float32 has no such room to spare.
-    accuracy = tol / 100 if field.dtype == jnp.float64 else None
-    substrate = Trajectory(tol=tol, accuracy=accuracy, free_time=max_time, nudged_time=max_time)
+    substrate = Trajectory(tol=tol, free_time=max_time, nudged_time=max_time)
     points = _affordable(field, len(x), points)
 
     def keeping(free_end: float, nudged_end: float) -> AbstractLearningRule:

@@ -121,14 +121,8 @@ def train(
     checkpoint = None if out is None else Checkpoint(Path(out) / CHECKPOINT, _identity(field, rule, dataset, settings))
     if checkpoint is not None and resume:
         state = checkpoint.load(like=state)
-    step = functools.partial(
-        _step_jitted if rule.substrate.traceable else _step,
-        optimiser,
-        rule,
-        rates,
-        jnp.asarray(dataset.train.x),
-        jnp.asarray(dataset.train.y),
-    )
+    data = jnp.asarray(dataset.train.x), jnp.asarray(dataset.train.y)
+    step = functools.partial(_step_jitted if rule.substrate.traceable else _step, optimiser, rule, rates, *data)
     order_key = jax.random.fold_in(jax.random.key(settings.seed), 1)  # the key itself draws the network
     done, total = len(state.history), settings.epochs * batches
     with tqdm(total=total, initial=done * batches, desc=dataset.name, unit="batch", disable=not progress) as bar:
