@@ -76,7 +76,7 @@ def facts(estimate: Estimate) -> dict[str, Any]:
         "time_nudged": _time(nudged),
         "evaluations_free": int(jnp.max(free.evaluations)),
         "evaluations_nudged": int(jnp.max(nudged.evaluations)),
-        "cost": _number(estimate.objective),
+        "cost": _number(estimate.objective) if bool((np.asarray(estimate.verdict) == 0).any()) else None,
         "path_difference": None if path is None else _number(path),
     }
 
