@@ -1,5 +1,7 @@
 """Running both simulators on one network, and what is written about their agreement."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from circuits import Agreement, Batch, Netlist, Phase, SampleTrace, Thresholds, verify
+from circuits import Agreement, Batch, Netlist, Phase, SampleTrace, Shared, Thresholds, verify
 
 from .. import plotting
 from ..costs import Quadratic
@@ -23,14 +25,18 @@ from .two_phases import dense_at_first, layer_names
 _MOST_NETLISTS = 100  # written; the others differ in the sample only
 
 
-def compare(field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, tol: float) -> Agreement:
+def compare(
+    field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, tol: float, engine: str = "batch"
+) -> Agreement:
     """Both phases of every sample in ngspice and by the ODE.
 
     Raises:
-        NgspiceMissing: if there is no ngspice.
+        NgspiceMissing: if there is no ngspice, or no libngspice or PySpice for the engine `shared`.
     """
-    with bar("running ngspice") as told:
-        return verify(field, x, y, beta, engine=Batch(), tol=tol, progress=told)
+    workers = min(len(x), os.cpu_count() or 1)
+    with contextlib.ExitStack() as at_the_end, bar("running ngspice") as told:
+        runs = Batch() if engine == "batch" else at_the_end.enter_context(Shared(workers=workers))
+        return verify(field, x, y, beta, engine=runs, tol=tol, workers=workers, progress=told)
 
 
 def write_agreement(
