@@ -52,8 +52,7 @@ def compile_circuit(
     input_weights, biases = (np.asarray(part, np.float64) for part in field.input_matrix())
     if not (np.isfinite(input_weights).all() and np.isfinite(biases).all()):
         raise ValueError("the input weights or biases hold NaN or infinity; no circuit can be built from that")
-    folded = {"drive": input_weights @ x + biases}
-    explicit = {"drive": biases, "input_rates": x, "input_synapses": Synapses.from_matrix(input_weights)}
+    rates, seen = (np.zeros(0), input_weights[:, :0]) if fold_inputs else (x, input_weights)
     low, high = field.bounds
     n = field.n_neurons
     return Circuit(
@@ -65,7 +64,9 @@ def compile_circuit(
         start=np.zeros(n) if start is None else _vector("start", start, n),
         target=target,
         schedule=tuple(schedule),
-        **(folded if fold_inputs else explicit),
+        drive=biases + input_weights @ x if fold_inputs else biases,
+        input_rates=rates,
+        input_synapses=Synapses.from_matrix(seen),
     )
 
 

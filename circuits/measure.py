@@ -80,6 +80,11 @@ def measure(circuit: Circuit, scaling: Scaling, waveforms: Waveforms) -> tuple[P
     return tuple(phases)
 
 
+def in_window(measured: Sequence[tuple[Phase, ...] | None], i: int) -> list[Phase | None]:
+    """Every sample's phase in window i; None where the simulator failed."""
+    return [None if phases is None else phases[i] for phases in measured]
+
+
 def solution(
     field: AbstractVectorField,
     x: Float[np.ndarray, "batch inputs"],

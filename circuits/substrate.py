@@ -23,7 +23,7 @@ from eqprop_field.vector_fields.base import State, flatten_state
 from .compile import compile_circuit, nudge_of
 from .emit import Behavioural
 from .ir import Window, schedule
-from .measure import Phase, float64, in_float64, measure, solution
+from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
 
 _log = logging.getLogger(__name__)
@@ -83,25 +83,26 @@ class NgspiceSubstrate(AbstractSubstrate):
             duration = self._chosen_time(field, x, nudge, start)[0]
         rows = None if start is None else np.asarray(flatten_state(start), np.float64)
         measured = self._simulate(field, x, targets, (Window(duration, beta),), rows, throw)
-        return self._solution(field, x, nudge, [m and m[0] for m in measured], throw)
+        return self._solution(field, x, nudge, in_window(measured, 0), throw)
 
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
         x = checked_data("x", x, field.n_inputs, field.dtype)
-        betas, targets = zip(*map(nudge_of, nudges), strict=True) if nudges else ((), (None,))
-        if any(not np.array_equal(target, targets[0]) for target in targets[1:]):
+        built = [nudge_of(nudge) for nudge in nudges]
+        betas, target = [beta for beta, _ in built], built[0][1] if built else None
+        if target is not None and any(not np.array_equal(other, target) for _, other in built):
             raise ValueError("one circuit nudges towards one target: give all nudges the same y")
         free_time, nudged_time = self.times(field, x, nudges)
         windows = schedule(free_time, nudged_time, betas)
-        measured = self._simulate(field, x, targets[0], windows, None, throw)
-        free = self._solution(field, x, None, [m and m[0] for m in measured], throw)
+        measured = self._simulate(field, x, target, windows, None, throw)
+        free = self._solution(field, x, None, in_window(measured, 0), throw)
         nudged, returned = [], None
         for k, nudge in enumerate(nudges):
             if k:
-                way_back = self._solution(field, x, None, [m and m[2 * k] for m in measured], False)
+                way_back = self._solution(field, x, None, in_window(measured, 2 * k), False)
                 returned = _worse(returned, _return_verdict(free, way_back))
-            nudged.append(self._solution(field, x, nudge, [m and m[2 * k + 1] for m in measured], throw, returned))
+            nudged.append(self._solution(field, x, nudge, in_window(measured, 2 * k + 1), throw, returned))
         return free, tuple(nudged)
 
     def _simulate(
@@ -179,7 +180,7 @@ class NgspiceSubstrate(AbstractSubstrate):
             start = None if start is None else in_float64(start)
             result = ode.settle(exact, np.asarray(x, np.float64), in_float64(nudge), start, throw=False)
             slowest = max(float(np.max(tau)) for tau in jax.tree.leaves(exact.time_constants()))
-            time = float(result.time)
+            time = longest if result.time is None else float(result.time)
         if not math.isfinite(time):
             time = longest
         return float(np.clip(_MARGIN * time, min(_SHORTEST * slowest, longest), longest)), result.state

@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import math
 import os
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -13,8 +14,7 @@ from jaxtyping import ArrayLike, Float
 
 from eqprop_field._arrays import checked_pair
 from eqprop_field.costs import Quadratic
-from eqprop_field.learning.base import tree_dot, tree_norm
-from eqprop_field.learning.base import compare_phases
+from eqprop_field.learning.base import compare_phases, tree_dot, tree_norm
 from eqprop_field.substrates.nudging import CostNudge, Nudging
 from eqprop_field.substrates.solution import Solution
 from eqprop_field.substrates.trajectory import Trajectory
@@ -24,11 +24,11 @@ from eqprop_field.vector_fields.base import unflatten_state
 from .compile import compile_circuit
 from .emit import Accuracy, Behavioural, Netlist
 from .ir import Window, schedule
-from .measure import Phase, float64, in_float64, measure, solution
+from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
 from .substrate import NgspiceSubstrate
 
-TIGHT = Accuracy(reltol=1e-6, max_step=0.02)
+TIGHT = Accuracy(reltol=1e-7, max_step=0.015)
 
 _SAME_STATE = 1e-3
 _COARSE = 512  # points of the ODE's trajectory where the circuit has none
@@ -145,6 +145,7 @@ def verify(
     tol: float = 1e-6,
     thresholds: Thresholds = Thresholds(),
     workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Agreement:
     """Runs the free and the nudged phase of every sample as a circuit and as an ODE, and compares them.
 
@@ -163,6 +164,7 @@ def verify(
         tol: the residual up to which a phase of the circuit counts as at rest.
         thresholds: up to which differences they agree.
         workers: how many simulators run at once; one for each core by default.
+        progress: called with the circuits that have run and their number.
 
     Raises:
         ValueError: if x, y or beta does not fit.
@@ -180,7 +182,7 @@ def verify(
     circuits = [compile_circuit(field, row, target, windows) for row, target in rows]
     klu = engine.klu
     netlists = tuple(level.emit(circuit, klu=klu) for circuit in circuits)
-    results = run_all(engine, netlists, workers)
+    results = run_all(engine, netlists, workers, progress)
     measured = [
         None if isinstance(result, SimulatorFailed) else measure(circuit, level.scaling, result)
         for circuit, result in zip(circuits, results, strict=True)
@@ -211,7 +213,7 @@ def _compare(
         ]
         nudges = (None, *nudging.nudges(Quadratic(), jnp.asarray(y)))
         of_circuit, of_ode = (
-            tuple(solution(exact, x, n, [m and m[i] for m in all_of], tol=tol) for i, n in enumerate(nudges))
+            tuple(solution(exact, x, n, in_window(all_of, i), tol=tol) for i, n in enumerate(nudges))
             for all_of in (measured, ode)
         )
         cosine = _update_cosine(exact, x, y, nudging, of_circuit, of_ode)

@@ -11,8 +11,10 @@ from jaxtyping import Array, ArrayLike, Inexact
 
 def as_scalar(value: Any) -> Any:
     """A Python number as a scalar array of JAX's default precision; arrays, tracers and None as they are."""
-    if isinstance(value, (bool, int, float, np.number)) or getattr(value, "weak_type", False):
+    if isinstance(value, (bool, int, float, np.number)):
         return jnp.asarray(value, dtype=jnp.result_type(float))
+    if getattr(value, "weak_type", False):
+        return jnp.asarray(value, dtype=value.dtype)
     return value
 
 

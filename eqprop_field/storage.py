@@ -173,7 +173,8 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
 
     A layered field has the tensors `W_i_j` (n_i, n_j), from layer j to layer i, and `b_i`; a graph `W`, `W_in` and `b`,
     and a Hopfield field the same with each pair's weight in `W` once, above the diagonal. Time constants, `tau_i` or
-    `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined, its `mask_in` unless all inputs are.
+    `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined, its `mask_in` unless all inputs
+    are.
 
     Raises:
         ValueError: if a tensor holds NaN or infinity.

@@ -68,7 +68,7 @@ class Behavioural(AbstractLevel):
 
     @staticmethod
     def _clamp(circuit: Circuit) -> str:
-        return "clamp_between" if np.isfinite(circuit.bounds[1]) else "clamp_above"
+        return "clamp_between" if circuit.bounds is not None and np.isfinite(circuit.bounds[1]) else "clamp_above"
 
     def _neurons(self, circuit: Circuit) -> Iterator[str]:
         scale = self.scaling

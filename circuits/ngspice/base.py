@@ -4,7 +4,7 @@ import abc
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -92,8 +92,19 @@ def waveforms(netlist: Netlist, vectors: dict[str, np.ndarray], log: str) -> Wav
     return Waveforms(times[fresh], volts[fresh], log)
 
 
-def run_all(engine: AbstractEngine, netlists: Sequence[Netlist], workers: int) -> list[Waveforms | SimulatorFailed]:
+def run_all(
+    engine: AbstractEngine,
+    netlists: Sequence[Netlist],
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Waveforms | SimulatorFailed]:
     """Runs netlists side by side; a failure takes the place of its waveforms and does not end the others.
+
+    Args:
+        engine: what runs them.
+        netlists: what to run.
+        workers: how many at once.
+        progress: called with the runs done and their number.
 
     Raises:
         NgspiceMissing: if there is nothing to run.
@@ -108,6 +119,9 @@ def run_all(engine: AbstractEngine, netlists: Sequence[Netlist], workers: int) -
     with concurrent.futures.ThreadPoolExecutor(max(1, min(workers, len(netlists)))) as pool:
         futures = [pool.submit(single, netlist) for netlist in netlists]
         try:
+            for done, _ in enumerate(concurrent.futures.as_completed(futures), 1):
+                if progress is not None:
+                    progress(done, len(futures))
             return [future.result() for future in futures]
         except BaseException:
             # The interrupt of the user arrives here only, while the threads wait for their simulators.

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import weakref
 from multiprocessing import Pipe
+from typing import Any
 
 from ..emit.base import Netlist
 from .base import AbstractEngine, NgspiceMissing, SimulatorFailed, Waveforms, waveforms
@@ -144,7 +145,7 @@ class _Worker:
             self.stop()
             raise
 
-    def ask(self, text: str, timeout_s: float) -> tuple[str, object, str]:
+    def ask(self, text: str, timeout_s: float) -> tuple[str, Any, str]:
         self.runs += 1
         try:
             self.connection.send(text)
@@ -157,7 +158,7 @@ class _Worker:
         self.connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _receive(self, timeout_s: float, what: str) -> object:
+    def _receive(self, timeout_s: float, what: str) -> Any:
         try:
             if not self.connection.poll(timeout_s):
                 raise SimulatorFailed(f"libngspice did not {what} within {timeout_s:g} s and was ended", self._log())

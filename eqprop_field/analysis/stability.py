@@ -70,9 +70,9 @@ class Stability:
                 "start": k,
                 "fate": Fate(int(self.fate[n, k])).name,
                 "equilibrium": int(self.equilibrium[n, k]) if self.equilibrium[n, k] >= 0 else "",
-                "spectral_abscissa": _known(self.abscissa[n, k]),
-                "period": _known(self.period[n, k]),
-                "amplitude": _known(self.amplitude[n, k]),
+                "spectral_abscissa": _known(float(self.abscissa[n, k])),
+                "period": _known(float(self.period[n, k])),
+                "amplitude": _known(float(self.amplitude[n, k])),
             }
             for n, k in np.ndindex(self.fate.shape)
         ]
@@ -140,11 +140,11 @@ def stability(
     start = _starts(field, key, samples, starts, spread)
     substrate = Trajectory(tol=tol, free_time=settling_time)
     ended = substrate.settle(field, rows, start=start, throw=False)
-    eigenvalues = np.array(_spectrum(field, rows, ended.state))
+    eigenvalues: np.ndarray = np.array(_spectrum(field, rows, ended.state))
     verdict = np.asarray(ended.verdict)
     fate = np.where(verdict == Verdict.converged, Fate.stable_equilibrium, Fate.no_period_found)
     fate[verdict == Verdict.diverged] = Fate.diverged
-    abscissa = np.where(fate == Fate.stable_equilibrium, eigenvalues.real.max(axis=1), np.nan)
+    abscissa = np.where(fate == Fate.stable_equilibrium, np.real(eigenvalues).max(axis=1), np.nan)
     fate[abscissa >= 0] = Fate.unstable_equilibrium
     eigenvalues[~np.isfinite(abscissa)] = np.nan
     final = np.array(flatten_state(ended.state))

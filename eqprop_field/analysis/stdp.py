@@ -1,8 +1,8 @@
 r"""Spike-timing dependent plasticity from the rate rule $dW_{ij}/dt = \rho(s_j)\,ds_i/dt$, by three protocols.
 
-Times are in milliseconds and rates in hertz. A spike at time t_k adds a trace r(t - t_k) to its neuron's firing rate; the
-presynaptic rate is that of neuron j, the postsynaptic one that of neuron i. The protocols are ours, in the spirit of
-Bengio et al. 2017 and Xie & Seung 2000, whose own numbers are not claimed.
+Times are in milliseconds and rates in hertz. A spike at time t_k adds a trace r(t - t_k) to its neuron's firing rate;
+the presynaptic rate is that of neuron j, the postsynaptic one that of neuron i. The protocols are ours, in the spirit
+of Bengio et al. 2017 and Xie & Seung 2000, whose own numbers are not claimed.
 """
 
 import dataclasses
@@ -49,8 +49,9 @@ def spike_pairs(intervals: Numbers, *, rise: float = 2.0, decay: float = 20.0, s
     $$\Delta W(u) = \int r(t)\,\frac{d}{dt} r(t - u)\,dt, \qquad r(t) = e^{-t/\tau_d} - e^{-t/\tau_r} \;(t \ge 0)$$
 
     by the midpoint rule along the traces, as the trajectory form of equilibrium propagation has it. Exactly it is
-    $\mathrm{sgn}(u)\,\frac{\tau_d - \tau_r}{2(\tau_d + \tau_r)}\,(e^{-|u|/\tau_d} - e^{-|u|/\tau_r})$: potentiation where
-    the presynaptic spike comes first, depression where it comes last, and a tail with the traces' own time constant.
+    $\mathrm{sgn}(u)\,\frac{\tau_d - \tau_r}{2(\tau_d + \tau_r)}\,(e^{-|u|/\tau_d} - e^{-|u|/\tau_r})$: potentiation
+    where the presynaptic spike comes first, depression where it comes last, and a tail with the traces' own
+    time constant.
 
     Args:
         intervals: u = t_post - t_pre, ms.
@@ -124,8 +125,8 @@ def poisson_pairs(
     r"""The STDP curve on Poisson trains is the rate rule (protocol C21).
 
     With the curve $F(u) = \mathrm{sgn}(u)\,e^{-|u|/\tau}$ summed over all pairs of spikes, the expectation is
-    $C\,\nu_{pre}\,\dot\nu_{post}\,T$ with $C = \int F(u)\,u\,du = 2\tau^2$: presynaptic rate times the rate of change of
-    the postsynaptic one. Presynaptic spikes lie `margin` inside the trial, so that every one of them has all its
+    $C\,\nu_{pre}\,\dot\nu_{post}\,T$ with $C = \int F(u)\,u\,du = 2\tau^2$: presynaptic rate times the rate of change
+    of the postsynaptic one. Presynaptic spikes lie `margin` inside the trial, so that every one of them has all its
     postsynaptic partners; with both trains cut at the same edges the regression gives one half.
 
     Args:

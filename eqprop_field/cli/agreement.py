@@ -1,5 +1,7 @@
 """Running both simulators on one network, and what is written about their agreement."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from circuits import Agreement, Batch, Netlist, Thresholds, verify
+from circuits import Agreement, Batch, Netlist, Phase, SampleTrace, Shared, Thresholds, verify
 
 from .. import plotting
 from ..costs import Quadratic
@@ -17,25 +19,31 @@ from ..storage import save_phases, write_json, write_text
 from ..substrates import Nudging, Solution
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import unflatten_state
+from .progress import bar
 from .two_phases import dense_at_first, layer_names
 
 _MOST_NETLISTS = 100  # written; the others differ in the sample only
 
 
-def compare(field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, tol: float) -> Agreement:
+def compare(
+    field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, tol: float, engine: str = "batch"
+) -> Agreement:
     """Both phases of every sample in ngspice and by the ODE.
 
     Raises:
-        NgspiceMissing: if there is no ngspice.
+        NgspiceMissing: if there is no ngspice, or no libngspice or PySpice for the engine `shared`.
     """
-    return verify(field, x, y, beta, engine=Batch(), tol=tol)
+    workers = min(len(x), os.cpu_count() or 1)
+    with contextlib.ExitStack() as at_the_end, bar("running ngspice") as told:
+        runs = Batch() if engine == "batch" else at_the_end.enter_context(Shared(workers=workers))
+        return verify(field, x, y, beta, engine=runs, tol=tol, workers=workers, progress=told)
 
 
 def write_agreement(
     folder: Path, field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, found: Agreement, points: int
 ) -> dict[str, Any]:
     """Writes phases.npz, agreement.json, the netlists, the log and the picture; returns the summary."""
-    free, nudged = (_with_trajectory(field, found, i, points) for i in (0, 1))
+    free, nudged = (_with_trajectory(field, found, i, beta, points) for i in (0, 1))
     estimate = compare_phases(
         Nudging.one_sided(beta), Quadratic(), field, jnp.asarray(x), jnp.asarray(y), free, (nudged,)
     )
@@ -72,16 +80,16 @@ def _write_netlists(folder: Path, netlists: tuple[Netlist, ...]) -> list[str]:
     return names
 
 
-def _with_trajectory(field: AbstractVectorField, found: Agreement, phase: int, points: int) -> Solution:
+def _with_trajectory(field: AbstractVectorField, found: Agreement, phase: int, beta: float, points: int) -> Solution:
     """The measured phase with its trajectory at times common to the batch; NaN where ngspice failed."""
-    kept = [s and ((s.free_times, s.circuit_free), (s.nudged_times, s.circuit_nudged))[phase] for s in found.samples]
-    ends = [entry[0][-1] for entry in kept if entry is not None]
+    kept = [s and _measured(s, beta)[phase] for s in found.samples]
+    ends = [entry.times[-1] for entry in kept if entry is not None]
     measured = found.circuit[phase]
     if not ends:
         return measured
     times = np.asarray(dense_at_first(float(min(ends)), points))
     blank = np.full((points, field.n_neurons), np.nan)
-    paths = np.stack([blank if entry is None else _at(times, *entry) for entry in kept], axis=1)
+    paths = np.stack([blank if entry is None else entry.at(times) for entry in kept], axis=1)
     rows = unflatten_state(field.initial_state(1), jnp.asarray(paths.reshape(-1, field.n_neurons), field.dtype))
     trajectory = jax.tree.map(lambda leaf: leaf.reshape(points, len(kept), -1), rows)
     return eqx.tree_at(
@@ -92,8 +100,9 @@ def _with_trajectory(field: AbstractVectorField, found: Agreement, phase: int, p
     )
 
 
-def _at(times: np.ndarray, own: np.ndarray, states: np.ndarray) -> np.ndarray:
-    return np.stack([np.interp(times, own, column) for column in states.T], axis=1)
+def _measured(sample: SampleTrace, beta: float) -> tuple[Phase, Phase]:
+    nudged = Phase(beta, sample.nudged_times, sample.circuit_nudged)
+    return Phase(0.0, sample.free_times, sample.circuit_free), nudged
 
 
 def _by_layer(field: AbstractVectorField, flat: np.ndarray) -> dict[str, np.ndarray]:

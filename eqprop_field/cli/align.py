@@ -45,7 +45,7 @@ class Align(AbstractCommand):
     """Samples for each network."""
     rules: Names = ("eqprop",)
     """Rules, joined by commas."""
-    beta: float = 0.001
+    beta: float = 1e-4
     """Influence parameter; nudging is symmetric, +beta and -beta."""
     tol: float = 1e-8
     """Residual at which a phase is settled; below 1e-6 everything is computed in float64."""

@@ -33,6 +33,8 @@ class Circuit(AbstractCommand):
     """Influence parameter of the nudged phase: above -1 and not 0."""
     level: Literal["behavioural"] = "behavioural"
     """How the circuit is built."""
+    engine: Literal["batch", "shared"] = "batch"
+    """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""
     tol: float = 1e-6
     """Residual up to which a phase of the circuit counts as settled; everything is computed in float64."""
     points: int = 400
@@ -54,7 +56,7 @@ class Circuit(AbstractCommand):
         field = read_network(self.net)
         x, y = read_samples(self.input, self.target, field)
         folder = folder_for(self.out)
-        found = compare(field, x, y, self.beta, self.tol)
+        found = compare(field, x, y, self.beta, self.tol, self.engine)
         summary = write_agreement(folder, field, x, y, self.beta, found, self.points)
         return Outcome(
             summary, [*lines(summary), f"written to {folder}: {', '.join(summary['files'])}"], failure(found)

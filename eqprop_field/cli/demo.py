@@ -11,7 +11,7 @@ import numpy as np
 
 from .arguments import checked_seed
 from .command import AbstractCommand, Outcome
-from .findings import BETA, TOL, Findings
+from .findings import BETA, TOL, Findings, most_to_learn
 
 if TYPE_CHECKING:
     from circuits import Agreement
@@ -75,9 +75,10 @@ class Demo(AbstractCommand):
         _write_samples(folder, x, y)
         phases = self._phases(folder, field, x, y)
         clock.lap("phases", done)
-        measured = self._alignment(folder, field, dataset)
+        measured = self._alignment(folder, dataset)
         clock.lap("alignment", done)
-        agreement, missing = self._circuit(folder, field, x[:CIRCUITS], y[:CIRCUITS])
+        most = np.argsort(-np.asarray(phases.cost))[:CIRCUITS]  # where there is most to learn
+        agreement, missing = self._circuit(folder, field, x[most], y[most])
         clock.lap("circuit", done)
         cosine = _cosine(field, phases, x, y)
         return Findings(dataset, run, field, x, y, phases, cosine, measured, agreement, missing, clock.laps)
@@ -108,17 +109,20 @@ class Demo(AbstractCommand):
 
         estimate = two_phases.integrate(field, x, y, BETA, TOL, 1000.0, 400)
         save_phases(folder / "phases" / "phases.npz", field, estimate.free, estimate.nudged[0], estimate)
-        plotting.save(two_phases.picture(field, estimate, y, BETA)[0].figure, folder / "phases" / "phases.png")
+        shown = most_to_learn(estimate)
+        plotting.save(two_phases.picture(field, estimate, y, BETA, shown)[0].figure, folder / "phases" / "phases.png")
         return estimate
 
-    def _alignment(self, folder: Path, field: "AbstractVectorField", dataset: "Dataset") -> "Alignment":
+    def _alignment(self, folder: Path, dataset: "Dataset") -> "Alignment":
         from ..substrates import Equilibrium
+        from ..training import RECIPES
         from .align import measure, write_alignment
         from .rules import chosen
 
-        rules = chosen(("eqprop",), 1e-4, Equilibrium(tol=1e-2 * TOL))  # beta to 0
+        # A beta this small hardly ever carries a neuron past the kink of its firing rate.
+        rules = chosen(("eqprop",), 1e-5, Equilibrium(tol=1e-12))
         samples = dataset.test.x[:SAMPLES], dataset.test.y[:SAMPLES]
-        measured = measure(field, *samples, SYMMETRIES, self.seed, SEEDS, rules)
+        measured = measure(RECIPES["digits"].field(), *samples, SYMMETRIES, self.seed, SEEDS, rules)
         write_alignment(folder / "alignment", measured)
         return measured
 

@@ -18,6 +18,11 @@ BETA = 0.1
 TOL = 1e-8
 
 
+def most_to_learn(phases: "Estimate") -> int:
+    """The sample with the largest cost: the one whose nudge is to be seen best."""
+    return int(np.argmax(np.asarray(phases.cost)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Findings:
     """What the demo measured, for its table, its summary and its report.

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+_FORMAT = "{desc}: {percentage:3.0f} % {bar} {elapsed}, {remaining} left"
+
 
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr that is told (done, total); it shows nothing where stderr is no terminal, and goes at the end."""
-    with tqdm(desc=what, file=sys.stderr, disable=None, leave=False, unit="", dynamic_ncols=True) as shown:
+    with tqdm(desc=what, file=sys.stderr, disable=None, leave=False, dynamic_ncols=True, bar_format=_FORMAT) as shown:
 
         def tell(done: int, total: int) -> None:
             shown.total = total
@@ -22,7 +24,9 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def stages(names: Sequence[str]) -> Iterator[Callable[[], None]]:
     """A bar over the parts of a longer job, named one after another; calling the result ends a part."""
-    with tqdm(total=len(names), file=sys.stderr, disable=None, leave=False, dynamic_ncols=True) as shown:
+    with tqdm(
+        total=len(names), file=sys.stderr, disable=None, leave=False, dynamic_ncols=True, bar_format=_FORMAT
+    ) as shown:
         shown.set_description(names[0])
 
         def done() -> None:

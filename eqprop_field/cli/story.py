@@ -9,7 +9,7 @@ import numpy as np
 from .. import plotting
 from . import agreement as both_simulators
 from . import align, train, two_phases
-from .findings import BETA, TOL, Findings
+from .findings import BETA, TOL, Findings, most_to_learn
 from .report import Section, page
 
 
@@ -66,7 +66,7 @@ def _table(found: Findings) -> list[tuple[str, str]]:
             f"{run.history[0]['train_objective']:.4f} -> {run.history[-1]['train_objective']:.4f}",
         ),
         ("both phases settled", f"{settled} of {said['samples']} digits, residual {_e(_worst_residual(said))}"),
-        ("trajectory against end-point update", f"{100 * said['path_difference']:.2f} % apart"),
+        ("trajectory against end-point update", f"{_percent(said['path_difference'])} apart"),
         ("update against gradient, trained net", f"cosine {found.trained_cosine:.4f}"),
         ("update against gradient, c = -1, 0, 1", "cosine " + ", ".join(_mean_at(found, c) for c in (-1.0, 0.0, 1.0))),
     ]
@@ -78,7 +78,7 @@ def _table(found: Findings) -> list[tuple[str, str]]:
             ("ODE against ngspice, free states", f"{_e(both.max_abs_free)} apart"),
             ("ODE against ngspice, nudged states", f"{_e(both.max_abs_nudged)} apart"),
             ("ODE against ngspice, trajectories", f"{_e(both.max_abs_trajectory)} apart"),
-            ("ODE against ngspice, updates", f"cosine 1 - {_e(abs(1 - both.update_cosine))}"),
+            ("ODE against ngspice, updates", _from_one(both.update_cosine)),
             ("verdict of the comparison", both.verdict.name),
         ]
     return [*rows, ("time", f"{sum(found.seconds.values()):.0f} s")]
@@ -86,6 +86,16 @@ def _table(found: Findings) -> list[tuple[str, str]]:
 
 def _worst_residual(said: dict[str, Any]) -> float:
     return max(np.inf if said[name] is None else said[name] for name in ("residual_free", "residual_nudged"))
+
+
+def _from_one(cosine: float) -> str:
+    if not np.isfinite(cosine):
+        return "no update to compare"
+    return f"cosine 1 - {_e(1 - cosine)}" if cosine < 1 - 1e-15 else "cosine 1, to rounding"
+
+
+def _percent(share: float | None) -> str:
+    return "not measurably" if share is None else f"{100 * share:.2f} %"
 
 
 def _e(value: float) -> str:
@@ -169,22 +179,23 @@ def _training(found: Findings) -> Section:
 
 def _phases(found: Findings) -> Section:
     said = two_phases.facts(found.phases)
-    label = int(np.argmax(found.y[0]))
+    shown = most_to_learn(found.phases)
+    label = int(np.argmax(found.y[shown]))
     return Section(
         "It settles, and a nudge moves it",
         [
-            f"Every line is one neuron's state while the network looks at a {label}. In the free phase (white) it "
-            "relaxes "
-            f"from rest; then (shaded) the output neurons are pulled towards their targets with β = {BETA:g}, and all "
-            f"neurons answer. The lowest panel magnifies that answer: it is all that learning reads.",
+            f"Every line is one neuron's state while the network looks at the {label} above, of the ten the digit it "
+            "has most to learn from. In the free phase (white) it relaxes from rest; then (shaded) the output neurons "
+            f"are pulled towards their targets with β = {BETA:g}, and all neurons answer. The lowest panel magnifies "
+            "that answer: it is all that learning reads.",
             f"All ten digits together came to rest after {_time(said['time_free'])} and "
             f"{_time(said['time_nudged'])} time "
             f"constants, with residuals of at most {_e(_worst_residual(said))}. The change of the weights "
             "accumulated along the nudged trajectory, as a circuit would do it, and the one from the end points "
             "differ "
-            f"by {100 * said['path_difference']:.2f} %; the difference vanishes with β.",
+            f"by {_percent(said['path_difference'])}; the difference vanishes with β.",
         ],
-        plotting.png(two_phases.picture(found.field, found.phases, found.y, BETA)[0].figure),
+        plotting.png(two_phases.picture(found.field, found.phases, found.y, BETA, shown)[0].figure),
         "States of the output and hidden neurons through the free and the nudged phase, and the nudge's displacement.",
     )
 
@@ -221,6 +232,8 @@ def _update(found: Findings) -> Section:
 
 
 def _direction(cosine: float) -> str:
+    if not np.isfinite(cosine):
+        return "there is nothing left to learn from these digits."
     if cosine > 0.99:
         return "nearly the gradient itself."
     return "not the gradient, yet downhill." if cosine > 0 else "on these few digits it does not point downhill."
@@ -264,13 +277,13 @@ def _circuit(found: Findings) -> Section:
         [
             "The same network as a netlist: one capacitor and leak a neuron, one transconductance a synapse, the "
             "nudge "
-            f"switched on within one transient. ngspice simulated it for {len(both.netlists)} of the digits. Lines are "
-            f"the ODE, circles are node voltages measured in ngspice.",
+            "switched on within one transient. ngspice simulated it for the "
+            f"{len(both.netlists)} digits with most to learn from. Lines are the ODE, circles are node voltages "
+            "measured in ngspice.",
             f"The free states differ by at most {_e(both.max_abs_free)}, the nudged states by "
             f"{_e(both.max_abs_nudged)}, the "
-            f"trajectories by {_e(both.max_abs_trajectory)} state units; the updates of the parameters have a "
-            "cosine that "
-            f"differs from 1 by {_e(abs(1 - both.update_cosine))}. {both.verdict.value}",
+            f"trajectories by {_e(both.max_abs_trajectory)} state units. Between the updates of the parameters: "
+            f"{_from_one(both.update_cosine)}. {both.verdict.value}",
         ],
         None if axes is None else plotting.png(axes[0].figure),
         "States in both simulators lie on each other; their difference on a logarithmic scale.",

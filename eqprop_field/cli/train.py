@@ -83,24 +83,18 @@ class Train(AbstractCommand):
         from ..training import RECIPES, SymmetryRepair
 
         recipe = RECIPES[self.data].seeded(checked_seed(self.seed))
-        layers = len(self.sizes or recipe.sizes) - 1
-        rates = self.learning_rates or _for_depth(recipe.settings.learning_rates, layers)
-        for_loop = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rates": rates}
+        if self.sizes:
+            recipe = recipe.resized(self.sizes)
+        for_loop = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rates": self.learning_rates or None}
         repair = SymmetryRepair(self.feedback, self.decay, self.homeostasis)
         settings = dataclasses.replace(recipe.settings, repair=repair, **_said(for_loop))
         gain = None if self.gain is None else checked_gain(self.gain)
-        whole = {"sizes": self.sizes or None, "beta": self.beta, "gain": gain}
-        return dataclasses.replace(recipe, settings=settings, **_said(whole))
+        return dataclasses.replace(recipe, settings=settings, **_said({"beta": self.beta, "gain": gain}))
 
     def _rule(self, recipe: "Recipe") -> "AbstractLearningRule":
         from .rules import chosen
 
         return chosen((self.rule,), recipe.beta, recipe.rule().substrate)[self.rule]
-
-
-def _for_depth(rates: tuple[float, ...], layers: int) -> tuple[float, ...]:
-    """A recipe's rates for a network of another depth: further hidden layers learn as the last one."""
-    return (*rates, *rates[-1:] * (layers - len(rates)))[: max(layers, 1)]
 
 
 def _said(options: dict[str, Any]) -> dict[str, Any]:

@@ -33,9 +33,7 @@ def integrate(
 
     The first run finds out how long the phases take, the second keeps their trajectories; both are one compilation.
     """
-    # A large gain turns the solver's error into a residual many times as large; float32 has no such room to spare.
-    accuracy = tol / 100 if field.dtype == jnp.float64 else None
-    substrate = Trajectory(tol=tol, accuracy=accuracy, free_time=max_time, nudged_time=max_time)
+    substrate = Trajectory(tol=tol, free_time=max_time, nudged_time=max_time)
     points = _affordable(field, len(x), points)
 
     def keeping(free_end: float, nudged_end: float) -> AbstractLearningRule:
@@ -78,7 +76,7 @@ def facts(estimate: Estimate) -> dict[str, Any]:
         "time_nudged": _time(nudged),
         "evaluations_free": int(jnp.max(free.evaluations)),
         "evaluations_nudged": int(jnp.max(nudged.evaluations)),
-        "cost": _number(estimate.objective),
+        "cost": _number(estimate.objective) if bool((np.asarray(estimate.verdict) == 0).any()) else None,
         "path_difference": None if path is None else _number(path),
     }
 

@@ -9,14 +9,18 @@ from ..costs import AbstractCost
 from ..substrates.base import AbstractSubstrate
 from ..substrates.euler import EulerSteps
 from ..substrates.nudging import Nudging
+from .asymmetric import AEP
 from .base import AbstractLearningRule, refuse_circuit
 from .bptt import BPTT
 from .continual import ContinualEqProp
 from .contrastive_hebbian import ContrastiveHebbian
+from .dyadic import DyadicEqProp
 from .eqprop import EqProp
 from .generec import GeneRec
 from .implicit import ImplicitGradient
 from .nonlinear_backprop import NonlinearBackprop
+from .recurrent_backpropagation import RecurrentBackpropagation
+from .sinusoidal import SinusoidalEqProp
 
 Maker = Callable[[ArrayLike, AbstractSubstrate, AbstractCost], AbstractLearningRule]
 
@@ -59,7 +63,7 @@ def _bptt(beta: ArrayLike, substrate: AbstractSubstrate, cost: AbstractCost) -> 
 
 RULES: dict[str, Entry] = {
     "eqprop": Entry(
-        lambda beta, substrate, cost: EqProp(Nudging.symmetric(beta), substrate, cost),
+        lambda beta, substrate, cost: EqProp(nudging=Nudging.symmetric(beta), substrate=substrate, cost=cost),
         exact="symmetric Jacobian; otherwise never. Error in beta O(beta^2)",
         settles="1 free, 2 nudged",
         local=True,
@@ -67,12 +71,52 @@ RULES: dict[str, Entry] = {
         source=f"{_SCELLIER}, equations 13-19; symmetric nudging: Laborieux et al. 2021",
     ),
     "eqprop-one-sided": Entry(
-        lambda beta, substrate, cost: EqProp(Nudging.one_sided(beta), substrate, cost),
+        lambda beta, substrate, cost: EqProp(nudging=Nudging.one_sided(beta), substrate=substrate, cost=cost),
         exact="symmetric Jacobian; otherwise never. Error in beta O(beta)",
         settles="1 free, 1 nudged",
         local=True,
         circuit="yes",
         source=f"{_SCELLIER}, equations 13-19",
+    ),
+    "eqprop-holomorphic": Entry(
+        lambda beta, substrate, cost: EqProp(nudging=Nudging.holomorphic(beta, 8), substrate=substrate, cost=cost),
+        exact="symmetric Jacobian; otherwise never. Error in beta O(beta^8)",
+        settles="1 free, 5 nudged of complex states",
+        local=True,
+        circuit="no: voltages are real",
+        source="Laborieux & Zenke 2022, arXiv 2209.00530",
+    ),
+    "eqprop-sinusoidal": Entry(
+        lambda beta, substrate, cost: SinusoidalEqProp(amplitude=beta, substrate=substrate, cost=cost),
+        exact="symmetric Jacobian, as omega -> 0; otherwise never. Error O(omega^2) + O(beta^2)",
+        settles="1 free, 2 periods of a slow nudge integrated",
+        local=True,
+        circuit="no: its netlists have nudges that are constant in time",
+        source="in the manner of Laborieux & Zenke 2022, with a real nudge",
+    ),
+    "aep": Entry(
+        lambda beta, substrate, cost: AEP(nudging=Nudging.symmetric(beta), substrate=substrate, cost=cost),
+        exact="always, as beta -> 0. Error in beta O(beta^2)",
+        settles="1 free, 2 nudged at three times the evaluations (products with J and J^T)",
+        local=True,
+        circuit="no: its nudged phase needs transposed synapses, which no netlist has yet",
+        source="Scurria et al. 2026, arXiv 2602.03670",
+    ),
+    "dyadic": Entry(
+        lambda beta, substrate, cost: DyadicEqProp(beta=beta, substrate=substrate, cost=cost),
+        exact="always, at any beta",
+        settles="1 free, 1 of two copies of every neuron (one product with J^T a step)",
+        local=True,
+        circuit="no: its second phase has two copies of every neuron",
+        source="Scurria et al. 2026, arXiv 2602.03670",
+    ),
+    "recurrent-backprop": Entry(
+        lambda beta, substrate, cost: RecurrentBackpropagation(substrate, cost),
+        exact="always",
+        settles="1 free, 1 relaxation of the error (one product with J^T a step)",
+        local=False,
+        circuit="no: its error network is not part of the netlist",
+        source="Almeida 1987, Pineda 1987",
     ),
     "implicit": Entry(
         lambda beta, substrate, cost: ImplicitGradient(substrate, cost),
@@ -91,7 +135,9 @@ RULES: dict[str, Entry] = {
         source="Rumelhart et al. 1986; Ernoult et al. 2019, arXiv 1905.13633",
     ),
     "continual": Entry(
-        lambda beta, substrate, cost: ContinualEqProp(1e-3, Nudging.symmetric(beta), substrate, cost),
+        lambda beta, substrate, cost: ContinualEqProp(
+            rate=1e-3, nudging=Nudging.symmetric(beta), substrate=substrate, cost=cost
+        ),
         exact="symmetric Jacobian, as the plasticity rate -> 0, with an error O(rate); otherwise never",
         settles="1 free, 2 nudged by Euler steps, the weights moving at each",
         local=True,
@@ -99,7 +145,7 @@ RULES: dict[str, Entry] = {
         source=f"{_SCELLIER}, equation 5; Ernoult et al. 2020, arXiv 2005.04168",
     ),
     "generec": Entry(
-        lambda beta, substrate, cost: GeneRec("minus", substrate, cost),
+        lambda beta, substrate, cost: GeneRec(presynaptic="minus", substrate=substrate, cost=cost),
         exact="never; the direction of each layer for weak symmetric feedback, with an error O(feedback)",
         settles="1 free, 1 with the output clamped",
         local=True,
@@ -107,7 +153,7 @@ RULES: dict[str, Entry] = {
         source="O'Reilly 1996",
     ),
     "generec-midpoint": Entry(
-        lambda beta, substrate, cost: GeneRec("midpoint", substrate, cost),
+        lambda beta, substrate, cost: GeneRec(presynaptic="midpoint", substrate=substrate, cost=cost),
         exact="never, as generec; plus its transpose it is contrastive Hebbian learning",
         settles="1 free, 1 with the output clamped",
         local=True,
@@ -115,7 +161,7 @@ RULES: dict[str, Entry] = {
         source="O'Reilly 1996",
     ),
     "chl": Entry(
-        lambda beta, substrate, cost: ContrastiveHebbian(1.0, substrate, cost),
+        lambda beta, substrate, cost: ContrastiveHebbian(feedback_gain=1.0, substrate=substrate, cost=cost),
         exact="never at feedback gain 1, as here; back-propagation as the gain -> 0, O(gain). Needs symmetric weights",
         settles="1 free, 1 with the output clamped",
         local=True,
@@ -123,7 +169,7 @@ RULES: dict[str, Entry] = {
         source="Xie & Seung 2003; Movellan 1990",
     ),
     "nonlinear-backprop": Entry(
-        lambda beta, substrate, cost: NonlinearBackprop(beta, substrate, cost),
+        lambda beta, substrate, cost: NonlinearBackprop(amplitude=beta, substrate=substrate, cost=cost),
         exact="as the amplitude u (here beta) -> 0, with an error O(u); for a cost of the output's rates",
         settles="1 free, 1 of the backward dynamics with the transposed weights",
         local=False,

@@ -285,7 +285,7 @@ def _flow(velocity: Callable[[Array, PyTree], PyTree], start: PyTree, times: Arr
     """The solution of dz/dt = velocity(t, z) at the times, to a thousandth of what the precision allows a phase."""
     accuracy = 1e-6 if times.dtype == jnp.float32 else 1e-11
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, z, _: velocity(t, z)),
+        diffrax.ODETerm(lambda t, z, _: velocity(jnp.asarray(t), z)),
         diffrax.Tsit5(),
         t0=jnp.zeros((), times.dtype),
         t1=times[-1],

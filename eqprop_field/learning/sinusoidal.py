@@ -92,9 +92,9 @@ class SinusoidalEqProp(AbstractLearningRule):
 
 @eqx.filter_jit
 def _estimate(rule: SinusoidalEqProp, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> Estimate:
-    driven = _drive_periodically(rule, field, x, y, free.state)
+    driven, times = _drive_periodically(rule, field, x, y, free.state)
     points = _POINTS * rule.periods
-    reference = 2 / points * jnp.cos(rule.omega * driven.times[:-1]) / rule.amplitude  # both ends are one instant
+    reference = 2 / points * jnp.cos(rule.omega * times[:-1]) / rule.amplitude  # both ends are one instant
 
     def lock_in(path: Array) -> Array:
         return jnp.tensordot(reference.astype(path.dtype), path[:-1], axes=1)
@@ -111,8 +111,8 @@ def _estimate(rule: SinusoidalEqProp, field: AbstractVectorField, x: Array, y: A
 
 def _drive_periodically(
     rule: SinusoidalEqProp, field: AbstractVectorField, x: Array, y: Array, start: State
-) -> Solution:
-    """The driven steady state: its trajectory over the periods that are read, both ends included."""
+) -> tuple[Solution, Array]:
+    """The driven steady state, its trajectory over the periods that are read, both ends included; and its times."""
     drive, taus = field.drive(x), field.time_constants()
     tol = default_tolerance(rule.tol, field.dtype)
     period = 2 * jnp.pi / rule.omega
@@ -142,7 +142,7 @@ def _drive_periodically(
     verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
     verdict = jnp.where(has_diverged(last) | ~jnp.isfinite(residual), Verdict.diverged.value, verdict)
     steps = jnp.broadcast_to(saved.stats["num_steps"].astype(jnp.int32), residual.shape)
-    return Solution(
+    driven = Solution(
         state=last,
         residual=residual,
         verdict=verdict.astype(jnp.int32),
@@ -152,3 +152,4 @@ def _drive_periodically(
         times=times,
         trajectory=path,
     )
+    return driven, times

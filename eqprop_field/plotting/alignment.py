@@ -52,7 +52,12 @@ def alignment_curve(
     _finish(axes[0], "weight symmetry c", "Whole update: mean, and the middle 80 %")
     if len(layers) > 1:
         _by_layer(axes[1], symmetry, cosine, layers)
-        _finish(axes[1], "weight symmetry c", "Layer by layer (layer 0 is the output)", ncols=2)
+        _finish(
+            axes[1],
+            "weight symmetry c",
+            "Layer by layer" + (" (layer 0 is the output)" if "0" in layers else ""),
+            ncols=2,
+        )
     _finish(axes[-1], "Jacobian asymmetry ‖J − Jᵀ‖ / ‖J + Jᵀ‖", "Every network, against its Jacobian")
     return axes
 
@@ -62,7 +67,8 @@ def _by_layer(ax: Axes, symmetry: np.ndarray, cosine: Mapping[str, np.ndarray], 
     for r, (rule, values) in enumerate(cosine.items()):
         for k, layer in enumerate(layers[1:]):
             _, mean, _ = _spread(values[..., k + 1].reshape(len(symmetry), -1))
-            label = f"layer {layer}" if len(cosine) == 1 else f"{rule}, layer {layer}"
+            name = f"layer {layer}" if layer.isdigit() else layer
+            label = name if len(cosine) == 1 else f"{rule}, {name}"
             colour = CYCLE[(k if len(cosine) == 1 else r) % len(CYCLE)]
             ax.plot(symmetry, mean, color=colour, linestyle=dashes[k % 4], marker=MARKERS[k % 7], ms=5, label=label)
 

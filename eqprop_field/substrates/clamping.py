@@ -2,7 +2,7 @@
 
 import math
 
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._arrays import is_concrete
@@ -39,7 +39,8 @@ def check_rates(name: str, target: Float[Array, "batch outputs"], activation: Ac
     low, high = activation.range
     if not is_concrete(target) or (math.isinf(low) and math.isinf(high)):
         return
-    if bool(jnp.any((target < low) | (target > high))):
+    rates = np.asarray(target)  # JAX would trace the comparison of a constant inside a compiled function
+    if ((rates < low) | (rates > high)).any():
         raise ValueError(
             f"{name} holds rates outside [{low:g}, {high:g}], at which {activation.name} neurons cannot be clamped: "
             f"rescale the targets, or choose another activation"

@@ -33,9 +33,9 @@ class Equilibrium(AbstractSubstrate):
     $$s \leftarrow \Pi\,[\,s + h\,\mu^\beta(s)\,]$$
 
     with the projection on the field's bounds and h = 1 at first. A sample's h is halved, at most to 1/64, whenever its
-    residual grew over a few iterations, and recovers while it falls, so the iteration reaches equilibria that are
-    stable in continuous time although the plain iteration is not. A sample that is done no longer moves, whatever the
-    rest of its batch does.
+    residual did not fall over a few iterations, and recovers while it does, so the iteration reaches equilibria that
+    are stable in continuous time although the plain iteration is not. A sample that is done no longer moves, whatever
+    the rest of its batch does.
 
     Not valid where only the trajectory is wanted, or for networks that oscillate: those end as `not_settled`.
 
@@ -129,7 +129,8 @@ def _iterate(
 
         state, mu = jax.lax.fori_loop(0, _WINDOW, iteration, (it.state, it.mu))
         residual = residual_at(state, mu)
-        grew = (residual > it.residual) & (residual > noise)
+        # Standing still counts as growing: a plain iteration can lock into a cycle that the ODE does not have.
+        grew = (residual > 0.999 * it.residual) & (residual > noise)
         return _Iterate(
             state=state,
             mu=mu,

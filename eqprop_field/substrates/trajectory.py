@@ -42,7 +42,8 @@ class Trajectory(AbstractSubstrate):
         solver: any diffrax solver; `diffrax.Tsit5()` by default.
         step: a fixed step in time; None lets a PID controller choose the steps (needs a solver with an error estimate).
         tol: the residual max_i |tau_i ds_i/dt| to reach; by default 1e-5 in float32 and 1e-9 in float64.
-        accuracy: relative and absolute error allowed a step, at most `tol`; by default a tenth of it.
+        accuracy: relative and absolute error allowed a step, at most `tol`; by default a hundredth of it, as far as the
+            precision goes.
         free_time: the longest free phase, dimensionless.
         nudged_time: the longest nudged phase.
         free_times: times to save the free phase at, increasing within [0, free_time]; none by default.
@@ -221,7 +222,9 @@ def _integrate(
 ) -> Any:
     """diffrax's solution until the event or the end: the last state, and those at `times` where they are given."""
     if substrate.step is None:
-        accuracy = tol / 10 if substrate.accuracy is None else substrate.accuracy
+        # A hundredth: with kinks or high gain, steps as inexact as the residual would keep it from ever being reached.
+        finest = 4 * jnp.finfo(tol.dtype).eps
+        accuracy = jnp.maximum(tol / 100, finest) if substrate.accuracy is None else substrate.accuracy
         controller = diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm)
     else:
         controller = diffrax.ConstantStepSize()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from ..vector_fields import GraphField, HopfieldField, LayeredField
-from ..vector_fields.base import AbstractVectorField, State, free_to_move
+from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move
 
 Feedback = Literal["learned", "kolen_pollack", "fixed", "tied"]
 _PROBES = 8  # random vectors a sample and step
@@ -119,8 +119,9 @@ class SymmetryRepair:
             )
         if self.feedback in ("kolen_pollack", "tied"):
             updates = _mean_of_both(updates)
-        if self.decay is not None:
-            lost = jax.tree.map(lambda one, w: -self.decay * one * w, _recurrent(field), field.parameters())
+        decay = self.decay
+        if decay is not None:
+            lost = jax.tree.map(lambda one, w: -decay * one * w, _recurrent(field), field.parameters())
             updates = jax.tree.map(jnp.add, updates, lost)
         return updates
 
@@ -190,7 +191,7 @@ def jacobian_asymmetry_penalty(
         forwards = only(jax.jvp(lambda s: field(s, drive), (state,), (v,))[1])
         _, transpose = jax.vjp(lambda s: field(s, drive), state)
         apart = keep(jax.tree.map(jnp.subtract, forwards, only(transpose(v)[0])))
-        return 0.5 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(apart))
+        return 0.5 * jnp.sum(flatten_state(apart) ** 2)
 
     total = jnp.mean(jax.vmap(along)(jax.random.split(key, probes)))
     return total / jnp.maximum(jnp.sum(settled), 1)

@@ -85,7 +85,7 @@ class AbstractVectorField(eqx.Module):
 
     @abc.abstractmethod
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
-        """W over the flattened state (`flatten_state` gives the order): mu = W rho(s) + drive - s for leaky integrators."""
+        """W over the flattened state (`flatten_state` gives the order), as in mu = W rho(s) + drive - s."""
 
     @abc.abstractmethod
     def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:

@@ -47,7 +47,9 @@ def joined_layers(
             raise ValueError(f"skip {(i, j)}: give two different layers between 0, the output, and {last}, the input")
     for i in lateral:
         if not 0 <= i < last:
-            raise ValueError(f"lateral layer {i}: give a layer between 0, the output, and {last - 1}; inputs are clamped")
+            raise ValueError(
+                f"lateral layer {i}: give a layer between 0, the output, and {last - 1}; inputs are clamped"
+            )
     joined = np.zeros((last + 1, last + 1), bool)
     for i, j in [*((i, i + 1) for i in range(last)), *((int(i), int(j)) for i, j in skips), *((i, i) for i in lateral)]:
         joined[i, j] = joined[j, i] = True
@@ -98,9 +100,7 @@ def draw_weights(
     n = len(mask)
     recurrent_key, independent_key, input_key = jax.random.split(key, 3)
     synapses = jnp.maximum(jnp.sum(mask), n) / n  # a neuron, at least one
-    upper, other = (
-        jnp.triu(glorot(k, (n, n), 2 * synapses, gain, dtype), 1) for k in (recurrent_key, independent_key)
-    )
+    upper, other = (jnp.triu(glorot(k, (n, n), 2 * synapses, gain, dtype), 1) for k in (recurrent_key, independent_key))
     reached = n if input_mask is None else jnp.maximum(jnp.sum(input_mask), inputs) / inputs
     return upper, other, only(input_mask, glorot(input_key, (n, inputs), reached + inputs, gain, dtype))
 

@@ -201,9 +201,7 @@ class HopfieldField(AbstractVectorField):
         """
         if is_concrete(symmetry):
             check_symmetry(symmetry)
-        upper, _, input_weights = draw_weights(
-            key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype
-        )
+        upper, _, input_weights = draw_weights(key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype)
         return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (only(self.mask, upper), input_weights))
 
     def config(self) -> dict[str, Any]:
@@ -226,6 +224,6 @@ def check_symmetry(symmetry: ArrayLike) -> None:
     """
     if not bool(np.all(np.asarray(symmetry) == 1)):
         raise ValueError(
-            f"symmetry={np.asarray(symmetry).tolist()}: a Hopfield network has one weight a pair, and so the symmetry 1; "
+            f"symmetry={np.asarray(symmetry).tolist()}: a Hopfield network has one weight a pair, so the symmetry 1; "
             "use GraphField for other symmetries"
         )

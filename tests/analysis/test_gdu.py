@@ -30,7 +30,7 @@ def hopfield(seed, name):
 def test_symmetric_networks_have_it(make, seed):
     field = make(seed)
     found = epf.successive_updates(field, *data(field, seed=seed))
-    assert list(found.difference)[0] == "neurons"
+    assert next(iter(found.difference)) == "neurons"
     assert max(found.difference.values()) < 1e-3
     assert min(np.abs(process).max() for process in found.bptt.values()) > 1e-4
 
@@ -67,7 +67,7 @@ def test_its_picture_says_how_far_apart_they_are():
     axes = plotting.successive_updates(found.eqprop, found.bptt)
     assert len(axes) == len(found.bptt)
     for ax, (name, apart) in zip(axes, found.difference.items(), strict=True):
-        assert name.lower() in ax.get_title().lower() and f"{apart:.1e}" in ax.get_title()
+        assert ax.get_title(loc="left") == f"{name.capitalize()}: relative difference {apart:.1e}"
     entries = np.argsort(-np.abs(found.bptt["neurons"]).sum(axis=0))
     np.testing.assert_array_equal(axes[0].lines[0].get_ydata(), found.bptt["neurons"][:, entries[0]])
     np.testing.assert_array_equal(axes[0].lines[1].get_ydata(), found.eqprop["neurons"][:, entries[0]])

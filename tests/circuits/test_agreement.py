@@ -36,10 +36,8 @@ def data(field: epf.AbstractVectorField, batch: int) -> tuple[np.ndarray, np.nda
     return rng.random((batch, field.n_inputs)), rng.random((batch, field.n_outputs))
 
 
-@pytest.mark.parametrize(
-    ("kind", "rho", "projected", "gain"),
-    [("graph", *case) for case in CASES] + [("layered", *case) for case in CASES[:2]],
-)
+@pytest.mark.parametrize("kind", ["layered", "graph"])
+@pytest.mark.parametrize(("rho", "projected", "gain"), CASES)
 def test_circuit_does_what_the_ode_does(ngspice, kind, rho, projected, gain):
     field = make(kind, rho, projected, gain)
     agreement = verify(field, *data(field, 2), 0.5, free_time=60.0, nudged_time=40.0)

@@ -47,6 +47,15 @@ def test_circuit_and_ode_agree(run, folder, sample, ngspice):
         np.testing.assert_allclose(circuit["free_0"][:, 0, 0], at, atol=1e-3)
 
 
+def test_both_engines_measure_the_same(run, folder, sample, ngspice):
+    measured = []
+    for engine in ("batch", "shared"):
+        assert run("circuit", *sample, "--engine", engine, "--out", folder / engine).code == 0
+        measured.append(np.load(folder / engine / "phases.npz"))
+    for name in ("s0_0", "s0_1", "sbeta_0", "sbeta_1"):
+        np.testing.assert_array_equal(measured[0][name], measured[1][name])
+
+
 def test_a_simulator_that_dies_is_a_verdict(run, folder, sample, monkeypatch):
     (folder / "bin").mkdir()
     (folder / "bin" / "ngspice").write_text("#!/bin/sh\necho out of luck\nexit 3\n")

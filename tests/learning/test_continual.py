@@ -79,9 +79,7 @@ def test_the_coupled_equations_in_numpy():
 
 
 def test_a_symmetric_jacobian_gives_the_gradient_in_the_limit():
-    field = epf.HopfieldField.create(
-        KEY, neurons=12, inputs=4, outputs=3, activation=epf.activation("tanh"), gain=0.4
-    )
+    field = epf.HopfieldField.create(KEY, neurons=12, inputs=4, outputs=3, activation=epf.activation("tanh"), gain=0.4)
     x, y = data(field)
     truth = epf.ImplicitGradient(FREE).estimate(field, x, y).gradient
     # The trajectory form's own error in beta is O(beta), and symmetric nudging removes what is odd in it.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,3 +161,15 @@ def test_float32_reaches_what_it_is_asked(tol):
     solution = epf.Equilibrium(tol=jnp.float32(tol)).settle(field, jax.random.uniform(KEY, (8, 20)))
     assert solution.state[0].dtype == jnp.float32
     assert float(jnp.max(solution.residual)) <= tol
+
+
+def test_a_cycle_of_the_plain_iteration_is_left():
+    """s <- s + mu jumps for ever between two corners of [0, 1]^2 with a constant residual; the ODE settles between."""
+    field = dataclasses.replace(
+        plain_graph([[0, -2], [-2, 0]], "hard_sigmoid", projected=True), biases=jnp.array([1.6, 1.6])
+    )
+    field = eqx.tree_at(lambda f: f.weights, field, field.weights + jnp.array([[0, 0.9], [0.9, 0]]))
+    x = jnp.zeros((1, 1))
+    expected = 1.6 / 2.1
+    solution = epf.Equilibrium(tol=1e-10).settle(field, x)
+    np.testing.assert_allclose(solution.state[0], expected, atol=1e-9)

@@ -20,7 +20,7 @@ def toy(n=24):
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(n, 6)).astype(np.float32)
     samples = Samples(x, np.eye(3, dtype=np.float32)[np.argmax(x[:, :3], axis=1)])
-    return Dataset("toy", samples, samples, samples, 3)
+    return Dataset("toy", samples, samples, samples, ("a", "b", "c"))
 
 
 DATA = toy()
@@ -111,7 +111,9 @@ def test_the_penalty_is_that_of_the_dense_jacobian(name):
 
     gradient = jax.grad(penalty)(field.parameters())
     along = jax.tree.map(lambda g: g / jnp.maximum(jnp.abs(g).max(), 1e-12), gradient)
-    moved = [float(penalty(jax.tree.map(lambda p, d, h=h: p + h * d, field.parameters(), along))) for h in (1e-5, -1e-5)]
+    moved = [
+        float(penalty(jax.tree.map(lambda p, d, h=h: p + h * d, field.parameters(), along))) for h in (1e-5, -1e-5)
+    ]
     wanted = sum(float(jnp.sum(g * d)) for g, d in zip(*map(jax.tree.leaves, (gradient, along)), strict=True))
     assert (moved[0] - moved[1]) / 2e-5 == pytest.approx(wanted, rel=1e-6)
 
@@ -124,9 +126,7 @@ def test_homeostasis_lowers_the_asymmetry_and_raises_the_alignment():
         last = go(field, repair, epochs=30).last_field
         estimate = RULE.estimate(last, x, y)
         truth = epf.ImplicitGradient(RULE.substrate).estimate(last, x, y).gradient
-        mine, true = (
-            np.concatenate([np.ravel(a) for a in jax.tree.leaves(g)]) for g in (estimate.gradient, truth)
-        )
+        mine, true = (np.concatenate([np.ravel(a) for a in jax.tree.leaves(g)]) for g in (estimate.gradient, truth))
         asymmetry = float(epf.jacobian_asymmetry(last, last.drive(x), estimate.free.state).mean())
         found[name] = asymmetry, mine @ true / np.linalg.norm(mine) / np.linalg.norm(true)
     assert found["homeostasis"][0] < 0.5 * found["learned"][0]
@@ -162,9 +162,7 @@ def test_a_run_resumed_ends_in_the_same_bits(repair, tmp_path):
             "one weight a pair, tied by its energy",
         ),
         (
-            lambda: SymmetryRepair("tied").check(
-                eqx.tree_at(lambda f: f.mask, graph(), jnp.triu(graph().mask))
-            ),
+            lambda: SymmetryRepair("tied").check(eqx.tree_at(lambda f: f.mask, graph(), jnp.triu(graph().mask))),
             "synapses without one in the other direction",
         ),
     ],

@@ -72,7 +72,7 @@ def test_skips_and_lateral_layers_join_what_they_name():
 
 
 def test_a_skip_connection_carries_a_signal_that_the_gradient_sees():
-    """Output and input joined by a skip alone: the hidden layer's synapses are cut, and the gradient is a line fit's."""
+    """Output and input joined by a skip alone: the hidden synapses are cut, and the gradient is a line fit's."""
     field = epf.GraphField.from_layers(KEY, (5, 4, 3), skips=[(0, 2)], activation=epf.activation("linear"))
     field = eqx.tree_at(lambda f: f.weights, field, jnp.zeros_like(field.weights))
     x, y = data(field, batch=6)
@@ -112,7 +112,10 @@ def test_a_one_way_graph_settles_in_as_many_layers():
         (lambda: hopfield(tau=0.0), "must be positive"),
         (lambda: hopfield(projected=True), "not for tanh"),
         (lambda: hopfield().redraw(KEY, 0.5), "one weight a pair"),
-        (lambda: compile_circuit(hopfield(), np.ones(4), None, schedule(1.0, 1.0, ())), r"multiplies the synaptic current"),
+        (
+            lambda: compile_circuit(hopfield(), np.ones(4), None, schedule(1.0, 1.0, ())),
+            r"multiplies the synaptic current",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, said):

@@ -1,0 +1,146 @@
+"""Good parameters: how often a random network settles from everywhere and its update points downhill."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Key
+
+from .._arrays import checked_pair
+from ..learning.base import AbstractLearningRule, tree_dot
+from ..learning.implicit import ImplicitGradient
+from ..substrates.solution import Verdict
+from ..vector_fields.base import AbstractVectorField
+from ..vector_fields.hopfield import HopfieldField, check_symmetry
+from .stability import random_states
+
+
+@dataclasses.dataclass(frozen=True)
+class GoodParameters:
+    """Shares of random networks, over their gain and their weights' symmetry.
+
+    Attributes:
+        gains: the weights' scale relative to Glorot's, (gain,).
+        symmetries: c, (symmetry,).
+        converging: the share whose every sample settles from every start, nudged phases included, (gain, symmetry).
+        descending: the share of THOSE whose update has nu . dJ/dtheta < 0; NaN where none converges.
+        good: the share of all networks that do both.
+        networks: how many were drawn for every gain and symmetry.
+    """
+
+    gains: Float[np.ndarray, " gain"]
+    symmetries: Float[np.ndarray, " symmetry"]
+    converging: Float[np.ndarray, "gain symmetry"]
+    descending: Float[np.ndarray, "gain symmetry"]
+    good: Float[np.ndarray, "gain symmetry"]
+    networks: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a gain and symmetry, with the columns of `good_parameters.csv`."""
+        return [
+            {
+                "gain": float(self.gains[g]),
+                "symmetry": float(self.symmetries[c]),
+                "networks": self.networks,
+                "converging": float(self.converging[g, c]),
+                "descending": "" if np.isnan(self.descending[g, c]) else float(self.descending[g, c]),
+                "good": float(self.good[g, c]),
+            }
+            for g, c in np.ndindex(self.good.shape)
+        ]
+
+
+def good_parameters(
+    template: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    gains: ArrayLike | Sequence[float],
+    symmetries: ArrayLike | Sequence[float],
+    keys: Key[Array, " seed"],
+    rule: AbstractLearningRule,
+    starts: int = 3,
+    spread: float = 1.0,
+    truth: ImplicitGradient | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> GoodParameters:
+    r"""The share of random parameters that are good, as a map over gain and symmetry.
+
+    A parameter is good where every start converges and $\nu \cdot dJ/d\theta < 0$ with J the mean cost of the samples
+    (section 5.3 of Scellier et al. 2018). Every start is rest and random states; convergence is as the rule's
+    substrate judges it: with `Equilibrium` a damped iteration settles on a stable equilibrium that an ODE might pass by.
+    The networks of one gain are one vmapped computation, compiled once for all gains.
+
+    Args:
+        template: the architecture, activation and biases; its gain must not be 0, for the weights are scaled from it.
+        x: inputs, (sample, inputs); y: targets, (sample, outputs).
+        gains: scales of the weights relative to Glorot's, zero or positive.
+        symmetries: weight symmetries c in [-1, 1].
+        keys: one JAX key a network; the same keys at every gain and symmetry.
+        rule: whose update it is; its substrate must run under JAX.
+        starts: how many free phases a sample is started from, rest included.
+        spread: the width of the random starts where states have no bounds.
+        truth: how the true gradient is computed (its substrate is not used).
+        progress: called with the gains done and their number.
+
+    Raises:
+        ValueError: for inputs that do not fit, gains or symmetries outside their range, or a rule on a circuit.
+    """
+    x, y = checked_pair(x, y, (template.n_inputs, template.n_outputs), template.dtype)
+    gains, symmetries = (np.atleast_1d(np.asarray(v, dtype=float)) for v in (gains, symmetries))
+    if not (np.abs(symmetries) <= 1).all():
+        raise ValueError(f"symmetries={symmetries.tolist()}: the weight symmetry c lies between -1 and 1")
+    if isinstance(template, HopfieldField):
+        check_symmetry(symmetries)
+    if not ((gains >= 0) & np.isfinite(gains)).all() or getattr(template, "gain", 1.0) == 0:
+        raise ValueError(f"gains={gains.tolist()}: give finite scales of at least 0, and a template whose gain is not 0")
+    if starts < 1:
+        raise ValueError(f"starts={starts}: give at least one, rest")
+    if not rule.substrate.traceable:
+        raise ValueError("the rule settles outside JAX: measure good parameters on an ODE substrate")
+    settings = (template, rule, truth or ImplicitGradient(), starts, spread)
+    shares = []
+    for done, gain in enumerate(gains, 1):
+        scale = jnp.asarray(gain / getattr(template, "gain", 1.0), template.dtype)
+        shares.append(np.asarray(_shares(settings, x, y, scale, jnp.asarray(symmetries, template.dtype), keys), float))
+        if progress is not None:
+            progress(done, len(gains))
+    converging, good = np.moveaxis(np.stack(shares), 2, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        descending = np.where(converging > 0, good / converging, np.nan)
+    return GoodParameters(gains, symmetries, converging, descending, good, len(keys))
+
+
+@eqx.filter_jit
+def _shares(
+    settings: tuple[AbstractVectorField, AbstractLearningRule, ImplicitGradient, int, float],
+    x: Array,
+    y: Array,
+    scale: Float[Array, ""],
+    symmetries: Float[Array, " symmetry"],
+    keys: Key[Array, " seed"],
+) -> Float[Array, "symmetry two"]:
+    """The shares of converging and of good networks at one gain."""
+    template, rule, truth, starts, spread = settings
+
+    def network(symmetry: Array, key: Array) -> Array:
+        draw_key, start_key = jax.random.split(key)
+        drawn = template.redraw(draw_key, symmetry)
+        weights = jax.tree.map(lambda leaf: scale * leaf if leaf.ndim > 1 else leaf, drawn.parameters())
+        field: AbstractVectorField = eqx.combine(weights, drawn)
+        estimate = rule.estimate(field, x, y, throw=False)
+        true = truth.at(field, x, y, estimate.free)
+        settled = jnp.all(jnp.maximum(estimate.verdict, true.verdict) == Verdict.converged)
+        if starts > 1:
+            rows = jnp.repeat(x, starts - 1, axis=0)
+            start = random_states(field, start_key, len(rows), spread)
+            again = rule.substrate.settle(field, rows, start=start, throw=False)
+            settled &= jnp.all(again.verdict == Verdict.converged)
+        return jnp.stack([settled, settled & (tree_dot(estimate.gradient, true.gradient) > 0)])
+
+    every = jax.vmap(jax.vmap(network, in_axes=(None, 0)), in_axes=(0, None))(symmetries, keys)
+    return jnp.mean(every.astype(x.dtype), axis=1)

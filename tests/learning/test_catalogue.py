@@ -1,0 +1,74 @@
+"""Every rule of the catalogue serves or refuses, by itself and compiled, and names what did not settle."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from eqprop_field.learning.base import tree_norm
+from eqprop_field.learning.catalogue import RULES
+
+EVERY = pytest.mark.parametrize("name", RULES)
+NET = {"neurons": 8, "inputs": 3, "outputs": 2, "activation": epf.activation("tanh"), "gain": 0.4}
+
+
+def make(name, substrate=None):
+    return RULES[name].make(0.05, substrate or epf.Equilibrium(tol=1e-10), epf.Quadratic())
+
+
+def graph(symmetry=1.0):
+    return epf.GraphField.create(jax.random.key(0), symmetry=symmetry, **NET)
+
+
+X, Y = np.full((3, 3), 0.5) * np.arange(1, 4)[:, None] / 3, np.full((3, 2), 0.4)
+
+
+@EVERY
+def test_rule_descends_on_a_symmetric_graph_alone_and_compiled(name):
+    field, rule = graph(), make(name)
+    estimate = rule.estimate(field, X, Y)
+    assert bool(jnp.all(estimate.verdict == epf.Verdict.converged))
+    stepped = eqx.apply_updates(field, jax.tree.map(lambda g: -1e-3 * g, estimate.gradient))
+    objective = lambda f: float(epf.ImplicitGradient(epf.Equilibrium(tol=1e-12)).estimate(f, X, Y).objective)  # noqa: E731
+    assert objective(stepped) < objective(field)
+    compiled = eqx.filter_jit(lambda f: make(name).estimate(f, X, Y, throw=False).gradient)(field)
+    difference = jax.tree.map(jnp.subtract, compiled, estimate.gradient)
+    assert float(tree_norm(difference)) < 1e-8 * float(tree_norm(estimate.gradient))
+
+
+@EVERY
+def test_rule_names_a_sample_that_does_not_settle(name):
+    """Strong symmetric couplings at a step too long for it, or too few iterations: verdicts, never a silent number."""
+    impatient = epf.Equilibrium(tol=1e-14, max_iterations=4)
+    estimate = make(name, impatient).estimate(graph(), X, Y, throw=False)
+    if name == "bptt":  # it brings steps of its own
+        assert bool(jnp.all(estimate.verdict == epf.Verdict.converged))
+    else:
+        assert not bool(jnp.any(estimate.verdict == epf.Verdict.converged))
+        assert float(tree_norm(estimate.gradient)) == 0.0
+        with pytest.raises(epf.NotSettledError, match="did not settle"):
+            make(name, impatient).estimate(graph(), X, Y)
+
+
+@EVERY
+def test_entry_says_what_is_to_be_known(name):
+    entry = RULES[name]
+    assert all(len(text) > 2 for text in (entry.exact, entry.settles, entry.circuit, entry.source))
+    assert entry.circuit == "yes" or entry.circuit.startswith("no: ")
+
+
+@EVERY
+def test_a_circuit_is_served_or_refused_as_the_entry_says(name, ngspice):
+    from circuits import NgspiceSubstrate
+
+    substrate = NgspiceSubstrate(workers=1)
+    if RULES[name].runs_on_a_circuit:
+        in_circuit = make(name, substrate).estimate(graph(), X[:1], Y[:1])
+        by_ode = make(name).estimate(graph(), X[:1], Y[:1])
+        difference = jax.tree.map(jnp.subtract, in_circuit.gradient, by_ode.gradient)
+        assert float(tree_norm(difference)) < 1e-4 * float(tree_norm(by_ode.gradient))
+    else:
+        with pytest.raises(ValueError, match="does not run on NgspiceSubstrate|real voltages"):
+            make(name, substrate).estimate(graph(), X[:1], Y[:1])

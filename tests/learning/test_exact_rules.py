@@ -1,0 +1,224 @@
+"""The rules that need no symmetric weights, against the implicit gradient on random asymmetric networks."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from eqprop_field.learning.base import tree_dot, tree_norm
+from eqprop_field.vector_fields.base import flatten_state, jacobian
+
+TIGHT = epf.Equilibrium(tol=1e-14, max_iterations=20_000)
+
+
+def make(name, seed=0, **options):
+    key = jax.random.key(seed)
+    options.setdefault("activation", epf.activation("tanh"))
+    if name == "20-15-10-5":
+        return epf.LayeredField.create(key, (20, 15, 10, 5), **({"gain": 0.5} | options))
+    sizes = {"neurons": int(name), "inputs": 4, "outputs": 3, "density": 0.8}
+    return epf.GraphField.create(key, **(sizes | {"gain": 0.4} | options))
+
+
+NETWORKS = pytest.mark.parametrize("name", ["20-15-10-5", "12", "50"])
+SEEDS = (0, 1, 2)
+
+
+def data(field, batch=3):
+    x_key, y_key = jax.random.split(jax.random.key(7))
+    return jax.random.uniform(x_key, (batch, field.n_inputs)), jax.random.uniform(y_key, (batch, field.n_outputs))
+
+
+def cosine(a, b):
+    return float(tree_dot(a, b) / (tree_norm(a) * tree_norm(b)))
+
+
+def relative(a, b):
+    return float(tree_norm(jax.tree.map(jnp.subtract, a, b)) / tree_norm(b))
+
+
+def against_truth(rule, name, **options):
+    """Cosine and relative error for three seeds, and the same of plain EqProp."""
+    figures = []
+    for seed in SEEDS:
+        field = make(name, seed, **options)
+        x, y = data(field)
+        truth = epf.ImplicitGradient(TIGHT).estimate(field, x, y).gradient
+        estimate = rule.estimate(field, x, y).gradient
+        plain = epf.EqProp(epf.Nudging.symmetric(1e-3), TIGHT).estimate(field, x, y).gradient
+        figures.append((cosine(estimate, truth), relative(estimate, truth), cosine(plain, truth)))
+    return np.array(figures).T
+
+
+@NETWORKS
+def test_aep_is_aligned_where_the_plain_rule_is_not(name):
+    aligned, _, plain = against_truth(epf.AEP(epf.Nudging.one_sided(1e-3), TIGHT), name)
+    assert aligned.min() >= 0.9999999
+    assert plain.max() < 0.97
+
+
+@NETWORKS
+def test_symmetric_aep_is_the_gradient(name):
+    _, errors, _ = against_truth(epf.AEP(epf.Nudging.symmetric(1e-3), TIGHT), name)
+    assert errors.max() < 1e-5
+
+
+@NETWORKS
+def test_dyadic_has_no_bias_at_a_large_beta(name):
+    _, errors, _ = against_truth(epf.DyadicEqProp(0.5, TIGHT), name)
+    assert errors.max() < 1e-8
+
+
+@NETWORKS
+def test_recurrent_backpropagation_relaxes_to_the_gradient(name):
+    _, errors, _ = against_truth(epf.RecurrentBackpropagation(TIGHT), name)
+    assert errors.max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [epf.AEP(epf.Nudging.symmetric(1e-6), TIGHT), epf.DyadicEqProp(0.1, TIGHT), epf.RecurrentBackpropagation(TIGHT)],
+    ids=["aep", "dyadic", "recurrent backpropagation"],
+)
+def test_clipped_states_have_their_projected_gradient(rule):
+    for seed in SEEDS:
+        field = make("20-15-10-5", seed, activation=epf.activation("hard_sigmoid"))
+        raised = jax.tree.map(lambda leaf: leaf + 0.3 if leaf.ndim == 1 else leaf, field.parameters())
+        field = eqx.combine(raised, field)  # outputs off the bound at 0
+        x, y = data(field)
+        truth = epf.ImplicitGradient(TIGHT).estimate(field, x, y)
+        held = flatten_state(truth.free.state)
+        assert bool(jnp.any((held == 0) | (held == 1)))
+        assert relative(rule.estimate(field, x, y).gradient, truth.gradient) < 1e-6
+
+
+@pytest.mark.parametrize("symmetric, order", [(False, 1), (True, 2)], ids=["one-sided", "symmetric"])
+def test_aep_error_in_beta_has_its_order(symmetric, order):
+    field = make("12")
+    x, y = data(field)
+    truth = epf.ImplicitGradient(TIGHT).estimate(field, x, y).gradient
+    betas = [0.02, 0.04, 0.08]
+    nudging = epf.Nudging.symmetric if symmetric else epf.Nudging.one_sided
+    errors = [relative(epf.AEP(nudging(b), TIGHT).estimate(field, x, y).gradient, truth) for b in betas]
+    assert np.polyfit(np.log(betas), np.log(errors), 1)[0] == pytest.approx(order, abs=0.25)
+
+
+def test_aep_by_trajectory_is_aep_by_iteration():
+    field = make("12")
+    x, y = data(field)
+    nudging = epf.Nudging.symmetric(0.05)
+    by_iteration = epf.AEP(nudging, TIGHT).estimate(field, x, y).gradient
+    by_integration = epf.AEP(nudging, epf.Trajectory(tol=1e-10)).estimate(field, x, y).gradient
+    assert relative(by_integration, by_iteration) < 1e-6
+
+
+def matrices(field, x, y):
+    """The free equilibrium, J and dC/ds of one sample, in numpy."""
+    free = TIGHT.settle(field, x)
+    j = np.asarray(jacobian(lambda s: field(s, field.drive(x)), free.state))[0]
+    error = np.zeros(field.n_neurons)
+    error[: field.n_outputs] = np.asarray(field.output(free.state) - y)[0]
+    return free, j, error
+
+
+def test_error_processes_are_matrix_exponentials():
+    """Equations 39 and 46 have closed forms: exp(J^T t) dC/ds and exp(J t) dC/ds."""
+    from scipy.linalg import expm
+
+    field = make("12")
+    x, y = data(field, batch=1)
+    times = np.array([0.5, 2.0, 8.0])
+    both = epf.error_processes(field, x, y, times, substrate=TIGHT)
+    _, j, error = matrices(field, x, y)
+    for k, t in enumerate(times):
+        np.testing.assert_allclose(both.recurrent_backpropagation.error[k, 0], expm(j.T * t) @ error, atol=1e-8)
+        np.testing.assert_allclose(both.eqprop.error[k, 0], expm(j * t) @ error, atol=1e-8)
+
+
+def test_error_processes_end_in_the_gradient_and_in_the_update():
+    field = make("20-15-10-5")
+    x, y = data(field)
+    both = epf.error_processes(field, x, y, np.array([1.0, 200.0]), substrate=TIGHT)
+    last = lambda process: jax.tree.map(lambda leaf: leaf[-1], process.gradient)  # noqa: E731
+    truth = epf.ImplicitGradient(TIGHT).estimate(field, x, y).gradient
+    plain = epf.EqProp(epf.Nudging.symmetric(1e-5), TIGHT).estimate(field, x, y).gradient
+    assert relative(last(both.recurrent_backpropagation), truth) < 1e-6
+    assert relative(last(both.eqprop), plain) < 1e-6
+
+
+def test_the_error_process_is_the_derivative_of_the_projected_cost():
+    """Sbar_t = dL_t/ds, equation 33, by differentiating the flow itself."""
+    field = make("12")
+    x, y = data(field, batch=1)
+    free = TIGHT.settle(field, x)
+    times = np.array([0.7, 3.0])
+    both = epf.error_processes(field, x, y, times, substrate=TIGHT)
+    h = 1e-5
+    for i in range(0, field.n_neurons, 4):
+        step = h * jnp.eye(field.n_neurons)[i][None]
+        ahead, back = (epf.projected_cost(field, x, y, free.state + d, times)[:, 0] for d in (step, -step))
+        np.testing.assert_allclose((ahead - back) / (2 * h), both.recurrent_backpropagation.error[:, 0, i], atol=1e-7)
+
+
+def test_time_averaged_cost_tends_to_the_cost_where_the_network_settles():
+    field = make("12")
+    x, y = data(field)
+    cost = epf.ImplicitGradient(TIGHT).estimate(field, x, y).cost
+    average = epf.time_averaged_cost(field, x, y, duration=50.0, after=60.0)
+    np.testing.assert_allclose(average, cost, rtol=1e-6)
+
+
+@NETWORKS
+def test_holomorphic_nudging_reads_the_static_derivative(name):
+    for seed in SEEDS:
+        # The circle must lie where s^beta is analytic: closer to the edge of stability it needs a smaller radius.
+        field = make(name, seed, gain=0.35)
+        x, y = data(field, batch=1)
+        free, j, error = matrices(field, x, y)
+        nudging = epf.Nudging.holomorphic(0.1, 8)
+        _, nudged = TIGHT.phases(field, x, nudging.nudges(epf.Quadratic(), y))
+        found = flatten_state(nudging.displacement(free.state, [solution.state for solution in nudged]))[0]
+        expected = np.linalg.solve(j, error)
+        assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 1e-7
+
+
+def test_holomorphic_nudging_refuses_what_cannot_be_complex():
+    field = epf.LayeredField.create(jax.random.key(0), (4, 3, 2))
+    rule = epf.EqProp(epf.Nudging.holomorphic(0.1, 8))
+    with pytest.raises(ValueError, match="complex states cannot be clipped"):
+        rule.estimate(field, np.ones((1, 4)), np.ones((1, 2)))
+    plain = epf.LayeredField.create(jax.random.key(0), (4, 3, 2), activation=epf.activation("relu"))
+    with pytest.raises(ValueError, match="complex-differentiable activation, and relu is not"):
+        rule.estimate(plain, np.ones((1, 4)), np.ones((1, 2)))
+    with pytest.raises(ValueError, match="points=1"):
+        epf.Nudging.holomorphic(0.1, 1)
+
+
+def test_random_sign_nudging_is_one_sided_with_either_sign():
+    signs = {float(epf.Nudging.random_sign(0.2, key).betas[0]) for key in jax.random.split(jax.random.key(0), 20)}
+    assert signs == {0.2, -0.2}
+
+
+def test_sinusoidal_nudging_tends_to_the_static_answer_with_omega_squared():
+    field = make("12")
+    x, y = data(field)
+    static = epf.EqProp(epf.Nudging.symmetric(1e-4), TIGHT).estimate(field, x, y).gradient
+    omegas = [0.1, 0.05, 0.025]
+    errors = [
+        relative(epf.SinusoidalEqProp(0.002, omega, substrate=TIGHT).estimate(field, x, y).gradient, static)
+        for omega in omegas
+    ]
+    assert np.polyfit(np.log(omegas), np.log(errors), 1)[0] == pytest.approx(2.0, abs=0.2)
+    assert errors[-1] < 0.01
+
+
+def test_sinusoidal_answer_is_the_transfer_function():
+    """In phase with the nudge: the real part of (J - i omega)^-1 dC/ds."""
+    field = make("12")
+    x, y = data(field, batch=1)
+    _, j, error = matrices(field, x, y)
+    estimate = epf.SinusoidalEqProp(1e-3, 0.3, transient=4, substrate=TIGHT).estimate(field, x, y)
+    expected = np.linalg.solve(j - 0.3j * np.eye(len(j)), error).real
+    np.testing.assert_allclose(-estimate.gradient.biases, expected, atol=1e-5)
