@@ -37,6 +37,15 @@ def test_links_between_files_lead_somewhere(page):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def test_table_of_rules_is_what_the_command_writes(tmp_path):
+    from eqprop_field.cli import main
+
+    assert main(["rules", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "rules.md").read_text(encoding="utf-8") == (_ROOT / "docs" / "rules.md").read_text(
+        encoding="utf-8"
+    )
+
+
 @pytest.mark.skipif(importlib.util.find_spec("pdoc") is None, reason="pdoc, of the extra `docs`, is not installed")
 def test_reference_is_built_with_its_formulas_whole(tmp_path):
     command = [sys.executable, "docs/build.py", str(tmp_path)]

@@ -4,5 +4,16 @@ from .alignment import Alignment as Alignment
 from .alignment import alignment as alignment
 from .gdu import SuccessiveUpdates as SuccessiveUpdates
 from .gdu import successive_updates as successive_updates
+from .good_parameters import GoodParameters as GoodParameters
+from .good_parameters import good_parameters as good_parameters
+from .stability import Fate as Fate
+from .stability import Stability as Stability
+from .stability import stability as stability
+from .stdp import PoissonPairs as PoissonPairs
+from .stdp import RateHistogram as RateHistogram
+from .stdp import SpikePairs as SpikePairs
+from .stdp import poisson_pairs as poisson_pairs
+from .stdp import rate_histogram as rate_histogram
+from .stdp import spike_pairs as spike_pairs
 from .symmetry import jacobian_asymmetry as jacobian_asymmetry
 from .symmetry import weight_symmetry as weight_symmetry

@@ -72,7 +72,8 @@ def good_parameters(
 
     A parameter is good where every start converges and $\nu \cdot dJ/d\theta < 0$ with J the mean cost of the samples
     (section 5.3 of Scellier et al. 2018). Every start is rest and random states; convergence is as the rule's
-    substrate judges it: with `Equilibrium` a damped iteration settles on a stable equilibrium that an ODE might pass by.
+    substrate judges it: with `Equilibrium` a damped iteration settles on a stable equilibrium that an ODE might
+    pass by.
     The networks of one gain are one vmapped computation, compiled once for all gains.
 
     Args:
@@ -97,7 +98,9 @@ def good_parameters(
     if isinstance(template, HopfieldField):
         check_symmetry(symmetries)
     if not ((gains >= 0) & np.isfinite(gains)).all() or getattr(template, "gain", 1.0) == 0:
-        raise ValueError(f"gains={gains.tolist()}: give finite scales of at least 0, and a template whose gain is not 0")
+        raise ValueError(
+            f"gains={gains.tolist()}: give finite scales of at least 0, and a template whose gain is not 0"
+        )
     if starts < 1:
         raise ValueError(f"starts={starts}: give at least one, rest")
     if not rule.substrate.traceable:

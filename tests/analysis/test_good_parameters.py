@@ -18,9 +18,7 @@ X, Y = jax.random.uniform(KEY, (2, 3)), jax.random.uniform(KEY, (2, 2))
 
 def test_the_map_is_one_network_at_a_time():
     keys, gains, symmetries = jax.random.split(KEY, 6), [0.5, 6.0], [-1.0, 0.0]
-    found = good_parameters(
-        TEMPLATE, X, Y, gains=gains, symmetries=symmetries, keys=keys, rule=RULE, starts=1
-    )
+    found = good_parameters(TEMPLATE, X, Y, gains=gains, symmetries=symmetries, keys=keys, rule=RULE, starts=1)
     for g, gain in enumerate(gains):
         for c, symmetry in enumerate(symmetries):
             converging, good = [], []
