@@ -138,7 +138,14 @@ def _paired(field: AbstractVectorField) -> LayeredField | GraphField:
 
 def _mean_of_both(field: PyTree) -> PyTree:
     """Every recurrent weight replaced by the mean of its pair; all others as they are. For updates too."""
-    halves = lambda a, b: None if a is None else (0.5 * (a + b) if eqx.is_inexact_array(a) else a)  # noqa: E731
+
+    def halves(one: PyTree, other: PyTree) -> PyTree:
+        if one is None or not eqx.is_inexact_array(one):
+            return one
+        # Both numbers as they are in memory: a product fused into the sum would round the two directions apart.
+        one, other = jax.lax.optimization_barrier((one, other))
+        return 0.5 * (one + other)
+
     return jax.tree.map(halves, field, field.transposed(), is_leaf=lambda leaf: leaf is None)
 
 

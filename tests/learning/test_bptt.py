@@ -57,6 +57,7 @@ def test_time_constants_change_the_way_and_not_the_gradient():
     assert relative(mine.gradient, epf.ImplicitGradient(TIGHT).estimate(field, x, y).gradient) < 1e-6
 
 
+@pytest.mark.slow
 def test_truncation_has_the_error_of_what_it_leaves_out():
     """It falls by the slowest mode's factor a step, |1 + h lambda| with lambda from a dense eigenvalue solver."""
     field = graph()
@@ -129,6 +130,7 @@ def test_samples_that_do_not_settle_are_left_out_and_poison_nothing():
     assert all(bool(jnp.all(leaf == 0)) for leaf in jax.tree.leaves(lost.gradient))
 
 
+@pytest.mark.slow
 def test_float32_and_other_rules_on_steps():
     field = jax.tree.map(lambda a: a.astype(jnp.float32), layered("hard_sigmoid"))
     x, y = data(field)

@@ -36,6 +36,7 @@ def rule(rate, nudging=None, **options):
     return epf.ContinualEqProp(rate, nudging or epf.Nudging.one_sided(BETA), FREE, step=STEP, tol=1e-12, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [layered, graph])
 @pytest.mark.parametrize("name", ["tanh", "hard_sigmoid"])
 def test_as_the_rate_falls_it_is_the_trajectory_form_with_order_one(make, name):
