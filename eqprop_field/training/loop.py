@@ -111,7 +111,7 @@ def train(
     """
     _check_fit(field, dataset)
     settings.repair.check(field)
-    field = settings.repair.begin(field)
+    field = settings.repair.kept(field)
     if resume and out is None:
         raise ValueError("resume=True needs out, the folder of the checkpoint to go on from")
     rates = rates_of(field, settings.learning_rates)
@@ -203,7 +203,7 @@ def _step(
     gradient: PyTree = repair.penalised(field, x[rows], estimate.free.state, settled, key, estimate.gradient)
     updates, optimiser_state = optimiser.update(gradient, optimiser_state)
     updates = repair.applied(field, jax.tree.map(jnp.multiply, updates, rates))
-    return eqx.apply_updates(field, updates), optimiser_state, tally
+    return repair.kept(eqx.apply_updates(field, updates)), optimiser_state, tally
 
 
 _step_jitted = eqx.filter_jit(_step)

@@ -86,8 +86,11 @@ class SymmetryRepair:
         if self.feedback in ("kolen_pollack", "tied"):
             _paired(field)
 
-    def begin(self, field: AbstractVectorField) -> AbstractVectorField:
-        """The network that training starts from: tied, if that was asked for; as it is otherwise."""
+    def kept(self, field: AbstractVectorField) -> AbstractVectorField:
+        """The network as it has to be at the start and after every step: tied, if that was asked for.
+
+        Equal updates alone would not do: fused multiply-adds may round the two directions of a pair apart.
+        """
         return _mean_of_both(field) if self.feedback == "tied" else field
 
     def penalised(
@@ -142,8 +145,6 @@ def _mean_of_both(field: PyTree) -> PyTree:
     def halves(one: PyTree, other: PyTree) -> PyTree:
         if one is None or not eqx.is_inexact_array(one):
             return one
-        # Both numbers as they are in memory: a product fused into the sum would round the two directions apart.
-        one, other = jax.lax.optimization_barrier((one, other))
         return 0.5 * (one + other)
 
     return jax.tree.map(halves, field, field.transposed(), is_leaf=lambda leaf: leaf is None)
