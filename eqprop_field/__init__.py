@@ -4,6 +4,7 @@ from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import Activation as Activation
 from .activations import activation as activation
 from .analysis import Alignment as Alignment
+from .analysis import ErrorBudget as ErrorBudget
 from .analysis import Fate as Fate
 from .analysis import GoodParameters as GoodParameters
 from .analysis import PoissonPairs as PoissonPairs
@@ -12,6 +13,7 @@ from .analysis import SpikePairs as SpikePairs
 from .analysis import Stability as Stability
 from .analysis import SuccessiveUpdates as SuccessiveUpdates
 from .analysis import alignment as alignment
+from .analysis import error_budget as error_budget
 from .analysis import good_parameters as good_parameters
 from .analysis import jacobian_asymmetry as jacobian_asymmetry
 from .analysis import poisson_pairs as poisson_pairs

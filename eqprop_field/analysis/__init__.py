@@ -2,6 +2,8 @@
 
 from .alignment import Alignment as Alignment
 from .alignment import alignment as alignment
+from .budget import ErrorBudget as ErrorBudget
+from .budget import error_budget as error_budget
 from .gdu import SuccessiveUpdates as SuccessiveUpdates
 from .gdu import successive_updates as successive_updates
 from .good_parameters import GoodParameters as GoodParameters

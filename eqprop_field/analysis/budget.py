@@ -1,0 +1,214 @@
+"""The error budget of an update: how much of its distance from the gradient is due to what."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from .._arrays import as_scalar, checked_pair
+from ..learning.base import AbstractLearningRule, tree_dot, tree_norm
+from ..learning.implicit import ImplicitGradient
+from ..substrates.base import AbstractSubstrate, settle_in_turn
+from ..substrates.equilibrium import Equilibrium
+from ..substrates.nudging import AbstractNudge
+from ..substrates.solution import Solution, Verdict, raise_unless_converged
+from ..substrates.trajectory import Trajectory
+from ..vector_fields.base import AbstractVectorField, State
+
+CONTRIBUTIONS = ("solver tolerance", "unfinished settling", "finite beta", "asymmetry")
+_ACCURATE = 1e-12
+_TINY_BETA = 1e-4
+
+
+class AsItStands(AbstractSubstrate):
+    """A substrate whose phases count as settled when their time is over, as a machine with a clock takes them.
+
+    Attributes:
+        substrate: where the phases run; what diverged there is still told.
+    """
+
+    traceable: ClassVar[bool] = True
+    substrate: AbstractSubstrate
+
+    def settle(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge | None = None,
+        start: State | None = None,
+        *,
+        throw: bool = True,
+    ) -> Solution:
+        solution = self._taken(self.substrate.settle(field, x, nudge, start, throw=False))
+        if throw:
+            raise_unless_converged("free" if nudge is None else "nudged", solution.verdict)
+        return solution
+
+    def phases(
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        return settle_in_turn(self, field, x, nudges, throw)
+
+    def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
+        return self._taken(self.substrate.relax(velocity, start, time_constants))
+
+    def _taken(self, solution: Solution) -> Solution:
+        over = solution.verdict == Verdict.not_settled
+        return dataclasses.replace(solution, verdict=jnp.where(over, Verdict.converged.value, solution.verdict))
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorBudget:
+    """What separates a practical update from the gradient, for several betas.
+
+    The vectors of the contributions add up to the whole error exactly; their lengths do not.
+
+    Attributes:
+        betas: the practical influence parameters, (beta,).
+        contributions: their names, in the order in which they were removed.
+        error: ||contribution|| / ||gradient||, (beta, contribution).
+        whole: ||practical - gradient|| / ||gradient||, (beta,).
+        along: the contribution's share of the whole error: its component along it, which add up to 1,
+            (beta, contribution); NaN where there is no error.
+        cosine: with the gradient: of the practical update, then as each contribution is removed, (beta, stage).
+        used: the samples that every stage could use, (beta,).
+        samples: how many there were.
+    """
+
+    betas: Float[np.ndarray, " beta"]
+    contributions: tuple[str, ...]
+    error: Float[np.ndarray, "beta contribution"]
+    whole: Float[np.ndarray, " beta"]
+    along: Float[np.ndarray, "beta contribution"]
+    cosine: Float[np.ndarray, "beta stage"]
+    used: Float[np.ndarray, " beta"]
+    samples: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a beta and contribution, and one for the whole, with the columns of `budget.csv`."""
+        rows = []
+        for b, beta in enumerate(self.betas.tolist()):
+            row = {"beta": beta, "contribution": "whole", "error": self.whole[b], "share": 1.0}
+            rows.append(row | {"cosine_before": self.cosine[b, 0], "cosine_after": 1.0})
+            for k, name in enumerate(self.contributions):
+                row = {"beta": beta, "contribution": name, "error": self.error[b, k], "share": self.along[b, k]}
+                rows.append(row | {"cosine_before": self.cosine[b, k], "cosine_after": self.cosine[b, k + 1]})
+        return [{key: _plain(value) for key, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that a table can show; nothing where there is none."""
+    return value if isinstance(value, str) else float(value) if np.isfinite(value) else ""
+
+
+def error_budget(
+    make: Callable[[ArrayLike, AbstractSubstrate], AbstractLearningRule],
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    betas: ArrayLike | Sequence[float],
+    substrate: Trajectory,
+    truth: ImplicitGradient | None = None,
+) -> ErrorBudget:
+    r"""Removes one imperfection of a practical update after the other, until the gradient is left.
+
+    | stage | substrate | beta |
+    |---|---|---|
+    | practical | as given, its phases taken as they stand when their time is over | beta |
+    | less **solver tolerance** | the same times, integrated to an accuracy of 1e-12 | beta |
+    | less **unfinished settling** | the equilibria themselves | beta |
+    | less **finite beta** | the equilibria | the limit beta -> 0, extrapolated from 1e-4 and half of it |
+    | less **asymmetry** | the gradient by the implicit function theorem | |
+
+    A contribution is the difference of two neighbouring stages, so they add up to the practical error. What belongs
+    to two imperfections together counts with the one that is removed first. Solver tolerance holds both the steps'
+    errors and a phase that ended early because its residual seemed small. What is called asymmetry is all that
+    remains of the rule at beta -> 0: 0 for a rule that is exact. Meaningful in float64. Samples that diverge
+    or have no gradient at any stage are left out of all.
+
+    Args:
+        make: the rule from a beta and a substrate, such as `lambda beta, substrate: EqProp(Nudging.symmetric(beta),
+            substrate)`.
+        field: the network.
+        x: inputs, (sample, inputs); y: targets, (sample, outputs).
+        betas: the practical influence parameters.
+        substrate: where the practical phases run, with their times, steps and tolerance.
+        truth: how the true gradient is computed; its cost must be the rule's (its substrate is not used).
+
+    Raises:
+        ValueError: for data that do not fit, a beta without meaning, or a rule that does not run on these substrates.
+        NotSettledError: if no sample settles.
+    """
+    x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+    betas = np.atleast_1d(np.asarray(betas, dtype=float))
+    tight = Equilibrium(tol=1e-13 if field.dtype == jnp.float64 else 1e-6, max_iterations=20_000)
+    accurate = _ACCURATE if field.dtype == jnp.float64 else 1e-6
+    exact_way = AsItStands(
+        Trajectory(
+            tol=accurate,
+            accuracy=accurate,
+            free_time=substrate.free_time,
+            nudged_time=substrate.nudged_time,
+        )
+    )
+    places = (AsItStands(substrate), exact_way, tight)
+    limits = [make(as_scalar(beta), tight) for beta in (_TINY_BETA, _TINY_BETA / 2)]
+    measured = []
+    for beta in betas.tolist():
+        rules = [make(as_scalar(beta), place) for place in places]
+        parts = _stages(rules, limits, truth or ImplicitGradient(), field, x, y)
+        if not int(parts["used"]):
+            raise_unless_converged("practical or ideal", parts["verdict"])
+        measured.append(jax.tree.map(np.asarray, parts))
+    pick = lambda name: np.stack([np.asarray(m[name], float) for m in measured])  # noqa: E731
+    return ErrorBudget(
+        betas, CONTRIBUTIONS, pick("error"), pick("whole"), pick("along"), pick("cosine"), pick("used"), len(x)
+    )
+
+
+@eqx.filter_jit
+def _stages(
+    rules: list[AbstractLearningRule],
+    limits: list[AbstractLearningRule],
+    truth: ImplicitGradient,
+    field: AbstractVectorField,
+    x: Array,
+    y: Array,
+) -> dict[str, Array]:
+    """The budget of one beta."""
+
+    def single(x: Array, y: Array) -> tuple[list[AbstractVectorField], Array]:
+        estimates = [rule.estimate(field, x[None], y[None], throw=False) for rule in (*rules, *limits)]
+        true = truth.at(field, x[None], y[None], estimates[-1].free)
+        verdict = jnp.max(jnp.stack([e.verdict[0] for e in (*estimates, true)]))
+        *practical, coarse, fine = (e.gradient for e in estimates)
+        ideal = jax.tree.map(lambda c, f: 2 * f - c, coarse, fine)
+        return [*practical, ideal, true.gradient], verdict
+
+    stages, verdict = jax.vmap(single)(x, y)
+    used = verdict == Verdict.converged
+    count = jnp.maximum(jnp.sum(used), 1)
+
+    def mean(leaf: Array) -> Array:
+        return jnp.sum(jnp.where(used.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0), axis=0) / count
+
+    stages = [jax.tree.map(mean, stage) for stage in stages]
+    true = stages[-1]
+    subtract = lambda a, b: jax.tree.map(jnp.subtract, a, b)  # noqa: E731
+    contributions = [subtract(a, b) for a, b in itertools.pairwise(stages)]
+    whole, length = subtract(stages[0], true), tree_norm(true)
+    return {
+        "error": jnp.stack([tree_norm(c) for c in contributions]) / length,
+        "whole": tree_norm(whole) / length,
+        "along": jnp.stack([tree_dot(c, whole) for c in contributions]) / tree_dot(whole, whole),
+        "cosine": jnp.stack([tree_dot(s, true) / (tree_norm(s) * length) for s in stages]),
+        "used": jnp.sum(used),
+        "verdict": verdict,
+    }

@@ -1,0 +1,116 @@
+"""The error budget: it adds up, and every contribution vanishes with its cause and grows at its own rate."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from eqprop_field.analysis.budget import CONTRIBUTIONS, error_budget
+
+KEY = jax.random.key(5)
+TANH = epf.activation("tanh")
+X, Y = jax.random.uniform(KEY, (3, 4)), jax.random.uniform(jax.random.key(1), (3, 3))
+GRAPH = epf.GraphField.create(KEY, neurons=10, inputs=4, outputs=3, activation=TANH, gain=0.4)
+HOPFIELD = epf.HopfieldField.create(KEY, neurons=10, inputs=4, outputs=3, activation=TANH, gain=0.4)
+SOLVER, SETTLING, BETA, ASYMMETRY = range(4)
+
+
+def symmetric(beta, substrate):
+    return epf.EqProp(epf.Nudging.symmetric(beta), substrate)
+
+
+def one_sided(beta, substrate):
+    return epf.EqProp(epf.Nudging.one_sided(beta), substrate)
+
+
+def euler(step=0.25, time=20.0):
+    return epf.Trajectory(solver=epf.ProjectedEuler(), step=step, tol=1e-12, free_time=time, nudged_time=time)
+
+
+def budget(make=symmetric, field=GRAPH, betas=(0.1,), substrate=None):
+    return error_budget(make, field, X, Y, betas=betas, substrate=substrate or euler())
+
+
+def test_contributions_add_up_and_the_whole_is_the_practical_error():
+    step, time = 0.25, 3.0
+    found = budget(betas=[0.3], substrate=euler(step, time))
+    assert found.along.sum(axis=1) == pytest.approx(1.0)
+    assert found.contributions == CONTRIBUTIONS and found.used.tolist() == [3.0]
+    # The practical estimate by hand: Euler steps of the free and the nudged phases, written in numpy.
+    w, (w_in, b) = np.asarray(GRAPH.recurrent_matrix()), map(np.asarray, GRAPH.input_matrix())
+    x, y = np.asarray(X), np.asarray(Y)
+
+    def run(s, beta):
+        for _ in range(round(time / step)):
+            mu = np.tanh(s) @ w.T + x @ w_in.T + b - s
+            mu[:, :3] += beta * (y - s[:, :3])
+            s = s + step * mu
+        return s
+
+    free = run(np.zeros((3, 10)), 0.0)
+    displaced = (run(free, 0.3) - run(free, -0.3)) / 0.6
+    update = np.where(GRAPH.mask, displaced.T @ np.tanh(free) / 3, 0)
+    inputs, biases = displaced.T @ x / 3, displaced.mean(axis=0)
+    true = epf.ImplicitGradient(epf.Equilibrium(tol=1e-13)).estimate(GRAPH, X, Y).update
+    pairs = [(update, true.weights), (inputs, true.input_weights), (biases, true.biases)]
+    apart, length = (
+        np.sqrt(sum(np.sum(v**2) for v in part)) for part in ([p - t for p, t in pairs], [t for _, t in pairs])
+    )
+    assert found.whole[0] == pytest.approx(apart / length, rel=1e-6)
+
+
+def test_finite_beta_has_the_order_of_its_nudging():
+    betas = np.array([0.05, 0.1, 0.2])
+    for make, order in ((one_sided, 1), (symmetric, 2)):
+        found = budget(make, betas=betas, substrate=euler(time=60.0))
+        slope = np.polyfit(np.log(betas), np.log(found.error[:, BETA]), 1)[0]
+        assert slope == pytest.approx(order, abs=0.25)
+
+
+def test_an_energy_leaves_no_asymmetry_and_a_graph_does():
+    assert budget(field=HOPFIELD).error[0, ASYMMETRY] < 1e-7
+    found = budget()
+    assert found.error[0, ASYMMETRY] > 0.01
+    update = epf.EqProp(epf.Nudging.symmetric(1e-5), epf.Equilibrium(tol=1e-13)).estimate(GRAPH, X, Y).gradient
+    true = epf.ImplicitGradient(epf.Equilibrium(tol=1e-13)).estimate(GRAPH, X, Y).gradient
+    difference = jax.tree.map(jnp.subtract, update, true)
+    norm = lambda tree: float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))))  # noqa: E731
+    assert found.error[0, ASYMMETRY] == pytest.approx(norm(difference) / norm(true), rel=1e-5)
+
+
+def test_unfinished_settling_decays_with_the_time_and_the_solvers_error_with_the_step():
+    errors = np.array([budget(substrate=euler(time=time)).error[0] for time in (4.0, 8.0, 16.0)])
+    assert (errors[:-1, SETTLING] > 4 * errors[1:, SETTLING]).all()
+    # At a short time, where the way matters: Euler is of first order.
+    errors = np.array([budget(substrate=euler(step, 2.0)).error[0] for step in (0.25, 0.125, 0.0625)])
+    ratios = errors[:-1, SOLVER] / errors[1:, SOLVER]
+    np.testing.assert_allclose(ratios, 2.0, atol=0.4)
+    np.testing.assert_allclose(errors[:, SETTLING], errors[0, SETTLING])
+
+
+def test_a_loose_tolerance_counts_as_the_solvers():
+    loose = epf.Trajectory(solver=diffrax.Tsit5(), tol=1e-2, free_time=100.0, nudged_time=100.0)
+    found = budget(substrate=loose)
+    assert found.error[0, SOLVER] > 1e-3 > found.error[0, SETTLING]
+
+
+def test_a_beta_without_meaning_and_data_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="beta=0 has no meaning"):
+        budget(betas=[0.0])
+    with pytest.raises(ValueError, match="x has shape"):
+        error_budget(symmetric, GRAPH, X[:, :2], Y, betas=[0.1], substrate=euler())
+
+
+def test_a_network_that_runs_away_has_no_budget():
+    wild = epf.GraphField.create(KEY, neurons=10, inputs=4, outputs=3, activation=epf.activation("linear"), gain=30.0)
+    with pytest.raises(epf.NotSettledError, match="diverged"):
+        budget(field=wild)
+
+
+def test_rows_are_the_table():
+    rows = budget(betas=[0.1, 0.2]).rows()
+    assert len(rows) == 2 * 5
+    assert [row["contribution"] for row in rows[:5]] == ["whole", *CONTRIBUTIONS]
+    assert rows[4]["cosine_after"] == pytest.approx(1.0)
