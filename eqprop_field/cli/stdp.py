@@ -49,11 +49,12 @@ class Stdp(AbstractCommand):
         )  # fmt: skip
         plotting.save(axes[0].figure, folder / "stdp.png")
         found = {"oddness": pairs.oddness, "slope": trains.regression, "r_squared": trains.r_squared}
-        summary = found | {"trials": self.trials, "out": str(folder), "files": ["stdp.csv", "stdp.png", "summary.json"]}
+        files = ["stdp.csv", "stdp.png", "summary.json"]
+        summary = {**found, "trials": self.trials, "out": str(folder), "files": files}
         write_summary(folder, summary)
         lines = [
             f"one pair of spikes    odd within {found['oddness']:.1e}",
             f"Poisson trains        slope {found['slope']:.3f} against the rate rule, R^2 {found['r_squared']:.3f}",
-            f"written to            {folder}: {', '.join(summary['files'])}",
+            f"written to            {folder}: {', '.join(files)}",
         ]
         return Outcome(summary, lines)
