@@ -1,6 +1,6 @@
 """Recurrent backpropagation: the gradient by relaxation, and its process in time beside that of EqProp."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import diffrax
 import equinox as eqx
@@ -122,7 +122,7 @@ def error_processes(
     field: AbstractVectorField,
     x: ArrayLike,
     y: ArrayLike,
-    times: ArrayLike,
+    times: ArrayLike | Sequence[float],
     *,
     substrate: AbstractSubstrate | None = None,
     cost: AbstractCost | None = None,
@@ -193,7 +193,9 @@ def _processes(
 
 @eqx.filter_jit
 def _projected(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, state: State, times: Array) -> Array:
-    states = _flow(_free_flow(field, x), state, times)
+    # At an equilibrium the state lets the solver stride as it likes, past its own derivative, which moves.
+    shortest = jnp.min(jnp.concatenate([jnp.ravel(tau) for tau in jax.tree.leaves(field.time_constants())]))
+    states = _flow(_free_flow(field, x), state, times, longest_step=0.05 * shortest)
     return jax.vmap(lambda s: cost(field.output(project(field, s)), y))(states)
 
 
@@ -202,14 +204,15 @@ def projected_cost(
     x: ArrayLike,
     y: ArrayLike,
     state: State,
-    times: ArrayLike,
+    times: ArrayLike | Sequence[float],
     *,
     cost: AbstractCost | None = None,
 ) -> Float[Array, "time batch"]:
     r"""$L_t(\theta, s)$: the cost of where the free dynamics carries `state` within the time t.
 
     $L_0 = C(s)$, and L_t tends to J where the network settles. It can be differentiated by JAX with respect to the
-    state and the field. Source: Scellier et al. 2018, equations 33-34 (without the penalty).
+    state and the field, at an equilibrium too: steps are at most a twentieth of the shortest time constant.
+    Source: Scellier et al. 2018, equations 33-34 (without the penalty).
 
     Args:
         field: the network.
@@ -281,7 +284,9 @@ def _free_flow(field: AbstractVectorField, x: Array) -> Callable[[Array, State],
     return velocity
 
 
-def _flow(velocity: Callable[[Array, PyTree], PyTree], start: PyTree, times: Array) -> PyTree:
+def _flow(
+    velocity: Callable[[Array, PyTree], PyTree], start: PyTree, times: Array, longest_step: Array | None = None
+) -> PyTree:
     """The solution of dz/dt = velocity(t, z) at the times, to a thousandth of what the precision allows a phase."""
     accuracy = 1e-6 if times.dtype == jnp.float32 else 1e-11
     solution = diffrax.diffeqsolve(
@@ -292,13 +297,13 @@ def _flow(velocity: Callable[[Array, PyTree], PyTree], start: PyTree, times: Arr
         dt0=None,
         y0=start,
         saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm),
+        stepsize_controller=diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm, dtmax=longest_step),
         max_steps=100_000,
     )
     return solution.ys
 
 
-def _checked_times(times: ArrayLike, field: AbstractVectorField) -> Float[Array, " time"]:
+def _checked_times(times: ArrayLike | Sequence[float], field: AbstractVectorField) -> Float[Array, " time"]:
     """Times as an array in the states' precision.
 
     Raises:

@@ -1,0 +1,187 @@
+"""Where the exact rules and the complex nudges end: orders, precisions, what is refused and what is left out."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from eqprop_field.learning.base import tree_dot, tree_norm
+
+TIGHT = epf.Equilibrium(tol=1e-13, max_iterations=20_000)
+TANH = epf.activation("tanh")
+EXACT = pytest.mark.parametrize(
+    "make",
+    [
+        lambda substrate: epf.AEP(epf.Nudging.holomorphic(0.1, 8), substrate),
+        lambda substrate: epf.DyadicEqProp(substrate=substrate),
+        lambda substrate: epf.RecurrentBackpropagation(substrate),
+    ],
+    ids=["aep", "dyadic", "recurrent backpropagation"],
+)
+
+
+def graph(key, **options):
+    sizes = {"neurons": 8, "inputs": 3, "outputs": 2, "density": 0.9, "gain": 0.4, "activation": TANH}
+    return epf.GraphField.create(key, **(sizes | options))
+
+
+def ring():
+    """A strong ring with tanh: it oscillates without input, and rests when a strong input saturates it."""
+    return epf.GraphField(
+        weights=-6.0 * jnp.roll(jnp.eye(3), 1, axis=0),
+        input_weights=jnp.full((3, 1), 10.0),
+        biases=jnp.array([0.3, 0.0, -0.2]),
+        mask=~jnp.eye(3, dtype=bool),
+        tau=jnp.ones(3),
+        n_outputs=1,
+        activation=TANH,
+        projected=False,
+    )
+
+
+def data(key, batch=3):
+    return jax.random.uniform(key, (batch, 3)), jax.random.uniform(jax.random.fold_in(key, 1), (batch, 2))
+
+
+def relative(a, b):
+    return float(tree_norm(jax.tree.map(jnp.subtract, a, b)) / tree_norm(b))
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda: epf.DyadicEqProp(0.0), "beta=0 has no meaning for Dyadic EP: choose a beta of any size"),
+        (lambda: epf.DyadicEqProp(float("inf")), "beta=inf has no meaning for Dyadic EP"),
+        (lambda: epf.Nudging.random_sign(0.0, jax.random.key(0)), "beta=0 has no meaning for random-sign nudging"),
+        (lambda: epf.Nudging.random_sign(1.5, jax.random.key(0)), "beta=1.5 has no meaning for random-sign nudging"),
+        (lambda: epf.Nudging.holomorphic(0.0, 8), "the radius of holomorphic nudging"),
+        (lambda: epf.Nudging.holomorphic(1.0, 8), "the radius of holomorphic nudging"),
+        (lambda: epf.SinusoidalEqProp(0.0), "the amplitude of sinusoidal nudging"),
+        (lambda: epf.SinusoidalEqProp(omega=0.0), "omega=0: give a positive angular frequency"),
+        (lambda: epf.SinusoidalEqProp(periods=0), "periods=0: wait 0 or more, and read 1 or more"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_asymmetric_rule_refuses_complex_betas_for_clipped_states(key):
+    field = graph(key, activation=epf.activation("hard_sigmoid"))
+    with pytest.raises(ValueError, match="complex states cannot be clipped"):
+        epf.AEP(epf.Nudging.holomorphic(0.1, 8)).estimate(field, *data(key))
+
+
+@pytest.mark.parametrize("times", [[1.0, 1.0], [-1.0, 2.0], [0.0], [np.nan, 1.0]])
+def test_times_that_do_not_increase_are_refused(key, times):
+    with pytest.raises(ValueError, match="times must increase strictly from 0"):
+        epf.error_processes(graph(key), *data(key), times)
+
+
+@pytest.mark.parametrize("points", [2, 3, 4, 6])
+def test_holomorphic_error_has_the_order_of_its_points(key, points):
+    """Even and odd numbers of points: both ways in which half a circle stands for the whole."""
+    field = graph(key)
+    x, y = data(key)
+    static = epf.EqProp(epf.Nudging.holomorphic(0.1, 16), TIGHT).estimate(field, x, y).gradient
+    small, large = (
+        relative(epf.EqProp(epf.Nudging.holomorphic(r, points), TIGHT).estimate(field, x, y).gradient, static)
+        for r in (0.1, 0.2)
+    )
+    assert np.log2(large / small) == pytest.approx(points, abs=0.5)
+
+
+def test_two_points_are_symmetric_nudging(key):
+    circle, line = (
+        epf.EqProp(nudging, TIGHT).estimate(graph(key), *data(key)).gradient
+        for nudging in (epf.Nudging.holomorphic(0.3, 2), epf.Nudging.symmetric(0.3))
+    )
+    assert relative(circle, line) < 1e-11
+
+
+def test_complex_trajectories_have_a_trajectory_form(key):
+    """The path integrals around the circle, by an ODE solver: as precise as the saved times allow, and real."""
+    substrate = epf.Trajectory(tol=1e-11, nudged_times=np.linspace(0, 60, 3001))
+    estimate = epf.EqProp(epf.Nudging.holomorphic(0.1, 8), substrate).estimate(graph(key), *data(key))
+    assert float(estimate.path_difference) < 1e-5
+    assert not any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(estimate.path_gradient))
+
+
+@EXACT
+@pytest.mark.parametrize("substrate", [epf.Equilibrium(), epf.Trajectory()], ids=["iteration", "integration"])
+def test_single_precision_stays_single(key, make, substrate):
+    """The states have the field's precision, not that of the nudge or of time, which are float64 in this session."""
+    field = graph(key)
+    x, y = data(key)
+    truth = epf.ImplicitGradient(TIGHT).estimate(field, x, y).gradient
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf, field)
+    estimate = make(substrate).estimate(narrow, x, y)
+    states = [solution.state for solution in (estimate.free, *estimate.nudged)]
+    assert {leaf.real.dtype for leaf in jax.tree.leaves((estimate.gradient, states))} == {jnp.dtype("float32")}
+    product = tree_dot(estimate.gradient, truth) / (tree_norm(estimate.gradient) * tree_norm(truth))
+    assert float(product) > 1 - 1e-5
+
+
+@EXACT
+@pytest.mark.parametrize("substrate", [TIGHT, epf.Trajectory(tol=1e-11)], ids=["iteration", "integration"])
+def test_time_constants_change_no_gradient(key, make, substrate):
+    slow = graph(key, tau=jnp.linspace(0.5, 3.0, 8))
+    x, y = data(key)
+    truth = epf.ImplicitGradient(TIGHT).estimate(slow, x, y).gradient
+    assert relative(make(substrate).estimate(slow, x, y).gradient, truth) < 1e-6
+
+
+def test_processes_with_time_constants_are_those_of_the_flow(key):
+    """Sbar_t = dL_t/ds by JAX's differentiation of the flow, and both limits, where neurons differ in speed."""
+    field = graph(key, tau=jnp.linspace(0.5, 3.0, 8))
+    x, y = data(key, batch=1)
+    times = np.array([1.0, 4.0, 400.0])
+    both = epf.error_processes(field, x, y, times, substrate=TIGHT)
+    for k, t in enumerate(times[:2]):
+        slope = jax.grad(lambda s, t=t: epf.projected_cost(field, x, y, s, t)[-1, 0])(both.free.state)
+        np.testing.assert_allclose(both.recurrent_backpropagation.error[k], slope, atol=1e-8)
+    truth = epf.ImplicitGradient(TIGHT).estimate(field, x, y).gradient
+    plain = epf.EqProp(epf.Nudging.holomorphic(0.05, 8), TIGHT).estimate(field, x, y).gradient
+    for process, limit in ((both.recurrent_backpropagation, truth), (both.eqprop, plain)):
+        assert relative(jax.tree.map(lambda leaf: leaf[-1], process.gradient), limit) < 1e-7
+
+
+def test_eqprop_process_is_the_speed_of_the_nudged_phase_over_beta(key):
+    """Stilde_t = -(ds/dt) / beta along a nudged phase with a small beta."""
+    field = graph(key)
+    x, y = data(key, batch=2)
+    times, beta = np.array([0.0, 0.5, 2.0, 6.0]), 1e-6
+    free = TIGHT.settle(field, x)
+    (nudge,) = epf.Nudging.one_sided(beta).nudges(epf.Quadratic(), y)
+    path = epf.Trajectory(tol=1e-13, nudged_times=times).settle(field, x, nudge, free.state).trajectory
+    speed = jnp.stack([field(s, field.drive(x)) + nudge.force(field, s) for s in path])
+    both = epf.error_processes(field, x, y, times, substrate=TIGHT)
+    np.testing.assert_allclose(both.eqprop.error, -speed / beta, atol=2e-5)
+
+
+def test_time_averaged_cost_of_an_oscillation_is_that_of_its_orbit():
+    """Over a long path that never settles, against scipy."""
+    from scipy.integrate import solve_ivp
+
+    field = ring()
+    w, b = np.asarray(field.weights), np.asarray(field.biases)
+    mu = lambda t, z: np.append(w @ np.tanh(z[:3]) + b - z[:3], 0.5 * (1 - z[0]) ** 2)  # noqa: E731
+    integral = solve_ivp(mu, (0, 70), np.zeros(4), t_eval=[20, 70], rtol=1e-10, atol=1e-12).y[3]
+    average = epf.time_averaged_cost(field, np.zeros((1, 1)), np.ones((1, 1)), duration=50.0, after=20.0)
+    assert float(average[0]) == pytest.approx((integral[1] - integral[0]) / 50, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [epf.AEP(), epf.DyadicEqProp(), epf.RecurrentBackpropagation(), epf.SinusoidalEqProp(omega=0.1)],
+    ids=["aep", "dyadic", "recurrent backpropagation", "sinusoidal"],
+)
+def test_a_sample_that_oscillates_is_left_out_and_told(rule):
+    x, y = jnp.array([[0.0], [2.0]]), jnp.ones((2, 1))
+    both = rule.estimate(ring(), x, y, throw=False)
+    np.testing.assert_array_equal(both.verdict, [epf.Verdict.not_settled, epf.Verdict.converged])
+    assert relative(both.gradient, rule.estimate(ring(), x[1:], y[1:]).gradient) < 1e-7
+    with pytest.raises(epf.NotSettledError, match="1 not_settled"):
+        rule.estimate(ring(), x, y)
