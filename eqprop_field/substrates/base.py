@@ -4,10 +4,12 @@ import abc
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import ArrayLike, PyTree
 
 from ..vector_fields.base import AbstractVectorField, State
-from .nudging import AbstractNudge
+from .nudging import AbstractNudge, joined
 from .solution import Solution
 
 
@@ -48,7 +50,10 @@ class AbstractSubstrate(eqx.Module):
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
-        """Runs the free phase from rest, then every nudged phase FROM THE FREE STATE. Arguments as for `settle`."""
+        """Runs the free phase from rest, then every nudged phase FROM THE FREE STATE. Arguments as for `settle`.
+
+        Nudges that refer to the free state are anchored to it.
+        """
 
     def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
         r"""Lets an auxiliary system $\tau\,dz/dt$ = velocity(z), such as an adjoint, come to rest from `start`.
@@ -79,4 +84,30 @@ def settle_in_turn(
 ) -> tuple[Solution, tuple[Solution, ...]]:
     """`phases` by one `settle` after another, for substrates that can start anywhere."""
     free = substrate.settle(field, x, throw=throw)
-    return free, tuple(substrate.settle(field, x, nudge, free.state, throw=throw) for nudge in nudges)
+    x = jnp.asarray(x, field.dtype)
+    return free, tuple(
+        substrate.settle(field, x, nudge.anchored(field, x, free.state), free.state, throw=throw) for nudge in nudges
+    )
+
+
+def settle_together(
+    substrate: AbstractSubstrate,
+    field: AbstractVectorField,
+    x: ArrayLike,
+    nudges: Sequence[AbstractNudge],
+    throw: bool,
+) -> tuple[Solution, tuple[Solution, ...]]:
+    """`phases` with the nudged ones as one batch, for substrates in which no sample depends on its batch."""
+    if len(nudges) < 2 or len({jax.tree.structure(nudge) for nudge in nudges}) > 1:
+        return settle_in_turn(substrate, field, x, nudges, throw)
+    free = substrate.settle(field, x, throw=throw)
+    x = jnp.asarray(x, field.dtype)
+    batch, copies = x.shape[0], len(nudges)
+    nudge = joined([nudge.anchored(field, x, free.state) for nudge in nudges], batch)
+    start = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * copies), free.state)
+    together = substrate.settle(field, jnp.concatenate([x] * copies), nudge, start, throw=throw)
+
+    def part(k: int) -> Solution:
+        return jax.tree.map(lambda leaf: leaf[k * batch : (k + 1) * batch] if leaf.ndim else leaf, together)
+
+    return free, tuple(part(k) for k in range(copies))

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import as_scalar, checked_data, is_concrete
 from ..vector_fields.base import AbstractVectorField, State
-from .base import AbstractSubstrate, settle_in_turn
+from .base import AbstractSubstrate, settle_together
 from .nudging import AbstractNudge, as_its_velocity, nudged
 from .solution import Solution, default_tolerance, judge, judge_unbounded, raise_unless_converged
 
@@ -65,7 +65,7 @@ class EulerSteps(AbstractSubstrate):
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
-        return settle_in_turn(self, field, x, nudges, throw)
+        return settle_together(self, field, x, nudges, throw)
 
     def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
         dtype = jax.tree.leaves(start)[0].dtype

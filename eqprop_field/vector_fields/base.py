@@ -52,8 +52,24 @@ class AbstractVectorField(eqx.Module):
         """W_in x + b: what the clamped input does, constant during a phase. x holds FIRING RATES."""
 
     @abc.abstractmethod
+    def velocity(self, drive: State) -> Callable[[State], State]:
+        """mu(theta, x, s) as a function of the state alone, with the input already turned into `drive`.
+
+        What does not depend on the state is prepared here, once a phase. mu has the structure of the state.
+        """
+
     def __call__(self, state: State, drive: State) -> State:
-        """mu(theta, x, s), with the input already turned into `drive`; same structure as the state."""
+        """mu(theta, x, s) at one state."""
+        return self.velocity(drive)(state)
+
+    @property
+    @abc.abstractmethod
+    def colours(self) -> tuple[int, ...]:
+        """0 or 1 for every leaf of the state: leaves of colour 1 act on leaves of colour 0 alone, apart from their leak.
+
+        So those of colour 1 are solved exactly while those of colour 0 rest. Output neurons have the colour 0; a field
+        without such a structure is all 0.
+        """
 
     @abc.abstractmethod
     def initial_state(self, batch: int) -> State:
