@@ -1,11 +1,9 @@
 """The training loop: one compiled step, a checkpoint an epoch, the best epoch chosen on the validation samples."""
 
 import dataclasses
-import functools
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +122,13 @@ def train(
     checkpoint = None if out is None else Checkpoint(Path(out) / CHECKPOINT, _identity(field, rule, dataset, settings))
     if checkpoint is not None and resume:
         state = checkpoint.load(like=state)
-    step = _step_for(optimiser, rule, rates, dataset, settings)
+    fixed = _Fixed.of(optimiser, rule, rates, dataset, settings)
     order_key = jax.random.fold_in(jax.random.key(settings.seed), 1)  # the key itself draws the network
     done, total = len(state.history), settings.epochs * batches
     with tqdm(total=total, initial=done * batches, desc=dataset.name, unit="batch", disable=not progress) as bar:
         for epoch in range(done, settings.epochs):
             began = time.perf_counter()
-            tally = _run_epoch(state, step, batch_order(order_key, epoch, samples, settings.batch_size), bar)
+            tally = _run_epoch(state, fixed, batch_order(order_key, epoch, samples, settings.batch_size), bar)
             error = error_rate(rule, state.field, dataset.validation)
             seconds = time.perf_counter() - began
             state.record({"epoch": epoch + 1, **tally.read(), "validation_error": error, "seconds": seconds})
@@ -147,66 +145,78 @@ def train(
     )
 
 
-def _step_for(
-    optimiser: optax.GradientTransformation,
-    rule: AbstractLearningRule,
-    rates: AbstractVectorField,
-    dataset: Dataset,
-    settings: Settings,
-) -> Callable[..., Any]:
-    """`_step` with all that stays the same during a run."""
-    return functools.partial(
-        _step_jitted if rule.substrate.traceable else _step,
-        optimiser,
-        rule,
-        rates,
-        settings.repair,
-        jax.random.fold_in(jax.random.key(settings.seed), 2),
-        jnp.asarray(dataset.train.x),
-        jnp.asarray(dataset.train.y),
+class _Fixed(eqx.Module):
+    """What stays the same during a run."""
+
+    optimiser: optax.GradientTransformation
+    rule: AbstractLearningRule
+    rates: PyTree
+    repair: SymmetryRepair
+    key: Key[Array, ""]
+    x: Float[Array, "samples inputs"]
+    y: Float[Array, "samples outputs"]
+    order: Int[Array, "batches batch"] | None = None  # of the epoch
+
+    @classmethod
+    def of(
+        cls,
+        optimiser: optax.GradientTransformation,
+        rule: AbstractLearningRule,
+        rates: PyTree,
+        dataset: Dataset,
+        settings: Settings,
+    ) -> "_Fixed":
+        key = jax.random.fold_in(jax.random.key(settings.seed), 2)
+        x, y = jnp.asarray(dataset.train.x), jnp.asarray(dataset.train.y)
+        return cls(optimiser, rule, rates, settings.repair, key, x, y)
+
+
+class _Moving(eqx.Module):
+    """What every step changes; its buffers are used again for the next."""
+
+    field: AbstractVectorField
+    optimiser: PyTree
+    tally: Tally
+    steps: Int[Array, ""]  # since the beginning of the run
+
+
+def _run_epoch(state: RunState, fixed: _Fixed, order: np.ndarray, bar: tqdm) -> Tally:
+    """Every batch of the order once."""
+    advance = _advance_jitted if fixed.rule.substrate.traceable else _advance
+    fixed = dataclasses.replace(fixed, order=jnp.asarray(order))
+    # Copies: a step takes its arguments' buffers, and the best network may be the last.
+    field, optimiser = jax.tree.map(lambda leaf: jnp.copy(leaf) if eqx.is_array(leaf) else leaf, (state.field, state.optimiser))
+    moving = _Moving(field, optimiser, Tally.empty(), jnp.asarray(len(state.history) * len(order)))
+    shown, looked = 0, time.perf_counter()
+    for done in range(1, len(order) + 1):
+        moving = advance(fixed, moving)
+        if done == len(order) or time.perf_counter() - looked > _LOOK_SECONDS:
+            jax.block_until_ready(moving.tally)  # the bar shows what is computed, not what is queued
+            bar.update(done - shown)
+            shown, looked = done, time.perf_counter()
+    state.field, state.optimiser = moving.field, moving.optimiser
+    return moving.tally
+
+
+def _advance(fixed: _Fixed, moving: _Moving) -> _Moving:
+    """One batch: settle, estimate, change the parameters, count."""
+    rows = fixed.order[moving.steps % len(fixed.order)]
+    field, x, y = moving.field, fixed.x[rows], fixed.y[rows]
+    estimate = fixed.rule.estimate(field, x, y, throw=False)
+    settled = estimate.verdict == Verdict.converged
+    key = jax.random.fold_in(fixed.key, moving.steps)  # new in every step, the same in a run resumed
+    gradient: PyTree = fixed.repair.penalised(field, x, estimate.free.state, settled, key, estimate.gradient)
+    updates, optimiser = fixed.optimiser.update(gradient, moving.optimiser)
+    updates = fixed.repair.applied(field, jax.tree.map(jnp.multiply, updates, fixed.rates))
+    return _Moving(
+        field=fixed.repair.kept(eqx.apply_updates(field, updates)),
+        optimiser=optimiser,
+        tally=moving.tally.add(field, estimate, y),
+        steps=moving.steps + 1,
     )
 
 
-def _run_epoch(state: RunState, step: Callable[..., Any], order: np.ndarray, bar: tqdm) -> Tally:
-    """Every batch of the order once."""
-    tally = Tally.empty()
-    shown, looked = 0, time.perf_counter()
-    for done, rows in enumerate(order, 1):
-        count = jnp.asarray(len(state.history) * len(order) + done)
-        state.field, state.optimiser, tally = step(state.field, state.optimiser, tally, jnp.asarray(rows), count)
-        if done == len(order) or time.perf_counter() - looked > _LOOK_SECONDS:
-            jax.block_until_ready(tally)  # the bar shows what is computed, not what is queued
-            bar.update(done - shown)
-            shown, looked = done, time.perf_counter()
-    return tally
-
-
-def _step(
-    optimiser: optax.GradientTransformation,
-    rule: AbstractLearningRule,
-    rates: AbstractVectorField,
-    repair: SymmetryRepair,
-    key: Key[Array, ""],
-    x: Float[Array, "samples inputs"],
-    y: Float[Array, "samples outputs"],
-    field: AbstractVectorField,
-    optimiser_state: PyTree,
-    tally: Tally,
-    rows: Int[Array, " batch"],
-    count: Int[Array, ""],
-) -> tuple[AbstractVectorField, PyTree, Tally]:
-    """One batch: settle, estimate, change the parameters, count."""
-    estimate = rule.estimate(field, x[rows], y[rows], throw=False)
-    tally = tally.add(field, estimate, y[rows])
-    settled = estimate.verdict == Verdict.converged
-    key = jax.random.fold_in(key, count)  # new in every step, the same in a run resumed
-    gradient: PyTree = repair.penalised(field, x[rows], estimate.free.state, settled, key, estimate.gradient)
-    updates, optimiser_state = optimiser.update(gradient, optimiser_state)
-    updates = repair.applied(field, jax.tree.map(jnp.multiply, updates, rates))
-    return repair.kept(eqx.apply_updates(field, updates)), optimiser_state, tally
-
-
-_step_jitted = eqx.filter_jit(_step)
+_advance_jitted = eqx.filter_jit(_advance, donate="all-except-first")
 
 
 def _check_fit(field: AbstractVectorField, dataset: Dataset) -> None:

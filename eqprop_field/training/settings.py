@@ -75,7 +75,7 @@ def optimiser_of(name: Optimiser, schedule: Schedule, steps: int) -> optax.Gradi
 
 
 def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> AbstractVectorField:
-    """The learning rate of every parameter, with the structure of `field.parameters()`.
+    """The learning rate of every parameter, with the structure of `field.parameters()`; one number where all are equal.
 
     Raises:
         ValueError: unless there is one rate, or one for each of the field's layers.
@@ -93,4 +93,5 @@ def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> A
         return jnp.stack([r * sum(jnp.sum(t) for t in ts) for r, ts in zip(rates, groups, strict=True)]).sum()
 
     # Its gradient holds at every parameter the rate of the layer it belongs to, whatever the field looks like.
-    return jax.grad(weighted)(field.parameters())
+    every = jax.grad(weighted)(field.parameters())
+    return jax.tree.map(lambda rate: rate.ravel()[0] if bool(jnp.all(rate == rate.ravel()[0])) else rate, every)
