@@ -45,12 +45,14 @@ class Equilibrium(AbstractSubstrate):
     Attributes:
         tol: the residual max_i |mu_i| to reach; by default 1e-5 in float32 and 1e-9 in float64.
         max_iterations: after how many sweeps to give up.
+        start: where free phases start, a state with the batch's size; the state at rest, s = 0, by default.
         check_stability: whether to look at the Jacobian's eigenvalues too (dense: up to about a thousand neurons).
     """
 
     traceable: ClassVar[bool] = True
     tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
     max_iterations: Int[Array, ""] = eqx.field(converter=lambda n: jnp.asarray(n, jnp.int32), default=2000)
+    start: State | None = None
     check_stability: bool = eqx.field(static=True, default=False)
 
     def settle(
@@ -63,6 +65,7 @@ class Equilibrium(AbstractSubstrate):
         throw: bool = True,
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
+        start = self.start if start is None else start
         solution = _settle(self, field, x, nudge, field.initial_state(x.shape[0]) if start is None else start)
         if throw:
             raise_unless_converged("free" if nudge is None else "nudged", solution.verdict)

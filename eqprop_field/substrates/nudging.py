@@ -171,6 +171,10 @@ class Nudging(eqx.Module):
             tuple(n * root.conj() / (points * radius) for n, root in zip(count, roots, strict=True)),
         )
 
+    def turned(self, sign: ArrayLike) -> "Nudging":
+        """With every influence parameter multiplied by the sign, which may be traced: the other side of beta = 0."""
+        return Nudging(tuple(sign * beta for beta in self.betas), tuple(sign * weight for weight in self.weights))
+
     @property
     def is_complex(self) -> bool:
         """Whether states become complex."""

@@ -11,19 +11,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool
 from tqdm import tqdm
 
 from ..datasets import Dataset, batch_order
 from ..learning.base import AbstractLearningRule
 from ..storage import describe
-from ..substrates.solution import Verdict
+from ..substrates.solution import NotSettledError, Verdict
 from ..vector_fields.base import AbstractVectorField
 from .checkpoint import Checkpoint, RunState
 from .metrics import Tally, error_rate
-from .settings import Settings, optimiser_of, rates_of
-from .symmetry_repair import SymmetryRepair
+from .settings import Settings
+from .step import Fixed, Moving, advance, begin, copied
 
 CHECKPOINT = "checkpoint.safetensors"
 _UNSETTLED_LIMIT = 0.01
@@ -105,6 +104,7 @@ def train(
     Raises:
         ValueError: if the data do not fit the network, a learning rate is missing, or resume is asked without `out`.
         CheckpointError: if the checkpoint is damaged or belongs to another run.
+        NotFiniteError: if the parameters become NaN or infinite; the checkpoint of the epoch before stays.
         OSError: if the checkpoint cannot be written.
     """
     _check_fit(field, dataset)
@@ -112,18 +112,13 @@ def train(
     field = settings.repair.kept(field)
     if resume and out is None:
         raise ValueError("resume=True needs out, the folder of the checkpoint to go on from")
-    rates = rates_of(field, settings.learning_rates)
-    samples = len(dataset.train)
-    batches = samples // min(settings.batch_size, samples)
-    whole = 0 if settings.schedule == "constant" else settings.epochs * batches
-    optimiser = optimiser_of(settings.optimiser, settings.schedule, whole)
-    parameters: PyTree = field.parameters()
-    state = RunState(field, optimiser.init(parameters), best=field, history=[])
+    fixed, first = begin(field, rule, dataset, settings)
+    state = RunState(first.field, first.optimiser, best=field, visited=first.visited, history=[])
     checkpoint = None if out is None else Checkpoint(Path(out) / CHECKPOINT, _identity(field, rule, dataset, settings))
     if checkpoint is not None and resume:
         state = checkpoint.load(like=state)
-    fixed = _Fixed.of(optimiser, rule, rates, dataset, settings)
     order_key = jax.random.fold_in(jax.random.key(settings.seed), 1)  # the key itself draws the network
+    samples, batches = len(dataset.train), len(fixed.order)
     done, total = len(state.history), settings.epochs * batches
     with tqdm(total=total, initial=done * batches, desc=dataset.name, unit="batch", disable=not progress) as bar:
         for epoch in range(done, settings.epochs):
@@ -145,78 +140,36 @@ def train(
     )
 
 
-class _Fixed(eqx.Module):
-    """What stays the same during a run."""
-
-    optimiser: optax.GradientTransformation
-    rule: AbstractLearningRule
-    rates: PyTree
-    repair: SymmetryRepair
-    key: Key[Array, ""]
-    x: Float[Array, "samples inputs"]
-    y: Float[Array, "samples outputs"]
-    order: Int[Array, "batches batch"] | None = None  # of the epoch
-
-    @classmethod
-    def of(
-        cls,
-        optimiser: optax.GradientTransformation,
-        rule: AbstractLearningRule,
-        rates: PyTree,
-        dataset: Dataset,
-        settings: Settings,
-    ) -> "_Fixed":
-        key = jax.random.fold_in(jax.random.key(settings.seed), 2)
-        x, y = jnp.asarray(dataset.train.x), jnp.asarray(dataset.train.y)
-        return cls(optimiser, rule, rates, settings.repair, key, x, y)
-
-
-class _Moving(eqx.Module):
-    """What every step changes; its buffers are used again for the next."""
-
-    field: AbstractVectorField
-    optimiser: PyTree
-    tally: Tally
-    steps: Int[Array, ""]  # since the beginning of the run
-
-
-def _run_epoch(state: RunState, fixed: _Fixed, order: np.ndarray, bar: tqdm) -> Tally:
-    """Every batch of the order once."""
-    advance = _advance_jitted if fixed.rule.substrate.traceable else _advance
+def _run_epoch(state: RunState, fixed: Fixed, order: np.ndarray, bar: tqdm) -> Tally:
+    """Every batch of the order once; `state` is as it was if this raises."""
+    steps = jnp.asarray(len(state.history) * len(order), jnp.int32)
     fixed = dataclasses.replace(fixed, order=jnp.asarray(order))
-    # Copies: a step takes its arguments' buffers, and the best network may be the last.
-    field, optimiser = jax.tree.map(lambda leaf: jnp.copy(leaf) if eqx.is_array(leaf) else leaf, (state.field, state.optimiser))
-    moving = _Moving(field, optimiser, Tally.empty(), jnp.asarray(len(state.history) * len(order)))
+    moving = copied(Moving(state.field, state.optimiser, Tally.empty(), steps, state.visited))
     shown, looked = 0, time.perf_counter()
     for done in range(1, len(order) + 1):
         moving = advance(fixed, moving)
         if done == len(order) or time.perf_counter() - looked > _LOOK_SECONDS:
-            jax.block_until_ready(moving.tally)  # the bar shows what is computed, not what is queued
+            _check_finite(moving.field, len(state.history) + 1, done)  # waits: the bar shows what is computed
             bar.update(done - shown)
             shown, looked = done, time.perf_counter()
-    state.field, state.optimiser = moving.field, moving.optimiser
+    state.field, state.optimiser, state.visited = moving.field, moving.optimiser, moving.visited
     return moving.tally
 
 
-def _advance(fixed: _Fixed, moving: _Moving) -> _Moving:
-    """One batch: settle, estimate, change the parameters, count."""
-    rows = fixed.order[moving.steps % len(fixed.order)]
-    field, x, y = moving.field, fixed.x[rows], fixed.y[rows]
-    estimate = fixed.rule.estimate(field, x, y, throw=False)
-    settled = estimate.verdict == Verdict.converged
-    key = jax.random.fold_in(fixed.key, moving.steps)  # new in every step, the same in a run resumed
-    gradient: PyTree = fixed.repair.penalised(field, x, estimate.free.state, settled, key, estimate.gradient)
-    updates, optimiser = fixed.optimiser.update(gradient, moving.optimiser)
-    updates = fixed.repair.applied(field, jax.tree.map(jnp.multiply, updates, fixed.rates))
-    return _Moving(
-        field=fixed.repair.kept(eqx.apply_updates(field, updates)),
-        optimiser=optimiser,
-        tally=moving.tally.add(field, estimate, y),
-        steps=moving.steps + 1,
-    )
+class NotFiniteError(NotSettledError):
+    """The parameters became NaN or infinite; the message says where, and the last checkpoint is untouched."""
 
 
-_advance_jitted = eqx.filter_jit(_advance, donate="all-except-first")
+def _check_finite(field: AbstractVectorField, epoch: int, batch: int) -> None:
+    if not bool(_all_finite(field)):
+        raise NotFiniteError(
+            f"the parameters became NaN or infinite in epoch {epoch}, by batch {batch}: lower the learning rates or beta"
+        )
+
+
+@eqx.filter_jit
+def _all_finite(field: AbstractVectorField) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(field.parameters())]))
 
 
 def _check_fit(field: AbstractVectorField, dataset: Dataset) -> None:

@@ -28,6 +28,9 @@ class Settings:
         optimiser: plain gradient descent, the same with momentum 0.9, or Adam.
         schedule: of the learning rates: constant, or a half cosine from the full rate down to 0.
         seed: of the order of the samples. (Recipes draw the network and the split from it too.)
+        random_sign: whether every step nudges with + or - beta at random (Laborieux et al. 2021): one-sided nudging
+            whose error O(beta) averages out.
+        warm_start: whether a free phase starts from the sample's free state of the epoch before, instead of from rest.
         repair: what is done about asymmetric weights; nothing by default.
 
     Raises:
@@ -40,6 +43,8 @@ class Settings:
     optimiser: Optimiser = "sgd"
     schedule: Schedule = "cosine"
     seed: int = 0
+    random_sign: bool = False
+    warm_start: bool = False
     repair: SymmetryRepair = dataclasses.field(default_factory=SymmetryRepair)
 
     def __post_init__(self) -> None:

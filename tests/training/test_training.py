@@ -167,7 +167,7 @@ KILLED = """
 import os, signal, sys
 from eqprop_field.training import loop
 import test_training
-original, steps = loop._advance_jitted, []
+original, steps = loop.advance, []
 
 def dying(*arguments):
     steps.append(1)
@@ -175,7 +175,7 @@ def dying(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*arguments)
 
-loop._advance_jitted = dying
+loop.advance = dying
 test_training.go(test_training.COSINE, out=sys.argv[1])
 """
 COSINE = Settings(epochs=4, batch_size=16, learning_rates=(0.05, 0.2), optimiser="momentum", schedule="cosine")
