@@ -13,7 +13,13 @@ from .activations import ACTIVATIONS, Activation, hard_sigmoid
 
 
 class AbstractCost(eqx.Module):
-    """C(theta, s, y): a cost of the output neurons' states plus a penalty on the parameters."""
+    """C(theta, s, y): a cost of the output neurons' states plus a penalty on the parameters.
+
+    Attributes:
+        weight_decay: lambda of the penalty (lambda / 2) ||theta||^2, zero or positive.
+    """
+
+    weight_decay: eqx.AbstractVar[Float[Array, ""]]
 
     @abc.abstractmethod
     def __call__(
@@ -27,9 +33,10 @@ class AbstractCost(eqx.Module):
     ) -> Inexact[Array, "batch outputs"]:
         """dC/d(output) of every sample."""
 
-    @abc.abstractmethod
     def penalty(self, parameters: PyTree) -> Float[Array, ""]:
         """The part of the cost that depends on the parameters alone (appendix A of Scellier et al. 2018)."""
+        squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(parameters)]
+        return 0.5 * self.weight_decay * jnp.sum(jnp.stack(squares))
 
 
 class Quadratic(AbstractCost):
@@ -55,10 +62,6 @@ class Quadratic(AbstractCost):
     ) -> Inexact[Array, "batch outputs"]:
         return output - target
 
-    def penalty(self, parameters: PyTree) -> Float[Array, ""]:
-        squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(parameters)]
-        return 0.5 * self.weight_decay * jnp.sum(jnp.stack(squares))
-
 
 class Matching(AbstractCost):
     r"""The matching loss of an activation: its derivative by the state is the error of the RATE.
@@ -73,12 +76,14 @@ class Matching(AbstractCost):
 
     Attributes:
         activation: rho, of the output neurons: linear, hard_sigmoid, relu, sigmoid or tanh. Targets lie in its range.
+        weight_decay: lambda, zero or positive.
 
     Raises:
         ValueError: for an activation whose integral is not known here.
     """
 
     activation: Activation = eqx.field(static=True, default=hard_sigmoid)
+    weight_decay: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.0)
 
     def __check_init__(self) -> None:
         if self.activation.name not in _INTEGRALS:
@@ -94,10 +99,6 @@ class Matching(AbstractCost):
         self, output: Inexact[Array, "batch outputs"], target: Float[Array, "batch outputs"]
     ) -> Inexact[Array, "batch outputs"]:
         return self.activation(output) - target
-
-    def penalty(self, parameters: PyTree) -> Float[Array, ""]:
-        del parameters
-        return jnp.zeros(())
 
 
 def _half_square(s: Array) -> Array:

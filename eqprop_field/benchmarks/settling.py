@@ -41,8 +41,8 @@ def settling(turns: int) -> Iterator[Ratio]:
 
 
 def layered(batch: int, sizes: tuple[int, ...] = (784, 512, 512, 10)) -> tuple[LayeredField, jax.Array]:
-    """Half-scale Glorot weights, untied, and random inputs."""
-    field = LayeredField.create(_KEY, sizes, gain=0.5, activation=hard_sigmoid, projected=False)
+    """Glorot's weights, untied, and random inputs."""
+    field = LayeredField.create(_KEY, sizes, gain=1.0, activation=hard_sigmoid, projected=False)
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), field), _inputs(batch, sizes[0])
 
 

@@ -18,7 +18,6 @@ from ..costs import Quadratic
 from ..datasets import DataError, Dataset, Samples, mnist
 from ..learning.eqprop import EqProp
 from ..substrates import Equilibrium, Nudging
-from ..substrates.nudging import joined
 from ..training import Settings, train
 from ..training.step import advance, begin
 from ..vector_fields import LayeredField
@@ -69,10 +68,8 @@ def step_against_settles(turns: int) -> Ratio:
 
     @jax.jit
     def settles(network: LayeredField, x: jax.Array, y: jax.Array) -> object:
-        free = RULE.substrate.settle(network, x, throw=False)
-        nudge = joined(RULE.nudging.nudges(RULE.cost, y), _BATCH)
-        start = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), free.state)
-        return RULE.substrate.settle(network, jnp.concatenate([x, x]), nudge, start, throw=False).state
+        _, nudged = RULE.substrate.phases(network, x, RULE.nudging.nudges(RULE.cost, y), throw=False)
+        return [solution.state for solution in nudged]
 
     def step() -> None:
         nonlocal moving

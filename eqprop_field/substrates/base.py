@@ -1,16 +1,18 @@
 """How a network settles: the interface of every substrate."""
 
 import abc
+import itertools
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from .._arrays import checked_data
 from ..vector_fields.base import AbstractVectorField, State
 from .nudging import AbstractNudge, joined
-from .solution import Solution
+from .solution import Solution, raise_unless_converged
 
 
 class AbstractSubstrate(eqx.Module):
@@ -91,23 +93,46 @@ def settle_in_turn(
 
 
 def settle_together(
-    substrate: AbstractSubstrate,
+    settle: Callable[[State, AbstractNudge | None, State | None], Solution],
     field: AbstractVectorField,
     x: ArrayLike,
     nudges: Sequence[AbstractNudge],
     throw: bool,
 ) -> tuple[Solution, tuple[Solution, ...]]:
-    """`phases` with the nudged ones as one batch, for substrates in which no sample depends on its batch."""
-    if len(nudges) < 2 or len({jax.tree.structure(nudge) for nudge in nudges}) > 1:
-        return settle_in_turn(substrate, field, x, nudges, throw)
-    free = substrate.settle(field, x, throw=throw)
-    x = jnp.asarray(x, field.dtype)
-    batch, copies = x.shape[0], len(nudges)
-    nudge = joined([nudge.anchored(field, x, free.state) for nudge in nudges], batch)
-    start = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * copies), free.state)
-    together = substrate.settle(field, jnp.concatenate([x] * copies), nudge, start, throw=throw)
+    """`phases` with nudges of one kind as one batch, for substrates in which no sample depends on its batch.
 
-    def part(k: int) -> Solution:
-        return jax.tree.map(lambda leaf: leaf[k * batch : (k + 1) * batch] if leaf.ndim else leaf, together)
+    Args:
+        settle: one phase from the drive, the nudge and the start.
+        field: what moves; x: inputs; nudges: what nudges; throw: whether to raise.
+    """
+    x = checked_data("x", x, field.n_inputs, field.dtype)
+    drive = drive_of(field, x)
+    free = settle(drive, None, None)
+    if throw:
+        raise_unless_converged("free", free.verdict)
+    anchored = [nudge.anchored(field, x, free.state) for nudge in nudges]
+    nudged: list[Solution] = []
+    for _, kind in itertools.groupby(anchored, jax.tree.structure):
+        alike, batch = list(kind), x.shape[0]
+        start, copies = jax.tree.map(lambda leaf, k=len(alike): jnp.concatenate([leaf] * k), (free.state, drive))
+        together = settle(copies, joined(alike, batch), start)
+        nudged += [_rows(together, slice(k * batch, (k + 1) * batch)) for k in range(len(alike))]
+    if throw:
+        for solution in nudged:
+            raise_unless_converged("nudged", solution.verdict)
+    return free, tuple(nudged)
 
-    return free, tuple(part(k) for k in range(copies))
+
+@eqx.filter_jit
+def drive_of(field: AbstractVectorField, x: Float[Array, "batch inputs"]) -> State:
+    """`field.drive(x)`, compiled."""
+    return field.drive(x)
+
+
+def resting(field: AbstractVectorField, drive: State) -> State:
+    """The state at rest, for the batch of this drive."""
+    return field.initial_state(jax.tree.leaves(drive)[0].shape[0])
+
+
+def _rows(solution: Solution, rows: slice) -> Solution:
+    return jax.tree.map(lambda leaf: leaf[rows] if leaf.ndim else leaf, solution)

@@ -1,5 +1,6 @@
 """Settling by fixed-point iteration: the equilibrium alone, without the way there."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from .._arrays import as_scalar, checked_data
 from ..vector_fields.base import AbstractVectorField, State, project
-from .base import AbstractSubstrate, settle_together
+from .base import AbstractSubstrate, drive_of, resting, settle_together
 from .nudging import AbstractNudge, as_its_velocity, nudged
 from .solution import (
     Solution,
@@ -65,8 +66,7 @@ class Equilibrium(AbstractSubstrate):
         throw: bool = True,
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
-        start = self.start if start is None else start
-        solution = _settle(self, field, x, nudge, field.initial_state(x.shape[0]) if start is None else start)
+        solution = self._settle(field, drive_of(field, x), nudge, start)
         if throw:
             raise_unless_converged("free" if nudge is None else "nudged", solution.verdict)
         return solution
@@ -74,7 +74,12 @@ class Equilibrium(AbstractSubstrate):
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
-        return settle_together(self, field, x, nudges, throw)
+        return settle_together(functools.partial(self._settle, field), field, x, nudges, throw)
+
+    def _settle(
+        self, field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, start: State | None
+    ) -> Solution:
+        return _settle(self, field, drive, nudge, self.start if start is None else start)
 
     def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
         del time_constants  # they move no equilibrium
@@ -98,9 +103,9 @@ class _Iterate(eqx.Module):
 
 @eqx.filter_jit
 def _settle(
-    substrate: Equilibrium, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State
+    substrate: Equilibrium, field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, start: State | None
 ) -> Solution:
-    drive = field.drive(x)
+    start = resting(field, drive) if start is None else start
     velocity = nudged(field, drive, nudge)
     tol = default_tolerance(substrate.tol, field.dtype)
 

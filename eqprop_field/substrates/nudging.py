@@ -71,11 +71,12 @@ class CostNudge(AbstractNudge):
 
 def nudged(field: AbstractVectorField, drive: State, nudge: AbstractNudge | None) -> Callable[[State], State]:
     """mu^beta as a function of the state alone (mu itself without a nudge)."""
+    mu = field.velocity(drive)
     if nudge is None:
-        return lambda state: field(state, drive)
+        return mu
     # A nudge may be complex where mu is real, but is never more precise than the field.
     return lambda state: jax.tree.map(
-        lambda m, f: m + f.astype(_as_precise_as(m, f)), field(state, drive), nudge.force(field, state)
+        lambda m, f: m + f.astype(_as_precise_as(m, f)), mu(state), nudge.force(field, state)
     )
 
 
