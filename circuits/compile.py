@@ -47,6 +47,11 @@ def compile_circuit(
             "multiplies the synaptic current by rho'(s), which no level builds; use a GraphField with symmetry 1 (the "
             "same network for the clipped hard sigmoid), or an ODE substrate"
         )
+    if field.projected and field.free_outputs:
+        raise ValueError(
+            "no level builds output neurons without the clamp that the others have: use free_outputs=False, or an ODE "
+            "substrate"
+        )
     x = _vector("x", x, field.n_inputs)
     target = None if y is None else _vector("y", y, field.n_outputs)
     input_weights, biases = (np.asarray(part, np.float64) for part in field.input_matrix())

@@ -118,7 +118,11 @@ def clipped(field: AbstractVectorField, state: State) -> State:
 
     Projected dynamics has an activation that IS the projection, and knows its derivative there.
     """
-    return jax.tree.map(field.activation, state) if field.projected else state
+    if not field.projected:
+        return state
+    output, *inner = jax.tree.leaves(state)
+    leaves = [output if field.free_outputs else field.activation(output), *map(field.activation, inner)]
+    return jax.tree.unflatten(jax.tree.structure(state), leaves)
 
 
 def euler_map(field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, step: ArrayLike) -> StepMap:

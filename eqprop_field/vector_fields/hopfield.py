@@ -51,6 +51,7 @@ class HopfieldField(AbstractVectorField):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     input_mask: Bool[Array, "n inputs"] | None = None
+    free_outputs: ClassVar[bool] = False
     leaky_integrators: ClassVar[bool] = False
 
     @classmethod

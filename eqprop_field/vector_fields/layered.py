@@ -31,6 +31,7 @@ class LayeredField(AbstractVectorField):
         biases: b_i for i = 0..L-1.
         tau: the time constants, one array (n_i,) a layer.
         gain: the initial weights' scale (1 is Glorot's), kept so that the weights can be drawn again.
+        free_outputs: whether the output neurons are exempt from being clipped.
     """
 
     forward: Weights
@@ -40,6 +41,7 @@ class LayeredField(AbstractVectorField):
     activation: Activation = eqx.field(static=True, default=hard_sigmoid)
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
+    free_outputs: bool = eqx.field(static=True, default=False)
     leaky_integrators: ClassVar[bool] = True
 
     @classmethod
@@ -52,6 +54,7 @@ class LayeredField(AbstractVectorField):
         activation: Activation = hard_sigmoid,
         gain: float = 0.5,
         projected: bool | None = None,
+        free_outputs: bool = False,
         tau: Sequence[ArrayLike] | None = None,
     ) -> "LayeredField":
         """Draws a network.
@@ -63,6 +66,7 @@ class LayeredField(AbstractVectorField):
             activation: rho.
             gain: the scale of the weights relative to Glorot's.
             projected: whether states are clipped; by default for the hard sigmoid only.
+            free_outputs: whether the output neurons' states are left out of that.
             tau: time constants from the output layer back, each a number or (n_i,); 1 by default.
 
         Raises:
@@ -87,6 +91,7 @@ class LayeredField(AbstractVectorField):
             activation=activation,
             projected=check_projected(activation, projected),
             gain=float(gain),
+            free_outputs=free_outputs,
         )
         return blank.redraw(key, symmetry)
 
@@ -196,4 +201,5 @@ class LayeredField(AbstractVectorField):
             "activation": self.activation.name,
             "projected": self.projected,
             "gain": self.gain,
+            **({"free_outputs": True} if self.free_outputs else {}),
         }
