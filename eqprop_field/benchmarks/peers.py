@@ -66,7 +66,9 @@ def scipy(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable
         del t
         states = np.split(flat.reshape(shape).astype(np.float32), net.widths, axis=1)
         rates = [np.tanh(s) if net.tanh else np.clip(s, 0, 1) for s in states]
-        return np.concatenate([i - s for i, s in zip(_inputs_of(rates, net.weights, net.drive), states, strict=True)], 1).ravel()
+        return np.concatenate(
+            [i - s for i, s in zip(_inputs_of(rates, net.weights, net.drive), states, strict=True)], 1
+        ).ravel()
 
     def moving(t: float, flat: np.ndarray) -> float:
         return float(np.abs(velocity(t, flat)).max() - 0.9 * residual)
@@ -105,7 +107,7 @@ class _Torch:
 
 
 def torchdiffeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
-    """torchdiffeq's dopri5 up to the shortest of the times 5, 10, 15, ... that reaches the residual, known beforehand."""
+    """torchdiffeq's dopri5 up to the first of the times 5, 10, 15, ... that reaches the residual, found beforehand."""
     solver, net = _library("torchdiffeq"), _Torch(field, x)
 
     def settled(time: float) -> Any:
@@ -136,7 +138,7 @@ def torchdeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Calla
 
 
 def torch_sweeps(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
-    """The sweeps of `Equilibrium` written by hand in PyTorch: even layers, odd layers, the residual every third time."""
+    """The sweeps of `Equilibrium` by hand in PyTorch: even layers, odd layers, the residual every third time."""
     net = _Torch(field, x)
     torch, weights, drive = net.torch, net.weights, net.drive
 

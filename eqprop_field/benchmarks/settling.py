@@ -56,12 +56,12 @@ def against_others(
     """Our fastest way to the equilibrium against every other one."""
     ours = by(Equilibrium(tol=RESIDUAL), field, x)
     euler = Trajectory(solver=ProjectedEuler(), step=0.5, tol=RESIDUAL)
-    others: list[tuple[str, float, Callable[[], Callable[[], float]]]] = [
+    others: list[tuple[str, float | None, Callable[[], Callable[[], float]]]] = [
         ("torchdiffeq dopri5", 50.0, lambda: peers.torchdiffeq(field, x, RESIDUAL)),
         ("scipy RK45", 25.0, lambda: peers.scipy(field, x, RESIDUAL)),
         ("torchdeq Anderson", 10.0, lambda: peers.torchdeq(field, x, RESIDUAL)),
         ("Euler steps of 0.5 in JAX", 4.0, lambda: by(euler, field, x)),
-        ("diffrax Tsit5", 0.0, lambda: by(Trajectory(tol=RESIDUAL), field, x)),
+        ("diffrax Tsit5", None, lambda: by(Trajectory(tol=RESIDUAL), field, x)),
         ("the same sweeps in PyTorch", 1.0, lambda: peers.torch_sweeps(field, x, RESIDUAL)),
     ]
     for other, goal, make in others:
@@ -71,7 +71,8 @@ def against_others(
         except (peers.Missing, peers.NotReached) as reason:
             yield Ratio.left_out(line, str(reason))
             continue
-        yield paired(line, checked(other, theirs), checked("ours", ours), turns=turns, goal=(goal or None) if goals else None)
+        bound = goal if goals else None
+        yield paired(line, checked(other, theirs), checked("ours", ours), turns=turns, goal=bound)
 
 
 def checked(name: str, run: Callable[[], float]) -> Callable[[], None]:

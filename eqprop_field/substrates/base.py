@@ -114,8 +114,7 @@ def settle_together(
     nudged: list[Solution] = []
     for _, kind in itertools.groupby(anchored, jax.tree.structure):
         alike, batch = list(kind), x.shape[0]
-        start, copies = jax.tree.map(lambda leaf, k=len(alike): jnp.concatenate([leaf] * k), (free.state, drive))
-        together = settle(copies, joined(alike, batch), start)
+        together = settle(_tiled(drive, len(alike)), joined(alike, batch), _tiled(free.state, len(alike)))
         nudged += [_rows(together, slice(k * batch, (k + 1) * batch)) for k in range(len(alike))]
     if throw:
         for solution in nudged:
@@ -132,6 +131,10 @@ def drive_of(field: AbstractVectorField, x: Float[Array, "batch inputs"]) -> Sta
 def resting(field: AbstractVectorField, drive: State) -> State:
     """The state at rest, for the batch of this drive."""
     return field.initial_state(jax.tree.leaves(drive)[0].shape[0])
+
+
+def _tiled(state: State, copies: int) -> State:
+    return jax.tree.map(lambda leaf: jnp.concatenate([leaf] * copies), state)
 
 
 def _rows(solution: Solution, rows: slice) -> Solution:

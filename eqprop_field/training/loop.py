@@ -21,6 +21,7 @@ from ..substrates.solution import NotSettledError, Verdict
 from ..vector_fields.base import AbstractVectorField
 from .checkpoint import Checkpoint, RunState
 from .metrics import Tally, error_rate
+from .records import write_records
 from .settings import Settings
 from .step import Fixed, Moving, advance, begin, copied
 
@@ -88,7 +89,8 @@ def train(
 ) -> TrainingRun:
     """Trains a network with any learning rule on any substrate.
 
-    With `out`, the file `checkpoint.safetensors` there is replaced after every epoch. A run that was stopped at any
+    With `out`, the files `checkpoint.safetensors`, `history.jsonl` and `history.csv` there are replaced after every
+    epoch. A run that was stopped at any
     time and resumed ends in bit-identical parameters. More `epochs` may be asked for when resuming a run with a
     constant schedule; all else must be as it was.
 
@@ -130,6 +132,7 @@ def train(
             bar.set_postfix_str(f"validation error {100 * error:.1f} %", refresh=False)
             if checkpoint is not None:
                 checkpoint.save(state)
+                write_records(checkpoint.path.parent, state.history)
     return TrainingRun(
         field=state.best,
         last_field=state.field,
@@ -163,7 +166,7 @@ class NotFiniteError(NotSettledError):
 def _check_finite(field: AbstractVectorField, epoch: int, batch: int) -> None:
     if not bool(_all_finite(field)):
         raise NotFiniteError(
-            f"the parameters became NaN or infinite in epoch {epoch}, by batch {batch}: lower the learning rates or beta"
+            f"the parameters became NaN or infinite in epoch {epoch}, by batch {batch}: lower the learning rates"
         )
 
 

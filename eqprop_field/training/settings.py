@@ -28,6 +28,8 @@ class Settings:
         optimiser: plain gradient descent, the same with momentum 0.9, or Adam.
         schedule: of the learning rates: constant, or a half cosine from the full rate down to 0.
         seed: of the order of the samples. (Recipes draw the network and the split from it too.)
+        input_noise: standard deviation of the normal noise on the inputs, new in every step: it keeps a network from
+            learning the training samples by heart (Bishop 1995).
         random_sign: whether every step nudges with + or - beta at random (Laborieux et al. 2021): one-sided nudging
             whose error O(beta) averages out.
         warm_start: whether a free phase starts from the sample's free state of the epoch before, instead of from rest.
@@ -43,6 +45,7 @@ class Settings:
     optimiser: Optimiser = "sgd"
     schedule: Schedule = "cosine"
     seed: int = 0
+    input_noise: float = 0.0
     random_sign: bool = False
     warm_start: bool = False
     repair: SymmetryRepair = dataclasses.field(default_factory=SymmetryRepair)
@@ -54,6 +57,8 @@ class Settings:
         rates = self.learning_rates
         if not rates or not all(0 <= rate < float("inf") for rate in rates) or max(rates) == 0:
             raise ValueError(f"learning_rates={rates}: give numbers of at least 0, not all of them 0")
+        if not 0 <= self.input_noise < float("inf"):
+            raise ValueError(f"input_noise={self.input_noise}: give a standard deviation of at least 0")
         for name, choices in (("optimiser", _OPTIMISERS), ("schedule", ("constant", "cosine"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")

@@ -23,6 +23,7 @@ class Fixed(eqx.Module):
         optimiser: what turns gradients into updates, before `rates`.
         rates: the learning rate of every parameter.
         repair: what is done about asymmetric weights.
+        input_noise: standard deviation of the noise on the inputs, or None.
         random_sign: whether every step nudges with + or - beta, at random.
         key: of all that is random in the steps.
         x: the inputs, (samples, inputs), on the device; y: the targets, (samples, outputs).
@@ -33,6 +34,7 @@ class Fixed(eqx.Module):
     optimiser: optax.GradientTransformation
     rates: PyTree
     repair: SymmetryRepair
+    input_noise: Float[Array, ""] | None
     random_sign: bool = eqx.field(static=True)
     key: Key[Array, ""]
     x: Float[Array, "samples inputs"]
@@ -77,6 +79,7 @@ def begin(
         optimiser=optimiser,
         rates=rates_of(field, settings.learning_rates),
         repair=settings.repair,
+        input_noise=jnp.asarray(settings.input_noise) if settings.input_noise else None,
         random_sign=settings.random_sign,
         key=jax.random.fold_in(jax.random.key(settings.seed), 2),
         x=jnp.asarray(dataset.train.x),
@@ -111,7 +114,9 @@ def advance(fixed: Fixed, moving: Moving) -> Moving:
 def _advance(fixed: Fixed, moving: Moving) -> Moving:
     rows = fixed.order[moving.steps % len(fixed.order)]
     field, x, y = moving.field, fixed.x[rows], fixed.y[rows]
-    key, sign_key = jax.random.split(jax.random.fold_in(fixed.key, moving.steps))  # the same in a run resumed
+    key, sign_key, noise_key = jax.random.split(jax.random.fold_in(fixed.key, moving.steps), 3)  # as in a run resumed
+    if fixed.input_noise is not None:
+        x = x + fixed.input_noise.astype(x.dtype) * jax.random.normal(noise_key, x.shape, x.dtype)
     estimate = _rule(fixed, moving, rows, sign_key).estimate(field, x, y, throw=False)
     settled = estimate.verdict == Verdict.converged
     gradient: PyTree = fixed.repair.penalised(field, x, estimate.free.state, settled, key, estimate.gradient)

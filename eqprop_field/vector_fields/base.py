@@ -70,7 +70,7 @@ class AbstractVectorField(eqx.Module):
     @property
     @abc.abstractmethod
     def colours(self) -> tuple[int, ...]:
-        """0 or 1 for every leaf of the state: leaves of colour 1 act on leaves of colour 0 alone, apart from their leak.
+        """0 or 1 for every leaf of the state: leaves of colour 1 feel, but for their leak, leaves of colour 0 alone.
 
         So those of colour 1 are solved exactly while those of colour 0 rest. Output neurons have the colour 0; a field
         without such a structure is all 0.
