@@ -133,7 +133,7 @@ def resting(field: AbstractVectorField, drive: State) -> State:
     return field.initial_state(jax.tree.leaves(drive)[0].shape[0])
 
 
-def _tiled(state: State, copies: int) -> State:
+def _tiled(state: PyTree, copies: int) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.concatenate([leaf] * copies), state)
 
 
