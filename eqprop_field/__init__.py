@@ -73,6 +73,7 @@ from .training import TrainingRun as TrainingRun
 from .training import load_dataset as load_dataset
 from .training import train as train
 from .vector_fields import AbstractVectorField as AbstractVectorField
+from .vector_fields import ConvField as ConvField
 from .vector_fields import GraphField as GraphField
 from .vector_fields import HopfieldField as HopfieldField
 from .vector_fields import LayeredField as LayeredField

@@ -37,6 +37,21 @@ def _sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def _convolutions(text: str) -> tuple[tuple[int, int, int], ...]:
+    """`CHANNELSxKERNEL` or `CHANNELSxKERNEL/POOL`, joined by commas."""
+    try:
+        layers = []
+        for part in text.split(","):
+            maps, _, pool = part.partition("/")
+            channels, kernel = maps.split("x")
+            layers.append((int(channels), int(kernel), int(pool or 1)))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no list of convolutions: write CHANNELSxKERNEL/POOL, such as 32x5/2,64x5/2"
+        ) from None
+    return tuple(layers)
+
+
 def _rates(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
@@ -71,6 +86,11 @@ OF_RECIPE = tyro.conf.arg(help_behavior_hint="(default: the recipe's)")
 _sizes_spec = _one_word(_sizes, lambda v: ",".join(map(str, v)), "N,N,...")
 Sizes = Annotated[tuple[int, ...], _sizes_spec]
 OptionalSizes = Annotated[tuple[int, ...], _sizes_spec, tyro.conf.arg(help_behavior_hint="")]
+Convolutions = Annotated[
+    tuple[tuple[int, int, int], ...],
+    _one_word(_convolutions, lambda v: ",".join(f"{c}x{k}/{p}" for c, k, p in v), "32x5/2,..."),
+    tyro.conf.arg(help_behavior_hint=""),
+]
 NetworkFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NET")]
 OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="NET", help_behavior_hint="")]
 Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it was not given
@@ -91,6 +111,8 @@ class Architecture:
 
     sizes: OptionalSizes = ()
     """Neurons per layer, input first: 64,32,10."""
+    convolutions: Convolutions = ()
+    """Layers of feature maps between the image, the first of --sizes, and the others: channels x kernel / pooling."""
     graph: Count = 0
     """Neurons of a graph, instead of --sizes."""
     inputs: Count = 0
@@ -120,7 +142,7 @@ class Architecture:
         import jax
 
         from ..activations import activation
-        from ..vector_fields import GraphField, HopfieldField, LayeredField
+        from ..vector_fields import ConvField, GraphField, HopfieldField, LayeredField, square_image
 
         if not -1.0 <= symmetry <= 1.0:
             raise Refused(f"--symmetry {symmetry:g}: the weight symmetry lies between -1 and 1")
@@ -130,7 +152,10 @@ class Architecture:
         if self.graph == 0:
             if not self.sizes:
                 raise Refused("no network is described: give --sizes 64,32,10, or --graph 50 --inputs 5 --outputs 5")
-            return LayeredField.create(key, self.sizes, symmetry=symmetry, activation=rho, gain=checked_gain(self.gain))
+            options = {"symmetry": symmetry, "activation": rho, "gain": checked_gain(self.gain)}
+            if self.convolutions:
+                return ConvField.create(key, square_image(self.sizes[0]), self.convolutions, self.sizes[1:], **options)
+            return LayeredField.create(key, self.sizes, **options)
         if self.sizes:
             raise Refused("--sizes and --graph describe two networks: give one of them")
         if self.inputs == 0 or self.outputs == 0:
