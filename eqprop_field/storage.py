@@ -175,8 +175,8 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
     A layered field has the tensors `W_i_j` (n_i, n_j), from layer j to layer i, and `b_i`. A convolutional field has
     `W_i_j` as kernels (k, k, channels nearer the image, channels nearer the output) or, between plain layers, matrices
     (n nearer the output, n nearer the image), in both directions, and `b_i` by channel. A graph has `W`, `W_in` and
-    `b`, and a Hopfield field the same with each pair's weight in `W` once, above the diagonal. Time constants, `tau_i` or
-    `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined, its `mask_in` unless all inputs
+    `b`, and a Hopfield field the same with each pair's weight in `W` once, above the diagonal. Time constants, `tau_i`
+    or `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined, its `mask_in` unless all inputs
     are.
 
     Raises:
