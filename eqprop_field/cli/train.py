@@ -3,11 +3,11 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from .arguments import OptionalFloat, OptionalInt, OptionalSizes, Rates, checked_gain, checked_seed
+from .arguments import OptionalFloat, OptionalInt, OptionalSizes, Rates, Repair, checked_gain, checked_seed
 from .command import AbstractCommand, Outcome
 
 if TYPE_CHECKING:
@@ -43,12 +43,7 @@ class Train(AbstractCommand):
     """Influence parameter; nudging is symmetric, +beta and -beta."""
     gain: OptionalFloat = None
     """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
-    feedback: Literal["learned", "kolen_pollack", "fixed", "tied"] = "learned"
-    """How feedback weights change: by the rule, by Kolen-Pollack with --decay, not at all, or as the forward ones."""
-    decay: Annotated[float | None, tyro.conf.arg(metavar="SHARE", help_behavior_hint="")] = None
-    """Share of its strength that a synapse loses a step, such as 0.001; for --feedback kolen_pollack."""
-    homeostasis: Annotated[float | None, tyro.conf.arg(metavar="STRENGTH", help_behavior_hint="")] = None
-    """Strength of the pull of the Jacobian towards symmetry, such as 0.01."""
+    repair: Repair = dataclasses.field(default_factory=Repair)
     resume: bool = False
     """Go on from the checkpoint in --out."""
     out: Path = tyro.MISSING
@@ -80,14 +75,13 @@ class Train(AbstractCommand):
 
     def _recipe(self) -> "Recipe":
         """The data set's recipe, with what was said on the command line."""
-        from ..training import RECIPES, SymmetryRepair
+        from ..training import RECIPES
 
         recipe = RECIPES[self.data].seeded(checked_seed(self.seed))
         if self.sizes:
             recipe = recipe.resized(self.sizes)
         for_loop = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rates": self.learning_rates or None}
-        repair = SymmetryRepair(self.feedback, self.decay, self.homeostasis)
-        settings = dataclasses.replace(recipe.settings, repair=repair, **_said(for_loop))
+        settings = dataclasses.replace(recipe.settings, repair=self.repair.settings(), **_said(for_loop))
         gain = None if self.gain is None else checked_gain(self.gain)
         return dataclasses.replace(recipe, settings=settings, **_said({"beta": self.beta, "gain": gain}))
 
