@@ -25,13 +25,13 @@ lint: $(VENV)/.installed-dev  ## check style and types
 	$(PYTHON) -m pyright
 
 bench: setup  ## measure against the goals
-	$(PYTHON) benchmarks/settling.py
+	$(VENV)/bin/eqprop-field bench --out bench-report
 
 docs: $(VENV)/.installed-dev  ## build the documentation: docs/api/index.html
 	$(PYTHON) docs/build.py docs/api
 
 clean:  ## remove what the other targets made, .venv included
-	rm -rf $(VENV) build dist demo-report docs/api .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo-report bench-report docs/api .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PYTHON):
