@@ -1,18 +1,28 @@
-"""What every fidelity gives: a netlist and the map that reads it back."""
+"""What every fidelity gives: a netlist and the map that reads it back; and what several of them are built of."""
 
 import abc
 import dataclasses
-import importlib.resources
+import itertools
 import math
 import os
 import pathlib
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
 
 from eqprop_field.storage import write_json, write_text
 
 from ..ir import Circuit
+from ..library import Subcircuit, subcircuit
+from ..scaling import Scaling
 
 MAP_FORMAT = 1
+
+_STIFFNESS = 1e6  # of a clamp, in leak conductances: the overshoot is a millionth of the pushing current
+_EDGE = 1e-6  # of beta and of samples, in time units (1 ps at tau_s = 1 us); a slower edge shows in the trajectory
+_SAVED_PER_LINE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +46,26 @@ class Accuracy:
             raise ValueError(f"reltol={self.reltol!r} must be above 0 and at most 0.1")
         if not 0 < self.max_step <= 1:
             raise ValueError(f"max_step={self.max_step!r} must be above 0 and at most 1 time constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """Up to which differences circuit and ODE agree.
+
+    Attributes:
+        state: of the states at the end of the free and of the nudged phase, in state units.
+        trajectory: anywhere on the way.
+        cosine: the least cosine between the two updates.
+        signs: the least share of the update's elements that have the ODE's sign.
+    """
+
+    state: float = 1e-6
+    trajectory: float = 1e-4
+    cosine: float = 0.999999
+    signs: float = 0.0
+
+
+LEARNS = Thresholds(state=math.inf, trajectory=math.inf, cosine=0.98, signs=1.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,10 +97,59 @@ class Netlist:
         return path, beside
 
 
-class AbstractLevel(abc.ABC):
-    """A fidelity: one way to build every neuron and synapse of a circuit."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Timeline:
+    """The windows of a schedule in seconds, and what sources do over them."""
 
-    @abc.abstractmethod
+    ends_s: Float[np.ndarray, " windows"]
+    edge_s: float
+
+    def source(self, values: Sequence[float]) -> str:
+        """A source with one value a window: a constant, or steps as steep as `edge_s`."""
+        if all(value == values[0] for value in values):
+            return number(values[0])
+        corners = [f"0 {number(values[0])}"]
+        for end, before, after in zip(self.ends_s[:-1].tolist(), values[:-1], values[1:], strict=True):
+            if before != after:
+                corners += [f"{number(end)} {number(before)}", f"{number(end + self.edge_s)} {number(after)}"]
+        return f"PWL({' '.join(corners)})"
+
+
+class AbstractLevel(abc.ABC):
+    """A fidelity: one way to build every neuron and synapse of a circuit.
+
+    Every level is a frozen dataclass whose fields are its options, and every netlist has the same outside: the state
+    of neuron i is v(s<i>), the influence parameter is v(beta), target k is v(y<k>), explicit input m is v(x<m>), all in
+    the volts of `scaling`, with 0 V for a state of 0. So one measurement serves all levels.
+
+    Attributes:
+        name: what it is called on the command line and in maps.
+        ideal: whether the library's circuit IS the vector field.
+        promise: what a healthy circuit of this level keeps to.
+        scaling: dimensionless to SI.
+        accuracy: how closely the simulator follows the circuit.
+        neuron: the user's own subcircuit in the neuron's place, with the same ports; None for the library's.
+        synapse: the same for the synapse.
+    """
+
+    name: ClassVar[str]
+    ideal: ClassVar[bool] = False
+    promise: ClassVar[Thresholds]
+    scaling: Scaling
+    accuracy: Accuracy
+    neuron: Subcircuit | None
+    synapse: Subcircuit | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether equilibria are those of the vector field; elsewhere a phase is at rest where its voltages are."""
+        return self.ideal and self.neuron is None and self.synapse is None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What the circuit is to keep to; with parts of the user's own it is only asked whether it learns."""
+        return self.promise if self.neuron is None and self.synapse is None else LEARNS
+
     def emit(self, circuit: Circuit, *, klu: bool = False) -> Netlist:
         """The circuit as a netlist.
 
@@ -79,8 +158,122 @@ class AbstractLevel(abc.ABC):
             klu: whether to ask for the KLU solver; only for an ngspice that has it (see `find_ngspice`).
 
         Raises:
-            ValueError: for an activation that the library has no neuron for.
+            ValueError: for an activation that the library has no neuron for, for dynamics that the level does not
+                build, and for a user's subcircuit that does not fit.
         """
+        ends = self.scaling.tau_s * np.cumsum([window.duration for window in circuit.schedule])
+        time = Timeline(ends, self.scaling.second(_EDGE))
+        parts = self.parts(circuit)
+        lines = itertools.chain(
+            self._header(circuit),
+            _texts(parts),
+            self.neurons(circuit, parts),
+            self.synapses(circuit, parts),
+            self.sources(circuit, time),
+            () if circuit.target is None else self.nudges(circuit, parts, time),
+            self._analysis(circuit, float(ends[-1]), klu),
+        )
+        nodes = tuple(f"s{i}" for i in range(circuit.n_neurons))
+        return Netlist("\n".join(lines) + "\n", nodes, float(ends[-1]), self._map(circuit, ends))
+
+    @abc.abstractmethod
+    def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
+        """The subcircuits that the netlist holds, by what they are: `neuron`, `synapse`, `nudge` and so on."""
+
+    @abc.abstractmethod
+    def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
+        """The lines of the neurons, with their initial states and clamps."""
+
+    @abc.abstractmethod
+    def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
+        """The lines of the synapses, from the neurons and from explicit inputs."""
+
+    @abc.abstractmethod
+    def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
+        """The lines of what the samples clamp, targets apart: drives and explicit inputs."""
+
+    def nudges(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
+        """The lines of beta, the targets and the nudges; here those of a neuron that sums its currents in s."""
+        yield f"Vbeta beta 0 {time.source([window.beta for window in circuit.schedule])}"
+        leak = number(self.scaling.leak_ohm)
+        for i in range(_outputs(circuit)):
+            yield self.target(circuit, i, time)
+            yield parts["nudge"].call(f"t{i}", f"s{i} beta y{i}", f"leak={leak}")
+
+    def target(self, circuit: Circuit, i: int, time: Timeline) -> str:
+        """The source of output neuron i's target."""
+        targets = [circuit.samples[window.sample].target for window in circuit.schedule]
+        volts = [self.scaling.volt(float(y[i])) for y in targets if y is not None]
+        return f"Vy{i} y{i} 0 {time.source(volts)}"
+
+    def remarks(self) -> Sequence[str]:
+        """What the header says about this level's own options, without the asterisk."""
+        return ()
+
+    def options(self) -> Sequence[str]:
+        """Further simulator options."""
+        return ()
+
+    def start(self, circuit: Circuit) -> tuple[Sequence[str], str]:
+        """Cards of the initial states, and the last word of the analysis card: here every capacitor starts charged."""
+        if circuit.from_operating_point:
+            return (), ""
+        volts = ((i, self.scaling.volt(s)) for i, s in enumerate(circuit.start.tolist()) if s)
+        return [f".ic v(s{i})={number(v)}" for i, v in volts], " uic"
+
+    def _header(self, circuit: Circuit) -> Iterator[str]:
+        yield f"eqprop-field netlist, {self.name} level, map format {MAP_FORMAT}"
+        if circuit.bounds is None:
+            yield "* dynamics: plain (states are not confined)"
+        else:
+            low, high = circuit.bounds
+            yield f"* dynamics: projected (states clamped to [{low!r}, {high!r}] state units)"
+        yield from self.scaling.header()
+        yield from (f"* {remark}" for remark in self.remarks())
+        yield f"* neurons: {circuit.n_neurons}, synapses: {len(circuit.synapses)}, s<i> is the state of neuron i"
+
+    def _analysis(self, circuit: Circuit, end_s: float, klu: bool) -> Iterator[str]:
+        reltol = self.accuracy.reltol
+        step = number(self.scaling.second(self.accuracy.max_step * float(circuit.tau.min())))
+        absolute = 1e-3 * reltol
+        yield (
+            f".options method=trap maxord=2 trtol=1 reltol={number(reltol)} "
+            f"vntol={number(self.scaling.volt(absolute))} abstol={number(self.scaling.ampere(absolute))}"
+        )
+        yield from (f".options {option}" for option in self.options())
+        if klu:
+            yield ".options klu"
+        saved = [f"v(s{i})" for i in range(circuit.n_neurons)]
+        for first in range(0, len(saved), _SAVED_PER_LINE):
+            yield f".save {' '.join(saved[first : first + _SAVED_PER_LINE])}"
+        cards, how = self.start(circuit)
+        yield from cards
+        yield f".tran {step} {number(end_s)} 0 {step}{how}"
+        yield ".end"
+
+    def _map(self, circuit: Circuit, ends: np.ndarray) -> dict[str, Any]:
+        starts = [0.0, *ends[:-1].tolist()]
+        neurons = [(layer, index) for layer, size in enumerate(circuit.groups) for index in range(size)]
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # pyright: ignore[reportArgumentType]
+        shared = {name: own.pop(name) for name in ("scaling", "accuracy", "neuron", "synapse")}
+        return {
+            "format": MAP_FORMAT,
+            "level": self.name,
+            "activation": circuit.activation,
+            "dynamics": "plain" if circuit.bounds is None else "projected",
+            "scales": dataclasses.asdict(shared["scaling"]),
+            "accuracy": dataclasses.asdict(shared["accuracy"]),
+            "options": own,
+            "own_parts": {what: shared[what].name for what in ("neuron", "synapse") if shared[what] is not None},
+            "nodes": [
+                {"state": f"s{i}", "rate": f"r{i}", "layer": layer, "index": index}
+                for i, (layer, index) in enumerate(neurons)
+            ],
+            "phases": [
+                {"start_s": start, "end_s": end, "beta": window.beta, "sample": window.sample}
+                for start, end, window in zip(starts, ends.tolist(), circuit.schedule, strict=True)
+            ],
+        }
 
 
 def number(value: float) -> str:
@@ -95,14 +288,99 @@ def number(value: float) -> str:
     return repr(value)
 
 
-def subcircuit(name: str) -> str:
-    """The text of a subcircuit of the library.
+def fitting(own: Subcircuit | None, standard: str) -> Subcircuit:
+    """The user's own subcircuit if there is one and its ports are those of the library's `standard`, else that.
 
     Raises:
-        ValueError: if the library has none of that name.
+        ValueError: for other ports.
     """
-    folder = importlib.resources.files("circuits").joinpath("library")
-    known = sorted(entry.name.removesuffix(".sub") for entry in folder.iterdir() if entry.name.endswith(".sub"))
-    if name not in known:
-        raise ValueError(f"the circuit library has no subcircuit {name!r}; it has {', '.join(known)}")
-    return folder.joinpath(f"{name}.sub").read_text(encoding="ascii").strip()
+    expected = subcircuit(standard)
+    if own is None:
+        return expected
+    if tuple(port.lower() for port in own.ports) != expected.ports:
+        raise ValueError(
+            f"the subcircuit {own.name} has the ports {' '.join(own.ports)}, but it stands in the place of {standard}, "
+            f"which has {' '.join(expected.ports)}: give it the same ports in the same order"
+        )
+    return own
+
+
+def clamp_part(circuit: Circuit) -> Mapping[str, Subcircuit]:
+    """The state clamp of a neuron that sums its currents in s, where the dynamics are projected."""
+    if circuit.bounds is None:
+        return {}
+    return {"clamp": subcircuit("clamp_between" if math.isfinite(circuit.bounds[1]) else "clamp_above")}
+
+
+def nudge_part(circuit: Circuit, name: str = "nudge") -> Mapping[str, Subcircuit]:
+    """The nudge, where there is one."""
+    return {} if circuit.target is None else {"nudge": subcircuit(name)}
+
+
+def membranes(
+    circuit: Circuit, scaling: Scaling, parts: Mapping[str, Subcircuit], nodes: str, options: str = ""
+) -> Iterator[str]:
+    """A neuron each, and its clamp where the dynamics are projected.
+
+    Args:
+        circuit: whose neurons they are.
+        scaling: dimensionless to SI.
+        parts: `neuron`, and `clamp` for projected dynamics, whose ports are the neuron's without its rates.
+        nodes: the neuron's nodes, with `{i}` for its number, such as "s{i} r{i}".
+        options: further parameters of the neuron.
+    """
+    common = f"leak={number(scaling.leak_ohm)} unit={number(scaling.volt_per_unit)}{options and ' ' + options}"
+    for i, (tau, start) in enumerate(zip(circuit.tau.tolist(), circuit.start.tolist(), strict=True)):
+        own = f"capacitance={number(scaling.farad(tau))} {common} start={number(scaling.volt(start))}"
+        yield parts["neuron"].call(f"n{i}", nodes.format(i=i), own)
+    if circuit.bounds is None:
+        return
+    walls = " ".join(
+        f"{side}={number(scaling.volt(bound))}"
+        for side, bound in zip(("low", "high"), circuit.bounds, strict=True)
+        if math.isfinite(bound)
+    )
+    summed = " ".join(nodes.split()[: len(parts["clamp"].ports)])
+    for i in range(circuit.n_neurons):
+        own = f"{walls} stiffness={number(scaling.siemens(_STIFFNESS))}"
+        yield parts["clamp"].call(f"c{i}", summed.format(i=i), own)
+
+
+def drives(circuit: Circuit, scaling: Scaling, time: Timeline, nodes: str) -> Iterator[str]:
+    """A current source for every neuron that a sample drives; a source `0 s` pushes its current INTO s."""
+    amperes = scaling.ampere(1.0) * np.stack([circuit.samples[window.sample].drive for window in circuit.schedule])
+    for i, values in enumerate(amperes.T.tolist()):
+        if any(values):
+            yield f"Id{i} {nodes.format(i=i)} {time.source(values)}"
+
+
+def inputs(circuit: Circuit, scaling: Scaling, time: Timeline, inverted: bool = False) -> Iterator[str]:
+    """A voltage source for every explicit input, and a second one of the opposite sign if `inverted`."""
+    rates = scaling.volt(1.0) * np.stack([circuit.samples[window.sample].input_rates for window in circuit.schedule])
+    for k, values in enumerate(rates.T.tolist()):
+        yield f"Vx{k} x{k} 0 {time.source(values)}"
+        if inverted:
+            yield f"Vz{k} z{k} 0 {time.source([-value for value in values])}"
+
+
+def _outputs(circuit: Circuit) -> int:
+    return 0 if circuit.target is None else len(circuit.target)
+
+
+def _texts(parts: Mapping[str, Subcircuit]) -> Iterator[str]:
+    """Every part once.
+
+    Raises:
+        ValueError: if two different parts define the same name.
+    """
+    origin: dict[str, Subcircuit] = {}
+    for part in parts.values():
+        new = [name for name in part.defines if origin.get(name) != part]
+        if clash := [name for name in new if name in origin]:
+            raise ValueError(
+                f"two parts of the netlist define {clash[0]}: give the subcircuits and models in your own files names "
+                "of their own"
+            )
+        if new:
+            yield part.text
+        origin |= dict.fromkeys(part.defines, part)
