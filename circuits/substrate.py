@@ -21,7 +21,7 @@ from eqprop_field.vector_fields import AbstractVectorField
 from eqprop_field.vector_fields.base import State, flatten_state
 
 from .compile import compile_circuit, nudge_of
-from .emit import Behavioural
+from .emit import AbstractLevel, Behavioural
 from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
@@ -58,7 +58,7 @@ class NgspiceSubstrate(AbstractSubstrate):
 
     traceable: ClassVar[bool] = False
     engine: AbstractEngine = eqx.field(static=True, default_factory=Batch)
-    level: Behavioural = eqx.field(static=True, default_factory=Behavioural)
+    level: AbstractLevel = eqx.field(static=True, default_factory=Behavioural)
     free_time: float | None = eqx.field(static=True, default=None)
     nudged_time: float | None = eqx.field(static=True, default=None)
     longest_time: float = eqx.field(static=True, default=200.0)
@@ -148,7 +148,8 @@ class NgspiceSubstrate(AbstractSubstrate):
         at_least: np.ndarray | None = None,
     ) -> Solution:
         saved = self.saved_points if self.keep_trajectories else 0
-        result = solution(field, np.asarray(x), nudge, phases, tol=self.tol, saved_points=saved)
+        exact = self.level.exact
+        result = solution(field, np.asarray(x), nudge, phases, tol=self.tol, saved_points=saved, exact=exact)
         if at_least is not None:
             verdict = jnp.asarray(_worse(at_least, np.asarray(result.verdict)), jnp.int32)
             result = eqx.tree_at(lambda r: r.verdict, result, verdict)

@@ -1,6 +1,11 @@
 """Circuit to netlist, one fidelity a file."""
 
+from .base import LEARNS as LEARNS
 from .base import AbstractLevel as AbstractLevel
 from .base import Accuracy as Accuracy
 from .base import Netlist as Netlist
+from .base import Thresholds as Thresholds
 from .behavioural import Behavioural as Behavioural
+from .crossbar import Crossbar as Crossbar
+from .opamp import OpAmp as OpAmp
+from .ota import OtaC as OtaC

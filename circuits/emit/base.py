@@ -194,17 +194,7 @@ class AbstractLevel(abc.ABC):
 
     def nudges(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
         """The lines of beta, the targets and the nudges; here those of a neuron that sums its currents in s."""
-        yield f"Vbeta beta 0 {time.source([window.beta for window in circuit.schedule])}"
-        leak = number(self.scaling.leak_ohm)
-        for i in range(_outputs(circuit)):
-            yield self.target(circuit, i, time)
-            yield parts["nudge"].call(f"t{i}", f"s{i} beta y{i}", f"leak={leak}")
-
-    def target(self, circuit: Circuit, i: int, time: Timeline) -> str:
-        """The source of output neuron i's target."""
-        targets = [circuit.samples[window.sample].target for window in circuit.schedule]
-        volts = [self.scaling.volt(float(y[i])) for y in targets if y is not None]
-        return f"Vy{i} y{i} 0 {time.source(volts)}"
+        return nudges(circuit, self.scaling, parts, time, "s{i} beta y{i}")
 
     def remarks(self) -> Sequence[str]:
         """What the header says about this level's own options, without the asterisk."""
@@ -363,8 +353,42 @@ def inputs(circuit: Circuit, scaling: Scaling, time: Timeline, inverted: bool = 
             yield f"Vz{k} z{k} 0 {time.source([-value for value in values])}"
 
 
-def _outputs(circuit: Circuit) -> int:
-    return 0 if circuit.target is None else len(circuit.target)
+def nudges(
+    circuit: Circuit,
+    scaling: Scaling,
+    parts: Mapping[str, Subcircuit],
+    time: Timeline,
+    nodes: str,
+    options: str = "",
+) -> Iterator[str]:
+    """Beta, and the target and the nudge of every output neuron.
+
+    Args:
+        circuit: whose outputs are nudged.
+        scaling: dimensionless to SI.
+        parts: `nudge`.
+        time: when.
+        nodes: of the nudge, with `{i}` for the neuron's number, such as "s{i} beta y{i}".
+        options: further parameters of the nudge.
+    """
+    yield f"Vbeta beta 0 {time.source([window.beta for window in circuit.schedule])}"
+    clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
+    volts = scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
+    own = f"leak={number(scaling.leak_ohm)}{options and ' ' + options}"
+    for i, values in enumerate(volts.T.tolist()):
+        yield f"Vy{i} y{i} 0 {time.source(values)}"
+        yield parts["nudge"].call(f"t{i}", nodes.format(i=i), own)
+
+
+def positive(**values: float) -> None:
+    """Checks a level's options.
+
+    Raises:
+        ValueError: for one that is not positive and finite.
+    """
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name}={value!r} must be a positive, finite number")
 
 
 def _texts(parts: Mapping[str, Subcircuit]) -> Iterator[str]:

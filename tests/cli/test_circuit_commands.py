@@ -30,7 +30,8 @@ def test_circuit_and_ode_agree(run, folder, sample, ngspice):
     said = run("circuit", *sample, "--beta", 0.1, "--out", folder / "o", "--json")
     assert said.code == 0
     agreement = json.loads((folder / "o" / "agreement.json").read_text())
-    assert set(agreement) == {"max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine", "verdict"}
+    named = {"max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine", "update_signs", "verdict"}
+    assert set(agreement) == named
     assert agreement["verdict"] == "agrees"
     assert agreement["max_abs_free"] < 1e-6
     assert agreement["max_abs_trajectory"] < 1e-4
