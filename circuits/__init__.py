@@ -10,6 +10,7 @@ from .emit import Netlist as Netlist
 from .emit import OpAmp as OpAmp
 from .emit import OtaC as OtaC
 from .emit import Thresholds as Thresholds
+from .emit import Transistor as Transistor
 from .ir import Circuit as Circuit
 from .ir import Sample as Sample
 from .ir import Synapses as Synapses

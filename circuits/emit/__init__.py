@@ -9,3 +9,4 @@ from .behavioural import Behavioural as Behavioural
 from .crossbar import Crossbar as Crossbar
 from .opamp import OpAmp as OpAmp
 from .ota import OtaC as OtaC
+from .transistor import Transistor as Transistor

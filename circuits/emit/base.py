@@ -21,7 +21,6 @@ from ..scaling import Scaling
 MAP_FORMAT = 1
 
 _STIFFNESS = 1e6  # of a clamp, in leak conductances: the overshoot is a millionth of the pushing current
-_EDGE = 1e-6  # of beta and of samples, in time units (1 ps at tau_s = 1 us); a slower edge shows in the trajectory
 _SAVED_PER_LINE = 20
 
 
@@ -126,6 +125,8 @@ class AbstractLevel(abc.ABC):
         name: what it is called on the command line and in maps.
         ideal: whether the library's circuit IS the vector field.
         promise: what a healthy circuit of this level keeps to.
+        edge: how long beta and samples take to change, in time units; where the circuit follows the equations to
+            1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
         neuron: the user's own subcircuit in the neuron's place, with the same ports; None for the library's.
@@ -135,6 +136,7 @@ class AbstractLevel(abc.ABC):
     name: ClassVar[str]
     ideal: ClassVar[bool] = False
     promise: ClassVar[Thresholds]
+    edge: ClassVar[float] = 1e-6
     scaling: Scaling
     accuracy: Accuracy
     neuron: Subcircuit | None
@@ -162,7 +164,7 @@ class AbstractLevel(abc.ABC):
                 build, and for a user's subcircuit that does not fit.
         """
         ends = self.scaling.tau_s * np.cumsum([window.duration for window in circuit.schedule])
-        time = Timeline(ends, self.scaling.second(_EDGE))
+        time = Timeline(ends, self.scaling.second(self.edge))
         parts = self.parts(circuit)
         lines = itertools.chain(
             self._header(circuit),

@@ -44,9 +44,7 @@ class Subcircuit:
             raise ValueError("there is no .subckt with a name and ports in it")
         name, *rest = heads[0][1:]
         ports = tuple(port for port in rest[: next((k for k, w in enumerate(rest) if "=" in w), len(rest))])
-        models = [line.split() for line in lines if line.lower().startswith(".model")]
-        defines = tuple(words[1].lower() for words in (*heads, *models) if len(words) > 1)
-        return cls(name, ports, text.strip(), defines)
+        return cls(name, ports, text.strip(), _defined(lines))
 
     def call(self, instance: str, nodes: str, parameters: str = "") -> str:
         """One line that places it; `nodes` are joined by spaces, `parameters` are `name=value`."""
@@ -64,13 +62,14 @@ def subcircuit(name: str) -> Subcircuit:
 
 
 @functools.cache
-def models(name: str) -> str:
-    """The text of a file of device models.
+def models(name: str) -> Subcircuit:
+    """A file of device models, as a part without ports.
 
     Raises:
         ValueError: if the library has none of that name.
     """
-    return _read(name, "mod", "device models")
+    text = _read(name, "mod", "device models")
+    return Subcircuit(name, (), text, _defined(_logical_lines(text)))
 
 
 def _read(name: str, ending: str, what: str) -> str:
@@ -123,6 +122,10 @@ def _logical_lines(text: str) -> list[str]:
         elif line and (not line.startswith("*") or _is_command(line)):
             lines.append(line)
     return lines
+
+
+def _defined(lines: list[str]) -> tuple[str, ...]:
+    return tuple(line.split()[1].lower() for line in lines if line.lower().startswith((".subckt", ".model")))
 
 
 def _is_command(comment: str) -> bool:
