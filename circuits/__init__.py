@@ -2,6 +2,7 @@
 
 from .compile import compile_circuit as compile_circuit
 from .compile import loop_gain as loop_gain
+from .emit import LEVELS as LEVELS
 from .emit import AbstractLevel as AbstractLevel
 from .emit import Accuracy as Accuracy
 from .emit import Behavioural as Behavioural

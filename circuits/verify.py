@@ -102,6 +102,7 @@ class Agreement:
         samples: both trajectories of every sample; None where ngspice failed.
         netlists: one a sample.
         logs: ngspice's, one a sample.
+        thresholds: what was allowed.
     """
 
     verdict: AgreementVerdict
@@ -115,6 +116,7 @@ class Agreement:
     samples: tuple[SampleTrace | None, ...]
     netlists: tuple[Netlist, ...]
     logs: tuple[str, ...]
+    thresholds: Thresholds
 
     def summary(self) -> dict[str, float | str | None]:
         """What `agreement.json` holds; None for numbers that do not exist."""
@@ -133,6 +135,7 @@ def verify(
     level: AbstractLevel | None = None,
     free_time: float | None = None,
     nudged_time: float | None = None,
+    fold_inputs: bool = True,
     tol: float = 1e-6,
     thresholds: Thresholds | None = None,
     workers: int | None = None,
@@ -152,6 +155,7 @@ def verify(
         level: how the circuit is built; behavioural with the TIGHT accuracy by default.
         free_time: duration of the free phase, dimensionless; chosen from the ODE by default, see `NgspiceSubstrate`.
         nudged_time: duration of the nudged phase.
+        fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
         tol: the residual up to which a phase of the circuit counts as at rest.
         thresholds: up to which differences they agree; by default what the level promises.
         workers: how many simulators run at once; one for each core by default.
@@ -171,7 +175,7 @@ def verify(
     chooser = NgspiceSubstrate(engine=engine, level=level, free_time=free_time, nudged_time=nudged_time, tol=tol)
     windows = schedule(*chooser.times(field, x, (nudge,)), [float(nudge.beta)])
     rows = zip(np.asarray(x, np.float64), np.asarray(y, np.float64), strict=True)
-    circuits = [compile_circuit(field, row, target, windows) for row, target in rows]
+    circuits = [compile_circuit(field, row, target, windows, fold_inputs=fold_inputs) for row, target in rows]
     klu = engine.klu
     netlists = tuple(level.emit(circuit, klu=klu) for circuit in circuits)
     results = run_all(engine, netlists, workers, progress)
@@ -229,6 +233,7 @@ def _compare(
         samples=samples,
         netlists=netlists,
         logs=tuple(result.log for result in results),
+        thresholds=thresholds,
     )
 
 

@@ -1,4 +1,4 @@
-"""Circuit to netlist, one fidelity a file."""
+"""Circuit to netlist, one fidelity a file; `LEVELS` has them by name, most ideal first."""
 
 from .base import LEARNS as LEARNS
 from .base import AbstractLevel as AbstractLevel
@@ -10,3 +10,7 @@ from .crossbar import Crossbar as Crossbar
 from .opamp import OpAmp as OpAmp
 from .ota import OtaC as OtaC
 from .transistor import Transistor as Transistor
+
+LEVELS: dict[str, type[AbstractLevel]] = {
+    level.name: level for level in (Behavioural, Crossbar, OpAmp, OtaC, Transistor)
+}

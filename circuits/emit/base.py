@@ -64,7 +64,7 @@ class Thresholds:
     signs: float = 0.0
 
 
-LEARNS = Thresholds(state=math.inf, trajectory=math.inf, cosine=0.98, signs=1.0)
+LEARNS = Thresholds(state=math.inf, trajectory=math.inf, cosine=0.98, signs=0.95)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,6 +114,7 @@ class Timeline:
         return f"PWL({' '.join(corners)})"
 
 
+@dataclasses.dataclass(frozen=True)
 class AbstractLevel(abc.ABC):
     """A fidelity: one way to build every neuron and synapse of a circuit.
 
@@ -246,7 +247,7 @@ class AbstractLevel(abc.ABC):
     def _map(self, circuit: Circuit, ends: np.ndarray) -> dict[str, Any]:
         starts = [0.0, *ends[:-1].tolist()]
         neurons = [(layer, index) for layer, size in enumerate(circuit.groups) for index in range(size)]
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # pyright: ignore[reportArgumentType]
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         shared = {name: own.pop(name) for name in ("scaling", "accuracy", "neuron", "synapse")}
         return {
             "format": MAP_FORMAT,

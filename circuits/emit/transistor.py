@@ -50,7 +50,7 @@ class Transistor(AbstractLevel):
 
     @property
     def promise(self) -> Thresholds:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return Thresholds(state=0.2, trajectory=0.5, cosine=0.99 if self.cell == "ota" else 0.98, signs=1.0)
+        return Thresholds(state=0.2, trajectory=0.5, cosine=0.99 if self.cell == "ota" else 0.98, signs=0.95)
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         if circuit.activation != "tanh" or circuit.bounds is not None:
