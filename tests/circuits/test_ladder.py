@@ -110,7 +110,7 @@ def test_symmetric_nudging_and_several_samples_in_one_transient(ngspice, level):
     for k in range(2):
         alone = run(compile_circuit(field, x[k], y[k], schedule(40.0, 30.0, [0.4, -0.4]), fold_inputs=False), level)
         for ours, theirs in zip(together[4 * k : 4 * k + 4], alone, strict=True):
-            np.testing.assert_allclose(ours.end, theirs.end, atol=1e-4)
+            np.testing.assert_allclose(ours.end, theirs.end, atol=5e-4 if level.name == "transistor" else 1e-6)
     assert np.abs(together[0].end - together[4].end).max() > 0.05  # the samples do differ
 
 
