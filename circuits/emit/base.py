@@ -4,18 +4,16 @@ import abc
 import dataclasses
 import itertools
 import math
-import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from eqprop_field.storage import write_json, write_text
-
 from ..ir import Circuit
 from ..library import Subcircuit, subcircuit
+from ..netlist import Netlist as Netlist
+from ..netlist import number as number
 from ..scaling import Scaling
 
 MAP_FORMAT = 1
@@ -65,35 +63,6 @@ class Thresholds:
 
 
 LEARNS = Thresholds(state=math.inf, trajectory=math.inf, cosine=0.98, signs=0.95)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Netlist:
-    """A netlist that `ngspice -n -b net.cir -r out.raw` runs as it is, and how to read its voltages.
-
-    Attributes:
-        text: the netlist, with its analysis card and without a control section.
-        state_nodes: the node of every neuron's state, in the order of `flatten_state`.
-        end_s: when the transient ends, in seconds.
-        map: what `net.map.json` holds: nodes to neurons, scales, the times of the phases.
-    """
-
-    text: str
-    state_nodes: tuple[str, ...]
-    end_s: float
-    map: dict[str, Any]
-
-    def write(self, path: str | os.PathLike[str]) -> tuple[pathlib.Path, pathlib.Path]:
-        """Writes the netlist and, beside it, the map (`net.cir` gives `net.map.json`), each whole or not at all.
-
-        Raises:
-            OSError: where the folder cannot be written to, with one sentence that says how to mend it.
-        """
-        path = pathlib.Path(path)
-        beside = path.with_suffix(".map.json")
-        write_json(beside, self.map)
-        write_text(path, self.text)
-        return path, beside
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -267,18 +236,6 @@ class AbstractLevel(abc.ABC):
                 for start, end, window in zip(starts, ends.tolist(), circuit.schedule, strict=True)
             ],
         }
-
-
-def number(value: float) -> str:
-    """A number as SPICE reads it back bit for bit.
-
-    Raises:
-        ValueError: for NaN and infinity.
-    """
-    value = float(value)
-    if not math.isfinite(value):
-        raise ValueError(f"a circuit element would get the value {value!r}; check the weights, inputs and scales")
-    return repr(value)
 
 
 def fitting(own: Subcircuit | None, standard: str) -> Subcircuit:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -394,3 +396,32 @@ def test_a_file_that_is_no_file_of_a_subcircuit_is_named(tmp_path):
         read_subcircuit(huge)
     with pytest.raises(OSError):
         read_subcircuit(tmp_path / "missing.sub")
+
+
+_IN_PYSPICE = """
+import json, sys
+import numpy as np
+from PySpice.Spice.NgSpice.Shared import NgSpiceShared
+from circuits import Netlist, find_library
+NgSpiceShared.LIBRARY_PATH = find_library()
+text, end, uic = json.load(sys.stdin)
+circuit = Netlist(text, (), end, {}).to_pyspice()
+print(circuit["Vbeta"], file=sys.stderr)
+simulator = circuit.simulator(temperature=27, nominal_temperature=27, simulator="ngspice-shared")
+analysis = simulator.transient(step_time=end / 1000, end_time=end, max_time=end / 1000, use_initial_condition=uic)
+print(json.dumps([float(np.asarray(analysis.nodes[f"s{i}"])[-1]) for i in range(2)]))
+"""
+
+
+@pytest.mark.parametrize("level", [Behavioural(), OpAmp(), Transistor()], ids=named)
+def test_pyspice_simulates_what_it_is_handed(ngspice, pair, level, tmp_path):
+    pytest.importorskip("PySpice")
+    netlist = level.emit(pair)
+    given = json.dumps([netlist.text, netlist.end_s, netlist.text.rstrip().endswith("uic\n.end")])
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_PYSPICE], input=given, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "PWL(0 0.0" in done.stderr
+    expected = Batch().run(netlist).volts[-1]
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, rtol=2e-3, atol=2e-5)
