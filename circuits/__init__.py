@@ -2,7 +2,9 @@
 
 from .compile import compile_circuit as compile_circuit
 from .compile import loop_gain as loop_gain
+from .emit import FAST as FAST
 from .emit import LEVELS as LEVELS
+from .emit import TIGHT as TIGHT
 from .emit import AbstractLevel as AbstractLevel
 from .emit import Accuracy as Accuracy
 from .emit import Behavioural as Behavioural
@@ -37,7 +39,6 @@ from .ngspice import parse_raw as parse_raw
 from .ngspice import run_all as run_all
 from .scaling import Scaling as Scaling
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
-from .verify import TIGHT as TIGHT
 from .verify import Agreement as Agreement
 from .verify import AgreementVerdict as AgreementVerdict
 from .verify import SampleTrace as SampleTrace

@@ -22,13 +22,11 @@ from eqprop_field.vector_fields import AbstractVectorField
 from eqprop_field.vector_fields.base import flatten_state, unflatten_state
 
 from .compile import compile_circuit
-from .emit import AbstractLevel, Accuracy, Behavioural, Netlist, Thresholds
+from .emit import TIGHT, AbstractLevel, Behavioural, Netlist, Thresholds
 from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
 from .substrate import NgspiceSubstrate
-
-TIGHT = Accuracy(reltol=1e-7, max_step=0.015)
 
 _SAME_STATE = 1e-3
 _SIGNIFICANT = 1e-3  # of the update's largest element; smaller ones have no sign to speak of

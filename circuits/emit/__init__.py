@@ -1,6 +1,8 @@
 """Circuit to netlist, one fidelity a file; `LEVELS` has them by name, most ideal first."""
 
+from .base import FAST as FAST
 from .base import LEARNS as LEARNS
+from .base import TIGHT as TIGHT
 from .base import AbstractLevel as AbstractLevel
 from .base import Accuracy as Accuracy
 from .base import Netlist as Netlist

@@ -45,6 +45,10 @@ class Accuracy:
             raise ValueError(f"max_step={self.max_step!r} must be above 0 and at most 1 time constant")
 
 
+TIGHT = Accuracy(reltol=1e-7, max_step=0.015)
+FAST = Accuracy(reltol=1e-3, max_step=0.2)  # settled states are as good; trajectories are a few 1e-4 off
+
+
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
     """Up to which differences circuit and ODE agree.
