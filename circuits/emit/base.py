@@ -101,6 +101,7 @@ class AbstractLevel(abc.ABC):
         promise: what a healthy circuit of this level keeps to.
         edge: how long beta and samples take to change, in time units; where the circuit follows the equations to
             1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
+        has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
         neuron: the user's own subcircuit in the neuron's place, with the same ports; None for the library's.
@@ -111,6 +112,7 @@ class AbstractLevel(abc.ABC):
     ideal: ClassVar[bool] = False
     promise: ClassVar[Thresholds]
     edge: ClassVar[float] = 1e-6
+    has_rates: ClassVar[bool] = True
     scaling: Scaling
     accuracy: Accuracy
     neuron: Subcircuit | None
@@ -232,7 +234,7 @@ class AbstractLevel(abc.ABC):
             "options": own,
             "own_parts": {what: shared[what].name for what in ("neuron", "synapse") if shared[what] is not None},
             "nodes": [
-                {"state": f"s{i}", "rate": f"r{i}", "layer": layer, "index": index}
+                {"state": f"s{i}", **({"rate": f"r{i}"} if self.has_rates else {}), "layer": layer, "index": index}
                 for i, (layer, index) in enumerate(neurons)
             ],
             "phases": [
