@@ -110,7 +110,7 @@ class AbstractLevel(abc.ABC):
 
     name: ClassVar[str]
     ideal: ClassVar[bool] = False
-    promise: ClassVar[Thresholds]
+    promise: ClassVar[Thresholds]  # a property where it depends on the options
     edge: ClassVar[float] = 1e-6
     has_rates: ClassVar[bool] = True
     scaling: Scaling

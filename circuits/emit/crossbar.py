@@ -49,7 +49,6 @@ class Crossbar(AbstractLevel):
     """
 
     name: ClassVar[str] = "crossbar"
-    promise: ClassVar[Thresholds] = Thresholds(state=0.05, trajectory=0.05, cosine=0.9999)
     scaling: Scaling = dataclasses.field(default_factory=Scaling)
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
@@ -70,6 +69,11 @@ class Crossbar(AbstractLevel):
             raise ValueError(f"bits={self.bits}: conductances take 2^bits values, with bits from 1 to 24, or 0 for any")
         if self.wire_ohm:
             positive(wire_ohm=self.wire_ohm)
+
+    @property
+    def promise(self) -> Thresholds:  # pyright: ignore[reportIncompatibleVariableOverride]
+        few = 0 < self.bits < 8
+        return Thresholds(state=0.1, trajectory=0.1, cosine=0.99 if few else 0.9999)
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         return {

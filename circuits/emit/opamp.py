@@ -44,7 +44,7 @@ class OpAmp(AbstractLevel):
     """
 
     name: ClassVar[str] = "opamp"
-    promise: ClassVar[Thresholds] = Thresholds(state=0.05, trajectory=0.05, cosine=0.9999)
+    promise: ClassVar[Thresholds] = Thresholds(state=0.1, trajectory=0.1, cosine=0.9999)
     scaling: Scaling = dataclasses.field(default_factory=Scaling)
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
