@@ -181,7 +181,7 @@ def verify(
         None if isinstance(result, SimulatorFailed) else measure(circuit, level.scaling, result)
         for circuit, result in zip(circuits, results, strict=True)
     ]
-    return _compare(field, x, y, nudging, measured, windows, netlists, results, tol, thresholds, level.exact)
+    return _compare(field, x, y, nudging, measured, windows, netlists, results, tol, thresholds, level)
 
 
 def _compare(
@@ -195,7 +195,7 @@ def _compare(
     results: list[Waveforms | SimulatorFailed],
     tol: float,
     thresholds: Thresholds,
-    exact_level: bool,
+    level: AbstractLevel,
 ) -> Agreement:
     """The measured phases beside the ODE's, in float64 throughout."""
     ode_tol = min(1e-9, 1e-3 * thresholds.state, 0.1 * tol)
@@ -208,8 +208,8 @@ def _compare(
         ]
         nudges = (None, *nudging.nudges(Quadratic(), jnp.asarray(y)))
         of_circuit, of_ode = (
-            tuple(solution(exact, x, n, in_window(all_of, i), tol=tol, exact=own) for i, n in enumerate(nudges))
-            for all_of, own in ((measured, exact_level), (ode, True))
+            tuple(solution(exact, x, n, in_window(all_of, i), tol=still, exact=own) for i, n in enumerate(nudges))
+            for all_of, still, own in ((measured, max(tol, level.rest), level.exact), (ode, tol, True))
         )
         cosine, signs = _compare_updates(exact, x, y, nudging, of_circuit, of_ode)
         same_branch = [

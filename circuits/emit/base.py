@@ -101,6 +101,8 @@ class AbstractLevel(abc.ABC):
         promise: what a healthy circuit of this level keeps to.
         edge: how long beta and samples take to change, in time units; where the circuit follows the equations to
             1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
+        rest: how far voltages may move in a time unit, in state units, and still count as at rest, whatever the
+            tolerance that was asked for: weakly biased transistors settle slowly, and ngspice follows them so far.
         has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
@@ -112,6 +114,7 @@ class AbstractLevel(abc.ABC):
     ideal: ClassVar[bool] = False
     promise: ClassVar[Thresholds]  # a property where it depends on the options
     edge: ClassVar[float] = 1e-6
+    rest: ClassVar[float] = 0.0
     has_rates: ClassVar[bool] = True
     scaling: Scaling
     accuracy: Accuracy
