@@ -65,6 +65,11 @@ def compile_circuit(
             "multiplies the synaptic current by rho'(s), which no level builds; use a GraphField with symmetry 1 (the "
             "same network for the clipped hard sigmoid), or an ODE substrate"
         )
+    if field.projected and field.free_outputs:
+        raise ValueError(
+            "no level builds output neurons without the clamp that the others have: use free_outputs=False, or an ODE "
+            "substrate"
+        )
     x, y = _rows("x", x, field.n_inputs), None if y is None else _rows("y", y, field.n_outputs)
     if y is not None and len(x) != len(y):
         raise ValueError(f"x has {len(x)} samples and y has {len(y)}: give one target for every sample")

@@ -243,8 +243,16 @@ def _layered(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> LayeredF
     taus = {f"tau_{i}": (n[i],) for i in range(depth)}
     arrays = _checked_tensors(tensors, forward | feedback | biases, taus)
     pick = lambda names: tuple(arrays[name] for name in names)  # noqa: E731
+    free_outputs = config.get("free_outputs", False)
+    if not isinstance(free_outputs, bool):
+        raise TensorFileError(f"has free_outputs={free_outputs!r:.40}, neither true nor false")
     return LayeredField(
-        forward=pick(forward), feedback=pick(feedback), biases=pick(biases), tau=pick(taus), **_common(config)
+        forward=pick(forward),
+        feedback=pick(feedback),
+        biases=pick(biases),
+        tau=pick(taus),
+        free_outputs=free_outputs,
+        **_common(config),
     )
 
 

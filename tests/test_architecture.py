@@ -17,13 +17,15 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _FLOORS = {
     "eqprop_field": (
         {"_arrays", "_tensor_file"},
-        {"activations", "costs", "datasets"},
+        {"activations", "datasets"},
+        {"costs"},
         {"vector_fields"},
         {"substrates"},
         {"learning"},
         {"storage"},
         {"sequence", "training", "analysis", "plotting"},
         {"eqprop_field"},
+        {"benchmarks"},
         {"cli"},
         {"__main__"},
     ),

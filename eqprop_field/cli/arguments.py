@@ -67,7 +67,7 @@ def _sweep(text: str) -> tuple[float, ...]:
     return tuple(round(first + (last - first) * k / (count - 1), 12) for k in range(count))
 
 
-_OF_RECIPE = tyro.conf.arg(help_behavior_hint="(default: the data set's recipe)")
+OF_RECIPE = tyro.conf.arg(help_behavior_hint="(default: the recipe's)")
 _sizes_spec = _one_word(_sizes, lambda v: ",".join(map(str, v)), "N,N,...")
 Sizes = Annotated[tuple[int, ...], _sizes_spec]
 OptionalSizes = Annotated[tuple[int, ...], _sizes_spec, tyro.conf.arg(help_behavior_hint="")]
@@ -77,10 +77,10 @@ Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 w
 Rates = Annotated[
     tuple[float, ...],
     _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."),
-    _OF_RECIPE,
+    OF_RECIPE,
 ]
-OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), _OF_RECIPE]
-OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), _OF_RECIPE]
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), OF_RECIPE]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECIPE]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
 Sweep = Annotated[tuple[float, ...], _one_word(_sweep, lambda v: f"{v[0]:g}:{v[-1]:g}:{len(v)}", "FIRST:LAST:COUNT")]
 

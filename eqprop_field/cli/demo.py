@@ -93,13 +93,13 @@ class Demo(AbstractCommand):
         dataset = load_dataset("digits", seed=self.seed)
         run = train(
             recipe.field(),
-            recipe.rule(),
+            recipe.learning_rule(),
             dataset,
             recipe.settings,
             out=folder / "training",
             progress=sys.stderr.isatty(),
         )
-        write_training(folder / "training", run, what_was_trained("digits", "eqprop", recipe))
+        write_training(folder / "training", run, what_was_trained(recipe))
         return dataset, run
 
     def _phases(self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray) -> "Estimate":

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .arguments import OptionalFloat, OptionalInt, OptionalSizes, Rates, checked_gain, checked_seed
-from .command import AbstractCommand, Outcome
+from .arguments import OF_RECIPE, OptionalFloat, OptionalInt, OptionalSizes, Rates, checked_gain, checked_seed
+from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
-    from ..learning import AbstractLearningRule
     from ..training import Recipe, TrainingRun
 
 
@@ -19,19 +18,24 @@ if TYPE_CHECKING:
 class Train(AbstractCommand):
     """Trains a network by local learning, and reports the error on samples it has never seen.
 
-    Writes net.safetensors (the best epoch by validation error), checkpoint.safetensors, learning_curve.png and
-    summary.json. MNIST and Fashion-MNIST need their four IDX files: name their folder with --data-dir.
+    Writes net.safetensors (the best epoch by validation error), checkpoint.safetensors, history.csv, history.jsonl,
+    learning_curve.png and summary.json. MNIST and Fashion-MNIST need their four IDX files: name their folder with
+    --data-dir.
 
     Example: eqprop-field train --data digits --sizes 64,32,10 --epochs 20 --out digits
     """
 
-    data: Literal["digits", "mnist", "fashion"] = "digits"
-    """What to learn; digits come with scikit-learn."""
+    data: Literal["digits", "mnist", "fashion", "xor"] | None = None
+    """What to learn; digits, the default, come with scikit-learn."""
+    recipe: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the first of the data)")
+    ] = None
+    """Network, rule and settings in one word, such as mnist-1x512; other options change it."""
     data_dir: Path | None = None
     """The folder with the IDX files of mnist or fashion."""
     sizes: OptionalSizes = ()
     """Neurons per layer, input first (default: 64,32,10 for digits, 784,512,10 for the others)."""
-    rule: str = "eqprop"
+    rule: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
     """The learning rule."""
     epochs: OptionalInt = None
     """How many times every sample is seen."""
@@ -40,7 +44,19 @@ class Train(AbstractCommand):
     learning_rates: Rates = ()
     """One rate, or one for each layer from the output back."""
     beta: OptionalFloat = None
-    """Influence parameter; nudging is symmetric, +beta and -beta."""
+    """Influence parameter; eqprop and aep nudge by +beta and by -beta."""
+    random_sign: bool = False
+    """With --rule eqprop-one-sided: nudge by +beta or -beta, at random, in every step."""
+    cost: Annotated[Literal["quadratic", "matching"] | None, OF_RECIPE] = None
+    """What the outputs' errors cost; matching is the loss whose derivative is the error of the rate."""
+    weight_decay: OptionalFloat = None
+    """Strength of the quadratic penalty on the parameters."""
+    optimiser: Annotated[Literal["sgd", "momentum", "adam"] | None, OF_RECIPE] = None
+    """What makes steps of gradients."""
+    schedule: Annotated[Literal["constant", "cosine"] | None, OF_RECIPE] = None
+    """How the learning rates go on."""
+    warm_start: bool = False
+    """Start a sample's free phase from where it ended in the epoch before."""
     gain: OptionalFloat = None
     """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
     feedback: Literal["learned", "kolen_pollack", "fixed", "tied"] = "learned"
@@ -51,18 +67,20 @@ class Train(AbstractCommand):
     """Strength of the pull of the Jacobian towards symmetry, such as 0.01."""
     resume: bool = False
     """Go on from the checkpoint in --out."""
+    tensorboard: bool = False
+    """Write TensorBoard events too (needs the extra [tensorboard])."""
     out: Path = tyro.MISSING
     """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision()
 
-        from ..training import load_dataset, train
+        from ..training import load_dataset, train, write_tensorboard
         from .files import folder_for
 
         recipe = self._recipe()
-        rule = self._rule(recipe)
-        dataset = load_dataset(self.data, self.data_dir, seed=recipe.settings.seed)
+        rule = recipe.learning_rule()
+        dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed)
         folder = folder_for(self.out)
         run = train(
             recipe.field(),
@@ -73,28 +91,40 @@ class Train(AbstractCommand):
             resume=self.resume,
             progress=sys.stderr.isatty(),
         )
-        summary = write_training(folder, run, what_was_trained(self.data, self.rule, recipe))
+        if self.tensorboard:
+            write_tensorboard(folder, run.history)
+        summary = write_training(folder, run, what_was_trained(recipe))
         return Outcome(
             summary, [*lines(run), f"written to        {folder}: {', '.join(summary['files'])}"], unsettled(run)
         )
 
     def _recipe(self) -> "Recipe":
-        """The data set's recipe, with what was said on the command line."""
-        from ..training import RECIPES, SymmetryRepair
+        """The recipe, with what was said on the command line."""
+        from ..training import FIRST_RECIPES, RECIPES, SymmetryRepair
 
-        recipe = RECIPES[self.data].seeded(checked_seed(self.seed))
+        name = self.recipe or FIRST_RECIPES[self.data or "digits"]
+        if name not in RECIPES:
+            raise Refused(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+        recipe = RECIPES[name].seeded(checked_seed(self.seed))
         if self.sizes:
             recipe = recipe.resized(self.sizes)
-        for_loop = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rates": self.learning_rates or None}
+        said = _said(
+            {
+                "epochs": self.epochs,
+                "batch_size": self.batch_size,
+                "learning_rates": self.learning_rates or None,
+                "optimiser": self.optimiser,
+                "schedule": self.schedule,
+                "random_sign": self.random_sign or None,
+                "warm_start": self.warm_start or None,
+            }
+        )
         repair = SymmetryRepair(self.feedback, self.decay, self.homeostasis)
-        settings = dataclasses.replace(recipe.settings, repair=repair, **_said(for_loop))
+        settings = dataclasses.replace(recipe.settings, repair=repair, **said)
         gain = None if self.gain is None else checked_gain(self.gain)
-        return dataclasses.replace(recipe, settings=settings, **_said({"beta": self.beta, "gain": gain}))
-
-    def _rule(self, recipe: "Recipe") -> "AbstractLearningRule":
-        from .rules import chosen
-
-        return chosen((self.rule,), recipe.beta, recipe.rule().substrate)[self.rule]
+        of_recipe = {"data": self.data, "rule": self.rule, "beta": self.beta, "gain": gain}
+        of_recipe |= {"cost": self.cost, "weight_decay": self.weight_decay}
+        return dataclasses.replace(recipe, settings=settings, **_said(of_recipe))
 
 
 def _said(options: dict[str, Any]) -> dict[str, Any]:
@@ -102,20 +132,22 @@ def _said(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def what_was_trained(data: str, rule: str, recipe: "Recipe") -> dict[str, Any]:
-    """What was trained, for the summary."""
-    return {"data": data, "sizes": list(recipe.sizes), "rule": rule, "beta": recipe.beta, "gain": recipe.gain}
+def what_was_trained(recipe: "Recipe") -> dict[str, Any]:
+    """What was trained, for the summary; the settings are told by the run."""
+    said = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe) if field.name != "settings"}
+    return said | {"sizes": list(recipe.sizes)}
 
 
 def write_training(folder: Path, run: "TrainingRun", said: dict[str, Any]) -> dict[str, Any]:
     """Writes the network, the learning curve and the summary, which holds `said` too; returns the summary."""
     from .. import plotting
     from ..storage import save_network
+    from ..training import RECORDS
     from .files import write_summary
 
     save_network(folder / "net.safetensors", run.field)
     plotting.save(picture(run)[0].figure, folder / "learning_curve.png")
-    files = ["net.safetensors", "checkpoint.safetensors", "learning_curve.png", "summary.json"]
+    files = ["net.safetensors", "checkpoint.safetensors", *RECORDS, "learning_curve.png", "summary.json"]
     summary = said | run.summary() | {"out": str(folder), "files": files}
     write_summary(folder, summary)
     return summary

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike, Inexact
 
 from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
@@ -47,12 +47,8 @@ class AEP(AbstractLearningRule):
         refuse_circuit("AEP", self.substrate, "its nudged phase needs transposed synapses, which no netlist has")
         self.nudging.check(field)
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        free = self.substrate.settle(field, x, throw=throw)
-        drive = field.drive(x)
-        nudged = [
-            self.substrate.settle(field, x, TransposingNudge(nudge, free.state, drive), free.state, throw=throw)
-            for nudge in self.nudging.nudges(self.cost, y)
-        ]
+        nudges = [TransposingNudge(nudge) for nudge in self.nudging.nudges(self.cost, y)]
+        free, nudged = self.substrate.phases(field, x, nudges, throw=throw)
         return compare_phases(self.nudging, self.cost, field, x, y, free, nudged)
 
 
@@ -61,13 +57,16 @@ class TransposingNudge(AbstractNudge):
 
     Attributes:
         nudge: what pulls the outputs.
-        free: s^0, the free equilibrium.
+        free: s^0, the free equilibrium; None until the free phase has ended (`anchored`).
         drive: what the clamped input does, `field.drive(x)`.
     """
 
     nudge: AbstractNudge
-    free: State
-    drive: State
+    free: State | None = None
+    drive: State | None = None
+
+    def anchored(self, field: AbstractVectorField, x: Array, free: State) -> "TransposingNudge":
+        return TransposingNudge(self.nudge.anchored(field, x, free), free, field.drive(x))
 
     def force(self, field: AbstractVectorField, state: State) -> State:
         forward, backward = jacobian_products(field, self.drive, self.free)
@@ -78,3 +77,6 @@ class TransposingNudge(AbstractNudge):
             forward(deviation),
             backward(deviation),
         )
+
+    def stiffness(self, field: AbstractVectorField, state: State) -> Inexact[Array, "batch outputs"] | float:
+        return self.nudge.stiffness(field, state)  # J_0 and its transpose have the same diagonal

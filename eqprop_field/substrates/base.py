@@ -1,14 +1,18 @@
 """How a network settles: the interface of every substrate."""
 
 import abc
+import itertools
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
-from jaxtyping import ArrayLike, PyTree
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from .._arrays import checked_data
 from ..vector_fields.base import AbstractVectorField, State
-from .nudging import AbstractNudge
-from .solution import Solution
+from .nudging import AbstractNudge, joined
+from .solution import Solution, raise_unless_converged
 
 
 class AbstractSubstrate(eqx.Module):
@@ -48,7 +52,10 @@ class AbstractSubstrate(eqx.Module):
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
-        """Runs the free phase from rest, then every nudged phase FROM THE FREE STATE. Arguments as for `settle`."""
+        """Runs the free phase from rest, then every nudged phase FROM THE FREE STATE. Arguments as for `settle`.
+
+        Nudges that refer to the free state are anchored to it.
+        """
 
     def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
         r"""Lets an auxiliary system $\tau\,dz/dt$ = velocity(z), such as an adjoint, come to rest from `start`.
@@ -79,4 +86,56 @@ def settle_in_turn(
 ) -> tuple[Solution, tuple[Solution, ...]]:
     """`phases` by one `settle` after another, for substrates that can start anywhere."""
     free = substrate.settle(field, x, throw=throw)
-    return free, tuple(substrate.settle(field, x, nudge, free.state, throw=throw) for nudge in nudges)
+    x = jnp.asarray(x, field.dtype)
+    return free, tuple(
+        substrate.settle(field, x, nudge.anchored(field, x, free.state), free.state, throw=throw) for nudge in nudges
+    )
+
+
+def settle_together(
+    settle: Callable[[State, AbstractNudge | None, State | None], Solution],
+    field: AbstractVectorField,
+    x: ArrayLike,
+    nudges: Sequence[AbstractNudge],
+    throw: bool,
+) -> tuple[Solution, tuple[Solution, ...]]:
+    """`phases` with nudges of one kind as one batch, for substrates in which no sample depends on its batch.
+
+    Args:
+        settle: one phase from the drive, the nudge and the start.
+        field: what moves; x: inputs; nudges: what nudges; throw: whether to raise.
+    """
+    x = checked_data("x", x, field.n_inputs, field.dtype)
+    drive = drive_of(field, x)
+    free = settle(drive, None, None)
+    if throw:
+        raise_unless_converged("free", free.verdict)
+    anchored = [nudge.anchored(field, x, free.state) for nudge in nudges]
+    nudged: list[Solution] = []
+    for _, kind in itertools.groupby(anchored, jax.tree.structure):
+        alike, batch = list(kind), x.shape[0]
+        together = settle(_tiled(drive, len(alike)), joined(alike, batch), _tiled(free.state, len(alike)))
+        nudged += [_rows(together, slice(k * batch, (k + 1) * batch)) for k in range(len(alike))]
+    if throw:
+        for solution in nudged:
+            raise_unless_converged("nudged", solution.verdict)
+    return free, tuple(nudged)
+
+
+@eqx.filter_jit
+def drive_of(field: AbstractVectorField, x: Float[Array, "batch inputs"]) -> State:
+    """`field.drive(x)`, compiled."""
+    return field.drive(x)
+
+
+def resting(field: AbstractVectorField, drive: State) -> State:
+    """The state at rest, for the batch of this drive."""
+    return field.initial_state(jax.tree.leaves(drive)[0].shape[0])
+
+
+def _tiled(state: PyTree, copies: int) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.concatenate([leaf] * copies), state)
+
+
+def _rows(solution: Solution, rows: slice) -> Solution:
+    return jax.tree.map(lambda leaf: leaf[rows] if leaf.ndim else leaf, solution)

@@ -1,16 +1,17 @@
 """Settling by fixed-point iteration: the equilibrium alone, without the way there."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from .._arrays import as_scalar, checked_data
 from ..vector_fields.base import AbstractVectorField, State, project
-from .base import AbstractSubstrate, settle_in_turn
+from .base import AbstractSubstrate, drive_of, resting, settle_together
 from .nudging import AbstractNudge, as_its_velocity, nudged
 from .solution import (
     Solution,
@@ -23,31 +24,36 @@ from .solution import (
     speed_of,
 )
 
-_WINDOW = 4  # iterations between two looks at the residual
+_WINDOW = 3  # sweeps between two looks at the residual
 _LEAST_DAMPING = 2.0**-6  # below this a network that grows would only seem to stand still
 
 
 class Equilibrium(AbstractSubstrate):
-    r"""Damped Picard iteration to a residual tolerance, batched, each sample with its own damping and its own end.
+    r"""Damped sweeps to a residual tolerance, batched, each sample with its own damping and its own end.
 
-    $$s \leftarrow \Pi\,[\,s + h\,\mu^\beta(s)\,]$$
+    $$s \leftarrow \Pi\,\Big[\,s + h\,\frac{\mu^\beta(s)}{1 + \kappa}\,\Big]$$
 
-    with the projection on the field's bounds and h = 1 at first. A sample's h is halved, at most to 1/64, whenever its
-    residual did not fall over a few iterations, and recovers while it does, so the iteration reaches equilibria that
-    are stable in continuous time although the plain iteration is not. A sample that is done no longer moves, whatever
-    the rest of its batch does.
+    with the projection on the field's bounds, kappa what the nudge adds to a neuron's leak (beta at the outputs, with
+    the quadratic cost), and h = 1 at first. Layers of even and of odd number take turns: with h = 1 each half is solved
+    exactly, given the other, and a sweep costs one evaluation of the field (block Gauss-Seidel in the red-black order
+    of `AbstractVectorField.colours`). A graph moves all neurons at once (Picard). A sample's h is halved, at most to
+    1/64, whenever its residual did not fall over a few sweeps, and recovers while it does, so equilibria that are
+    stable in continuous time are reached although the plain iteration leaves them. A sample that is done no longer
+    moves, whatever the rest of its batch does. Nudged phases of the same kind are settled as one batch.
 
     Not valid where only the trajectory is wanted, or for networks that oscillate: those end as `not_settled`.
 
     Attributes:
         tol: the residual max_i |mu_i| to reach; by default 1e-5 in float32 and 1e-9 in float64.
-        max_iterations: when to give up.
+        max_iterations: after how many sweeps to give up.
+        start: where free phases start, a state with the batch's size; the state at rest, s = 0, by default.
         check_stability: whether to look at the Jacobian's eigenvalues too (dense: up to about a thousand neurons).
     """
 
     traceable: ClassVar[bool] = True
     tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
     max_iterations: Int[Array, ""] = eqx.field(converter=lambda n: jnp.asarray(n, jnp.int32), default=2000)
+    start: State | None = None
     check_stability: bool = eqx.field(static=True, default=False)
 
     def settle(
@@ -60,7 +66,7 @@ class Equilibrium(AbstractSubstrate):
         throw: bool = True,
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
-        solution = _settle(self, field, x, nudge, field.initial_state(x.shape[0]) if start is None else start)
+        solution = self._settle(field, drive_of(field, x), nudge, start)
         if throw:
             raise_unless_converged("free" if nudge is None else "nudged", solution.verdict)
         return solution
@@ -68,14 +74,22 @@ class Equilibrium(AbstractSubstrate):
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
-        return settle_in_turn(self, field, x, nudges, throw)
+        return settle_together(functools.partial(self._settle, field), field, x, nudges, throw)
+
+    def _settle(
+        self, field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, start: State | None
+    ) -> Solution:
+        return _settle(self, field, drive, nudge, self.start if start is None else start)
 
     def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
         del time_constants  # they move no equilibrium
         tol = default_tolerance(self.tol, jax.tree.leaves(start)[0].dtype)
-        last = _iterate(self, velocity, lambda state: state, lambda _, mu: speed_of(mu), start, tol)
+        colours = (0,) * len(jax.tree.leaves(start))
+        last = _sweep_to_rest(
+            self, velocity, colours, lambda _: 1.0, lambda state: state, lambda _, mu: speed_of(mu), start, tol
+        )
         residual, verdict = judge_unbounded(last.state, last.mu, tol)
-        return Solution(last.state, residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
+        return Solution(last.state, residual, verdict, steps=last.sweeps, evaluations=last.sweeps + 1)
 
 
 class _Iterate(eqx.Module):
@@ -83,51 +97,58 @@ class _Iterate(eqx.Module):
     mu: State
     residual: Float[Array, " batch"]
     damping: Float[Array, " batch"]
-    done: Array
-    iterations: Int[Array, " batch"]
+    done: Bool[Array, " batch"]
+    sweeps: Int[Array, " batch"]
 
 
 @eqx.filter_jit
 def _settle(
-    substrate: Equilibrium, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State
+    substrate: Equilibrium, field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, start: State | None
 ) -> Solution:
-    drive = field.drive(x)
+    start = resting(field, drive) if start is None else start
     velocity = nudged(field, drive, nudge)
     tol = default_tolerance(substrate.tol, field.dtype)
-    last = _iterate(
+
+    def pace(state: State) -> PyTree:
+        """1 / (1 + kappa): the step that brings a neuron to rest while all others are held."""
+        if nudge is None:
+            return 1.0
+        more = 1 / (1 + nudge.stiffness(field, state)) - jnp.ones_like(field.output(state))
+        return jax.tree.map(lambda leaf, s: (1 + leaf).astype(s.dtype), field.embed(more), state)
+
+    last = _sweep_to_rest(
         substrate,
         velocity,
+        field.colours,
+        pace,
         lambda state: project(field, state),
         lambda state, mu: residual_of(field, state, mu),
         as_its_velocity(velocity, start),
         tol,
     )
     state, residual, verdict = judge(field, drive, nudge, last.state, tol, substrate.check_stability)
-    return Solution(state, residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
+    return Solution(state, residual, verdict, steps=last.sweeps, evaluations=last.sweeps + 1)
 
 
-def _iterate(
+def _sweep_to_rest(
     substrate: Equilibrium,
     velocity: Callable[[State], State],
+    colours: tuple[int, ...],
+    pace: Callable[[State], PyTree],
     projection: Callable[[State], State],
     residual_at: Callable[[State, State], Array],
     start: State,
     tol: Array,
 ) -> _Iterate:
-    """The damped iteration from `start` until every sample is at rest, has diverged, or has no iterations left."""
+    """Sweeps from `start` until every sample is at rest, has diverged, or has no sweeps left."""
     noise = 100 * jnp.finfo(tol.dtype).eps  # below this a growing residual is rounding, not divergence
 
-    def columns(values: Array, leaf: Array) -> Array:
-        return values.reshape(-1, *[1] * (leaf.ndim - 1))
-
     def window(it: _Iterate) -> _Iterate:
-        def iteration(_: Array, carry: tuple[State, State]) -> tuple[State, State]:
-            state, mu = carry
-            moved = projection(jax.tree.map(lambda s, m: s + columns(it.damping, s) * m, state, mu))
-            state = jax.tree.map(lambda s, new: jnp.where(columns(it.done, s), s, new), state, moved)
-            return state, velocity(state)
-
-        state, mu = jax.lax.fori_loop(0, _WINDOW, iteration, (it.state, it.mu))
+        sweep = _sweep(velocity, colours, pace, projection, it.damping)
+        state, mu = it.state, it.mu
+        for _ in range(_WINDOW):
+            state, mu = sweep(state, mu)
+        state, mu = _where(it.done, (it.state, it.mu), (state, mu))
         residual = residual_at(state, mu)
         # Standing still counts as growing: a plain iteration can lock into a cycle that the ODE does not have.
         grew = (residual > 0.999 * it.residual) & (residual > noise)
@@ -137,22 +158,60 @@ def _iterate(
             residual=residual,
             damping=jnp.where(grew, jnp.maximum(it.damping / 2, _LEAST_DAMPING), jnp.minimum(1.2 * it.damping, 1.0)),
             done=(residual <= tol) | has_diverged(state),
-            iterations=it.iterations + jnp.where(it.done, 0, _WINDOW),
+            sweeps=it.sweeps + jnp.where(it.done, 0, _WINDOW),
         )
 
     def going_on(it: _Iterate) -> Array:
-        return jnp.any(~it.done & (it.iterations < substrate.max_iterations))
+        return jnp.any(~it.done & (it.sweeps < substrate.max_iterations))
 
     start = projection(start)
     mu = velocity(start)
     residual = residual_at(start, mu)
-    batch = residual.shape[0]
     first = _Iterate(
         state=start,
         mu=mu,
         residual=residual,
-        damping=jnp.ones(batch, tol.dtype),
+        damping=jnp.ones_like(residual),
         done=residual <= tol,
-        iterations=jnp.zeros(batch, jnp.int32),
+        sweeps=jnp.zeros(residual.shape, jnp.int32),
     )
     return jax.lax.while_loop(going_on, window, first)
+
+
+def _sweep(
+    velocity: Callable[[State], State],
+    colours: tuple[int, ...],
+    pace: Callable[[State], PyTree],
+    projection: Callable[[State], State],
+    damping: Float[Array, " batch"],
+) -> Callable[[State, State], tuple[State, State]]:
+    """One sweep: from the states and their mu to the next. The compiler drops the half of mu that is not read."""
+
+    def pick(of_colour_0: State, of_colour_1: State) -> State:
+        leaves = zip(colours, jax.tree.leaves(of_colour_0), jax.tree.leaves(of_colour_1), strict=True)
+        return jax.tree.unflatten(jax.tree.structure(of_colour_0), [b if colour else a for colour, a, b in leaves])
+
+    def moved(state: State, mu: State) -> State:
+        paces = pace(state)
+        steps = mu if isinstance(paces, float) else jax.tree.map(jnp.multiply, paces, mu)
+        return projection(jax.tree.map(lambda s, step: s + _column(damping, s) * step, state, steps))
+
+    def sweep(state: State, mu: State) -> tuple[State, State]:
+        halfway = pick(moved(state, mu), state)
+        mu = velocity(halfway)
+        state = pick(halfway, moved(halfway, mu))
+        # Of its own neurons a leaf of colour 1 feels the leak alone, so its mu after the move needs no evaluation.
+        rest = jax.tree.map(lambda m, old, new: m - (new - old), mu, halfway, state)
+        return state, pick(velocity(state), rest)
+
+    return sweep
+
+
+def _where(condition: Bool[Array, " batch"], then: PyTree, otherwise: PyTree) -> PyTree:
+    """One of two trees of states for every sample."""
+    return jax.tree.map(lambda a, b: jnp.where(_column(condition, a), a, b), then, otherwise)
+
+
+def _column(values: Array, leaf: Array) -> Array:
+    """One value a sample, against a leaf of any shape."""
+    return values.reshape(-1, *[1] * (leaf.ndim - 1))

@@ -1,5 +1,6 @@
 """Settling by a fixed number of Euler steps: the one substrate whose way can be differentiated backwards."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -11,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import as_scalar, checked_data, is_concrete
 from ..vector_fields.base import AbstractVectorField, State
-from .base import AbstractSubstrate, settle_in_turn
+from .base import AbstractSubstrate, drive_of, resting, settle_together
 from .nudging import AbstractNudge, as_its_velocity, nudged
 from .solution import Solution, default_tolerance, judge, judge_unbounded, raise_unless_converged
 
@@ -57,7 +58,7 @@ class EulerSteps(AbstractSubstrate):
         throw: bool = True,
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
-        solution = _settle(self, field, x, nudge, field.initial_state(x.shape[0]) if start is None else start)
+        solution = _settle(self, field, drive_of(field, x), nudge, start)
         if throw:
             raise_unless_converged("free" if nudge is None else "nudged", solution.verdict)
         return solution
@@ -65,7 +66,7 @@ class EulerSteps(AbstractSubstrate):
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
-        return settle_in_turn(self, field, x, nudges, throw)
+        return settle_together(functools.partial(_settle, self, field), field, x, nudges, throw)
 
     def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
         dtype = jax.tree.leaves(start)[0].dtype
@@ -88,9 +89,9 @@ class EulerSteps(AbstractSubstrate):
 
 @eqx.filter_jit
 def _settle(
-    substrate: EulerSteps, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State
+    substrate: EulerSteps, field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, start: State | None
 ) -> Solution:
-    drive = field.drive(x)
+    start = resting(field, drive) if start is None else start
     count = substrate.steps if nudge is None else substrate.of_nudged_phase
     start = as_its_velocity(nudged(field, drive, nudge), clipped(field, start))
     state = advance(euler_map(field, drive, nudge, substrate.step), start, count)
@@ -117,7 +118,11 @@ def clipped(field: AbstractVectorField, state: State) -> State:
 
     Projected dynamics has an activation that IS the projection, and knows its derivative there.
     """
-    return jax.tree.map(field.activation, state) if field.projected else state
+    if not field.projected:
+        return state
+    output, *inner = jax.tree.leaves(state)
+    leaves = [output if field.free_outputs else field.activation(output), *map(field.activation, inner)]
+    return jax.tree.unflatten(jax.tree.structure(state), leaves)
 
 
 def euler_map(field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, step: ArrayLike) -> StepMap:

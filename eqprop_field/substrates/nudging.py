@@ -16,11 +16,33 @@ from ..vector_fields.base import AbstractVectorField, State
 
 
 class AbstractNudge(eqx.Module):
-    """What is added to mu in a nudged phase."""
+    """What is added to mu in a nudged phase.
+
+    Its arrays are scalars or have a leading batch axis, so that several nudges can be settled as one batch.
+    """
 
     @abc.abstractmethod
     def force(self, field: AbstractVectorField, state: State) -> State:
         """The addition to mu at this state, with the state's structure."""
+
+    def anchored(self, field: AbstractVectorField, x: Float[Array, "batch inputs"], free: State) -> "AbstractNudge":
+        """The nudge as it acts after a free phase that ended at `free`: itself, unless it refers to that state."""
+        del field, x, free
+        return self
+
+    def stiffness(self, field: AbstractVectorField, state: State) -> Inexact[Array, "batch outputs"] | float:
+        """-d force/ds of the output neurons, each by its own state: what the nudge adds to their leak."""
+        del field, state
+        return 0.0
+
+
+def joined(nudges: Sequence[AbstractNudge], batch: int) -> AbstractNudge:
+    """Nudges that differ in their arrays alone as one, for so many copies of the batch, one after another."""
+
+    def rows(*leaves: Array) -> Array:
+        return jnp.concatenate([jnp.full((batch, 1), leaf) if leaf.ndim == 0 else leaf for leaf in leaves])
+
+    return jax.tree.map(rows, *nudges)
 
 
 class CostNudge(AbstractNudge):
@@ -41,14 +63,20 @@ class CostNudge(AbstractNudge):
     def force(self, field: AbstractVectorField, state: State) -> State:
         return field.embed(-self.beta * self.cost.gradient(field.output(state), self.target))
 
+    def stiffness(self, field: AbstractVectorField, state: State) -> Inexact[Array, "batch outputs"]:
+        output = field.output(state)
+        _, curvature = jax.jvp(lambda s: self.cost.gradient(s, self.target), (output,), (jnp.ones_like(output),))
+        return self.beta * curvature
+
 
 def nudged(field: AbstractVectorField, drive: State, nudge: AbstractNudge | None) -> Callable[[State], State]:
     """mu^beta as a function of the state alone (mu itself without a nudge)."""
+    mu = field.velocity(drive)
     if nudge is None:
-        return lambda state: field(state, drive)
+        return mu
     # A nudge may be complex where mu is real, but is never more precise than the field.
     return lambda state: jax.tree.map(
-        lambda m, f: m + f.astype(_as_precise_as(m, f)), field(state, drive), nudge.force(field, state)
+        lambda m, f: m + f.astype(_as_precise_as(m, f)), mu(state), nudge.force(field, state)
     )
 
 
@@ -143,6 +171,10 @@ class Nudging(eqx.Module):
             tuple(radius * root for root in roots),
             tuple(n * root.conj() / (points * radius) for n, root in zip(count, roots, strict=True)),
         )
+
+    def turned(self, sign: ArrayLike) -> "Nudging":
+        """With every influence parameter multiplied by the sign, which may be traced: the other side of beta = 0."""
+        return Nudging(tuple(sign * beta for beta in self.betas), tuple(sign * weight for weight in self.weights))
 
     @property
     def is_complex(self) -> bool:

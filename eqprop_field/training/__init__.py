@@ -2,12 +2,17 @@
 
 from .checkpoint import CheckpointError as CheckpointError
 from .loop import CHECKPOINT as CHECKPOINT
+from .loop import NotFiniteError as NotFiniteError
 from .loop import TrainingRun as TrainingRun
 from .loop import train as train
 from .metrics import error_rate as error_rate
+from .recipes import FIRST_RECIPES as FIRST_RECIPES
 from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
 from .recipes import load_dataset as load_dataset
+from .records import RECORDS as RECORDS
+from .records import write_records as write_records
+from .records import write_tensorboard as write_tensorboard
 from .settings import Settings as Settings
 from .symmetry_repair import SymmetryRepair as SymmetryRepair
 from .symmetry_repair import jacobian_asymmetry_penalty as jacobian_asymmetry_penalty

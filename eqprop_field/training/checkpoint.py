@@ -18,7 +18,7 @@ from ..vector_fields.base import AbstractVectorField
 
 _KEY = "eqprop_field_checkpoint"
 _FORMAT = 1
-_PARTS = ("field", "optimiser", "best")
+_PARTS = ("field", "optimiser", "best", "visited")
 
 
 class CheckpointError(ValueError):
@@ -33,6 +33,7 @@ class RunState:
         field: the network as learnt so far.
         optimiser: the optimiser's state.
         best: the network of the best epoch so far.
+        visited: the free state of every sample's last visit, for warm starts; or None.
         history: one entry an epoch.
     """
 
@@ -40,6 +41,7 @@ class RunState:
     optimiser: PyTree
     best: AbstractVectorField
     history: list[dict[str, Any]]
+    visited: PyTree | None = None
 
     @property
     def best_epoch(self) -> int:

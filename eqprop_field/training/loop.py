@@ -1,11 +1,9 @@
 """The training loop: one compiled step, a checkpoint an epoch, the best epoch chosen on the validation samples."""
 
 import dataclasses
-import functools
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool
 from tqdm import tqdm
 
 from ..datasets import Dataset, batch_order
 from ..learning.base import AbstractLearningRule
 from ..storage import describe
-from ..substrates.solution import Verdict
+from ..substrates.solution import NotSettledError, Verdict
 from ..vector_fields.base import AbstractVectorField
 from .checkpoint import Checkpoint, RunState
 from .metrics import Tally, error_rate
-from .settings import Settings, optimiser_of, rates_of
-from .symmetry_repair import SymmetryRepair
+from .records import write_records
+from .settings import Settings
+from .step import Fixed, Moving, advance, begin, copied
 
 CHECKPOINT = "checkpoint.safetensors"
 _UNSETTLED_LIMIT = 0.01
@@ -91,7 +89,8 @@ def train(
 ) -> TrainingRun:
     """Trains a network with any learning rule on any substrate.
 
-    With `out`, the file `checkpoint.safetensors` there is replaced after every epoch. A run that was stopped at any
+    With `out`, the files `checkpoint.safetensors`, `history.jsonl` and `history.csv` there are replaced after every
+    epoch. A run that was stopped at any
     time and resumed ends in bit-identical parameters. More `epochs` may be asked for when resuming a run with a
     constant schedule; all else must be as it was.
 
@@ -107,6 +106,7 @@ def train(
     Raises:
         ValueError: if the data do not fit the network, a learning rate is missing, or resume is asked without `out`.
         CheckpointError: if the checkpoint is damaged or belongs to another run.
+        NotFiniteError: if the parameters become NaN or infinite; the checkpoint of the epoch before stays.
         OSError: if the checkpoint cannot be written.
     """
     _check_fit(field, dataset)
@@ -114,29 +114,25 @@ def train(
     field = settings.repair.kept(field)
     if resume and out is None:
         raise ValueError("resume=True needs out, the folder of the checkpoint to go on from")
-    rates = rates_of(field, settings.learning_rates)
-    samples = len(dataset.train)
-    batches = samples // min(settings.batch_size, samples)
-    whole = 0 if settings.schedule == "constant" else settings.epochs * batches
-    optimiser = optimiser_of(settings.optimiser, settings.schedule, whole)
-    parameters: PyTree = field.parameters()
-    state = RunState(field, optimiser.init(parameters), best=field, history=[])
+    fixed, first = begin(field, rule, dataset, settings)
+    state = RunState(first.field, first.optimiser, best=field, visited=first.visited, history=[])
     checkpoint = None if out is None else Checkpoint(Path(out) / CHECKPOINT, _identity(field, rule, dataset, settings))
     if checkpoint is not None and resume:
         state = checkpoint.load(like=state)
-    step = _step_for(optimiser, rule, rates, dataset, settings)
     order_key = jax.random.fold_in(jax.random.key(settings.seed), 1)  # the key itself draws the network
+    samples, batches = len(dataset.train), len(fixed.order)
     done, total = len(state.history), settings.epochs * batches
     with tqdm(total=total, initial=done * batches, desc=dataset.name, unit="batch", disable=not progress) as bar:
         for epoch in range(done, settings.epochs):
             began = time.perf_counter()
-            tally = _run_epoch(state, step, batch_order(order_key, epoch, samples, settings.batch_size), bar)
+            tally = _run_epoch(state, fixed, batch_order(order_key, epoch, samples, settings.batch_size), bar)
             error = error_rate(rule, state.field, dataset.validation)
             seconds = time.perf_counter() - began
             state.record({"epoch": epoch + 1, **tally.read(), "validation_error": error, "seconds": seconds})
             bar.set_postfix_str(f"validation error {100 * error:.1f} %", refresh=False)
             if checkpoint is not None:
                 checkpoint.save(state)
+                write_records(checkpoint.path.parent, state.history)
     return TrainingRun(
         field=state.best,
         last_field=state.field,
@@ -147,66 +143,36 @@ def train(
     )
 
 
-def _step_for(
-    optimiser: optax.GradientTransformation,
-    rule: AbstractLearningRule,
-    rates: AbstractVectorField,
-    dataset: Dataset,
-    settings: Settings,
-) -> Callable[..., Any]:
-    """`_step` with all that stays the same during a run."""
-    return functools.partial(
-        _step_jitted if rule.substrate.traceable else _step,
-        optimiser,
-        rule,
-        rates,
-        settings.repair,
-        jax.random.fold_in(jax.random.key(settings.seed), 2),
-        jnp.asarray(dataset.train.x),
-        jnp.asarray(dataset.train.y),
-    )
-
-
-def _run_epoch(state: RunState, step: Callable[..., Any], order: np.ndarray, bar: tqdm) -> Tally:
-    """Every batch of the order once."""
-    tally = Tally.empty()
+def _run_epoch(state: RunState, fixed: Fixed, order: np.ndarray, bar: tqdm) -> Tally:
+    """Every batch of the order once; `state` is as it was if this raises."""
+    steps = jnp.asarray(len(state.history) * len(order), jnp.int32)
+    fixed = dataclasses.replace(fixed, order=jnp.asarray(order))
+    moving = copied(Moving(state.field, state.optimiser, Tally.empty(), steps, state.visited))
     shown, looked = 0, time.perf_counter()
-    for done, rows in enumerate(order, 1):
-        count = jnp.asarray(len(state.history) * len(order) + done)
-        state.field, state.optimiser, tally = step(state.field, state.optimiser, tally, jnp.asarray(rows), count)
+    for done in range(1, len(order) + 1):
+        moving = advance(fixed, moving)
         if done == len(order) or time.perf_counter() - looked > _LOOK_SECONDS:
-            jax.block_until_ready(tally)  # the bar shows what is computed, not what is queued
+            _check_finite(moving.field, len(state.history) + 1, done)  # waits: the bar shows what is computed
             bar.update(done - shown)
             shown, looked = done, time.perf_counter()
-    return tally
+    state.field, state.optimiser, state.visited = moving.field, moving.optimiser, moving.visited
+    return moving.tally
 
 
-def _step(
-    optimiser: optax.GradientTransformation,
-    rule: AbstractLearningRule,
-    rates: AbstractVectorField,
-    repair: SymmetryRepair,
-    key: Key[Array, ""],
-    x: Float[Array, "samples inputs"],
-    y: Float[Array, "samples outputs"],
-    field: AbstractVectorField,
-    optimiser_state: PyTree,
-    tally: Tally,
-    rows: Int[Array, " batch"],
-    count: Int[Array, ""],
-) -> tuple[AbstractVectorField, PyTree, Tally]:
-    """One batch: settle, estimate, change the parameters, count."""
-    estimate = rule.estimate(field, x[rows], y[rows], throw=False)
-    tally = tally.add(field, estimate, y[rows])
-    settled = estimate.verdict == Verdict.converged
-    key = jax.random.fold_in(key, count)  # new in every step, the same in a run resumed
-    gradient: PyTree = repair.penalised(field, x[rows], estimate.free.state, settled, key, estimate.gradient)
-    updates, optimiser_state = optimiser.update(gradient, optimiser_state)
-    updates = repair.applied(field, jax.tree.map(jnp.multiply, updates, rates))
-    return repair.kept(eqx.apply_updates(field, updates)), optimiser_state, tally
+class NotFiniteError(NotSettledError):
+    """The parameters became NaN or infinite; the message says where, and the last checkpoint is untouched."""
 
 
-_step_jitted = eqx.filter_jit(_step)
+def _check_finite(field: AbstractVectorField, epoch: int, batch: int) -> None:
+    if not bool(_all_finite(field)):
+        raise NotFiniteError(
+            f"the parameters became NaN or infinite in epoch {epoch}, by batch {batch}: lower the learning rates"
+        )
+
+
+@eqx.filter_jit
+def _all_finite(field: AbstractVectorField) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(field.parameters())]))
 
 
 def _check_fit(field: AbstractVectorField, dataset: Dataset) -> None:

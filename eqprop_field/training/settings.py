@@ -28,6 +28,11 @@ class Settings:
         optimiser: plain gradient descent, the same with momentum 0.9, or Adam.
         schedule: of the learning rates: constant, or a half cosine from the full rate down to 0.
         seed: of the order of the samples. (Recipes draw the network and the split from it too.)
+        input_noise: standard deviation of the normal noise on the inputs, new in every step: it keeps a network from
+            learning the training samples by heart (Bishop 1995).
+        random_sign: whether every step nudges with + or - beta at random (Laborieux et al. 2021): one-sided nudging
+            whose error O(beta) averages out.
+        warm_start: whether a free phase starts from the sample's free state of the epoch before, instead of from rest.
         repair: what is done about asymmetric weights; nothing by default.
 
     Raises:
@@ -40,6 +45,9 @@ class Settings:
     optimiser: Optimiser = "sgd"
     schedule: Schedule = "cosine"
     seed: int = 0
+    input_noise: float = 0.0
+    random_sign: bool = False
+    warm_start: bool = False
     repair: SymmetryRepair = dataclasses.field(default_factory=SymmetryRepair)
 
     def __post_init__(self) -> None:
@@ -49,6 +57,8 @@ class Settings:
         rates = self.learning_rates
         if not rates or not all(0 <= rate < float("inf") for rate in rates) or max(rates) == 0:
             raise ValueError(f"learning_rates={rates}: give numbers of at least 0, not all of them 0")
+        if not 0 <= self.input_noise < float("inf"):
+            raise ValueError(f"input_noise={self.input_noise}: give a standard deviation of at least 0")
         for name, choices in (("optimiser", _OPTIMISERS), ("schedule", ("constant", "cosine"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
@@ -75,7 +85,7 @@ def optimiser_of(name: Optimiser, schedule: Schedule, steps: int) -> optax.Gradi
 
 
 def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> AbstractVectorField:
-    """The learning rate of every parameter, with the structure of `field.parameters()`.
+    """The learning rate of every parameter, with the structure of `field.parameters()`; one number where all are equal.
 
     Raises:
         ValueError: unless there is one rate, or one for each of the field's layers.
@@ -93,4 +103,5 @@ def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> A
         return jnp.stack([r * sum(jnp.sum(t) for t in ts) for r, ts in zip(rates, groups, strict=True)]).sum()
 
     # Its gradient holds at every parameter the rate of the layer it belongs to, whatever the field looks like.
-    return jax.grad(weighted)(field.parameters())
+    every = jax.grad(weighted)(field.parameters())
+    return jax.tree.map(lambda rate: rate.ravel()[0] if bool(jnp.all(rate == rate.ravel()[0])) else rate, every)

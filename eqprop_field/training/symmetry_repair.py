@@ -91,7 +91,10 @@ class SymmetryRepair:
 
         Equal updates alone would not do: fused multiply-adds may round the two directions of a pair apart.
         """
-        return _mean_of_both(field) if self.feedback == "tied" else field
+        if self.feedback != "tied":
+            return field
+        field = _mean_of_both(field)
+        return field.with_feedback_gain(1.0) if isinstance(field, LayeredField) else field
 
     def penalised(
         self,

@@ -13,6 +13,8 @@ from jaxtyping import Array, ArrayLike, Float, Inexact, Key, PyTree
 from .._arrays import is_concrete
 from ..activations import Activation
 
+_UNBOUNDED = (-math.inf, math.inf)
+
 # States carry a leading batch axis; a layered field has one leaf per layer, a graph has one leaf.
 State = PyTree[Inexact[Array, "batch ..."]]
 
@@ -28,6 +30,8 @@ class AbstractVectorField(eqx.Module):
         projected: whether states are confined to the range of rho: the projected dynamical system whose derivative
             is 0 for a neuron at the boundary that is pushed outwards. It is the continuous-time meaning of the
             clipping in equation 77 of Scellier et al. 2018, and needs an activation that is a projection.
+        free_outputs: whether the output neurons are exempt from that. A clipped output that is driven far beyond its
+            bound does not answer a small nudge and never learns again; a free one always answers.
         n_outputs: how many neurons are read.
         leaky_integrators: whether mu = W rho(s) + W_in x + b - s with the matrices below, as circuits build it.
     """
@@ -35,6 +39,7 @@ class AbstractVectorField(eqx.Module):
     leaky_integrators: eqx.AbstractClassVar[bool]
     activation: eqx.AbstractVar[Activation]
     projected: eqx.AbstractVar[bool]
+    free_outputs: eqx.AbstractVar[bool]
     n_outputs: eqx.AbstractVar[int]
 
     @property
@@ -52,8 +57,24 @@ class AbstractVectorField(eqx.Module):
         """W_in x + b: what the clamped input does, constant during a phase. x holds FIRING RATES."""
 
     @abc.abstractmethod
+    def velocity(self, drive: State) -> Callable[[State], State]:
+        """mu(theta, x, s) as a function of the state alone, with the input already turned into `drive`.
+
+        What does not depend on the state is prepared here, once a phase. mu has the structure of the state.
+        """
+
     def __call__(self, state: State, drive: State) -> State:
-        """mu(theta, x, s), with the input already turned into `drive`; same structure as the state."""
+        """mu(theta, x, s) at one state."""
+        return self.velocity(drive)(state)
+
+    @property
+    @abc.abstractmethod
+    def colours(self) -> tuple[int, ...]:
+        """0 or 1 for every leaf of the state: leaves of colour 1 feel, but for their leak, leaves of colour 0 alone.
+
+        So those of colour 1 are solved exactly while those of colour 0 rest. Output neurons have the colour 0; a field
+        without such a structure is all 0.
+        """
 
     @abc.abstractmethod
     def initial_state(self, batch: int) -> State:
@@ -107,7 +128,12 @@ class AbstractVectorField(eqx.Module):
     @property
     def bounds(self) -> tuple[float, float]:
         """The interval that states are confined to; infinite unless `projected`."""
-        return self.activation.range if self.projected else (-math.inf, math.inf)
+        return self.activation.range if self.projected else _UNBOUNDED
+
+    @property
+    def leaf_bounds(self) -> tuple[tuple[float, float], ...]:
+        """The bounds of every leaf of the state; those of free output neurons, the first leaf, are infinite."""
+        return tuple(_UNBOUNDED if self.free_outputs and i == 0 else self.bounds for i in range(len(self.colours)))
 
 
 def check_projected(activation: Activation, projected: bool | None) -> bool:
@@ -140,22 +166,25 @@ def check_draw(symmetry: ArrayLike, gain: float) -> None:
 
 def project(field: AbstractVectorField, state: State) -> State:
     """The state clipped to the field's bounds (as it is, where there are none)."""
-    low, high = field.bounds
-    if math.isinf(low) and math.isinf(high):
-        return state
-    return jax.tree.map(lambda s: jnp.clip(s, low, high), state)
+    return _by_leaf(field, lambda s, bounds: s if bounds == _UNBOUNDED else jnp.clip(s, *bounds), state)
 
 
 def free_to_move(field: AbstractVectorField, state: State, mu: State) -> State:
     """1 where a neuron follows mu, 0 where it rests at a bound and mu pushes it outwards."""
-    low, high = field.bounds
 
-    def mask(s: Array, m: Array) -> Array:
-        if jnp.iscomplexobj(s) or (math.isinf(low) and math.isinf(high)):
+    def mask(s: Array, bounds: tuple[float, float], m: Array) -> Array:
+        if jnp.iscomplexobj(s) or bounds == _UNBOUNDED:
             return jnp.ones(s.shape, m.real.dtype)
-        return (~(((s <= low) & (m < 0)) | ((s >= high) & (m > 0)))).astype(m.dtype)
+        return (~(((s <= bounds[0]) & (m < 0)) | ((s >= bounds[1]) & (m > 0)))).astype(m.dtype)
 
-    return jax.tree.map(mask, state, mu)
+    return _by_leaf(field, mask, state, mu)
+
+
+def _by_leaf(field: AbstractVectorField, act: Callable[..., Array], state: State, *others: State) -> State:
+    """`act` of every leaf of the state, its bounds, and the same leaf of the others."""
+    leaves, structure = jax.tree.flatten(state)
+    rest = [jax.tree.leaves(other) for other in others]
+    return jax.tree.unflatten(structure, [act(*parts) for parts in zip(leaves, field.leaf_bounds, *rest, strict=True)])
 
 
 def projected_velocity(field: AbstractVectorField, state: State, mu: State) -> State:

@@ -1,6 +1,6 @@
 """The graph field: leaky integrators joined by any directed graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -45,6 +45,7 @@ class GraphField(AbstractVectorField):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     input_mask: Bool[Array, "n inputs"] | None = None
+    free_outputs: ClassVar[bool] = False
     leaky_integrators: ClassVar[bool] = True
 
     @classmethod
@@ -194,8 +195,13 @@ class GraphField(AbstractVectorField):
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
         return x @ only(self.input_mask, self.input_weights).T + self.biases
 
-    def __call__(self, state: State, drive: State) -> State:
-        return self.activation(state) @ self.recurrent_matrix().T + drive - state
+    def velocity(self, drive: State) -> Callable[[State], State]:
+        synapses = self.recurrent_matrix().T
+        return lambda state: self.activation(state) @ synapses + drive - state
+
+    @property
+    def colours(self) -> tuple[int, ...]:
+        return (0,)
 
     def initial_state(self, batch: int) -> State:
         return jnp.zeros((batch, self.n_neurons), self.dtype)

@@ -1,6 +1,6 @@
 """The Hopfield field: a network with an energy, the case in which equilibrium propagation is exact."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -51,6 +51,7 @@ class HopfieldField(AbstractVectorField):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     input_mask: Bool[Array, "n inputs"] | None = None
+    free_outputs: ClassVar[bool] = False
     leaky_integrators: ClassVar[bool] = False
 
     @classmethod
@@ -143,9 +144,17 @@ class HopfieldField(AbstractVectorField):
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
         return x @ only(self.input_mask, self.input_weights).T + self.biases
 
-    def __call__(self, state: State, drive: State) -> State:
-        field = self.activation(state) @ self.recurrent_matrix() + drive
-        return self.activation.derivative(state) * field - state
+    def velocity(self, drive: State) -> Callable[[State], State]:
+        synapses = self.recurrent_matrix()
+
+        def mu(state: State) -> State:
+            return self.activation.derivative(state) * (self.activation(state) @ synapses + drive) - state
+
+        return mu
+
+    @property
+    def colours(self) -> tuple[int, ...]:
+        return (0,)
 
     def energy(
         self, state: Inexact[Array, "batch neurons"], drive: Float[Array, "batch neurons"]

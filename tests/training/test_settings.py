@@ -107,7 +107,7 @@ def test_recipes_fit_themselves(name):
     field = recipe.field()
     assert field.sizes == recipe.sizes and recipe.settings.seed == 5
     rates_of(field, recipe.settings.learning_rates)
-    assert recipe.rule().substrate.traceable
+    assert recipe.learning_rule().substrate.traceable
 
 
 def test_a_recipe_for_other_layers_has_rates_for_them():

@@ -15,7 +15,7 @@ import pytest
 
 import eqprop_field as epf
 from eqprop_field.datasets import Dataset, Samples, digits, xor
-from eqprop_field.training import CHECKPOINT, RECIPES, CheckpointError, Settings, error_rate, train
+from eqprop_field.training import CHECKPOINT, RECIPES, RECORDS, CheckpointError, Settings, error_rate, train
 
 
 def few_digits(n=100):
@@ -89,7 +89,7 @@ def test_it_learns_and_reports_the_best_epoch():
 
 def test_it_learns_xor():
     recipe = RECIPES["xor"]
-    run = train(recipe.field(), recipe.rule(), xor(), recipe.settings, progress=False)
+    run = train(recipe.field(), recipe.learning_rule(), xor(), recipe.settings, progress=False)
     assert run.test_error == 0 and run.passed
 
 
@@ -167,7 +167,7 @@ KILLED = """
 import os, signal, sys
 from eqprop_field.training import loop
 import test_training
-original, steps = loop._step_jitted, []
+original, steps = loop.advance, []
 
 def dying(*arguments):
     steps.append(1)
@@ -175,7 +175,7 @@ def dying(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*arguments)
 
-loop._step_jitted = dying
+loop.advance = dying
 test_training.go(test_training.COSINE, out=sys.argv[1])
 """
 COSINE = Settings(epochs=4, batch_size=16, learning_rates=(0.05, 0.2), optimiser="momentum", schedule="cosine")
@@ -193,7 +193,7 @@ def killed_run(folder):
 def test_killed_in_the_middle_of_an_epoch_and_resumed_ends_in_the_same_bits(tmp_path):
     killed = killed_run(tmp_path / "run")
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert os.listdir(tmp_path / "run") == [CHECKPOINT]
+    assert sorted(os.listdir(tmp_path / "run")) == sorted([CHECKPOINT, *RECORDS])
     resumed, straight = go(COSINE, out=tmp_path / "run", resume=True), go(COSINE)
     assert [entry["epoch"] for entry in resumed.history] == [1, 2, 3, 4]
     assert identical(resumed.last_field, straight.last_field) and identical(resumed.field, straight.field)
@@ -270,7 +270,7 @@ def test_the_shipped_recipe_learns_the_digits():
     began, accuracies = time.perf_counter(), []
     for seed in range(3):
         mine = recipe.seeded(seed)
-        run = train(mine.field(), mine.rule(), digits(seed), mine.settings, progress=False)
+        run = train(mine.field(), mine.learning_rule(), digits(seed), mine.settings, progress=False)
         assert run.passed
         accuracies.append(1 - run.test_error)
     assert np.mean(accuracies) >= 0.94

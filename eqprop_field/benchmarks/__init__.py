@@ -1,0 +1,7 @@
+"""How fast it is, measured against others and against the hardware: what `eqprop-field bench` runs."""
+
+from .paired import Ratio as Ratio
+from .paired import machine as machine
+from .paired import paired as paired
+from .settling import settling as settling
+from .training import training as training
