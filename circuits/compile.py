@@ -59,17 +59,7 @@ def compile_circuit(
         ValueError: for a field that is no network of leaky integrators, for x or y that do not fit the field, for
             NaN or infinity anywhere, and for an operating point of a network whose loop gain is 1 or more.
     """
-    if not field.leaky_integrators:
-        raise ValueError(
-            f"a circuit of leaky integrators is W rho(s) + W_in x + b - s, and {type(field).__name__} is not: its mu "
-            "multiplies the synaptic current by rho'(s), which no level builds; use a GraphField with symmetry 1 (the "
-            "same network for the clipped hard sigmoid), or an ODE substrate"
-        )
-    if field.projected and field.free_outputs:
-        raise ValueError(
-            "no level builds output neurons without the clamp that the others have: use free_outputs=False, or an ODE "
-            "substrate"
-        )
+    _check_buildable(field)
     x, y = _rows("x", x, field.n_inputs), None if y is None else _rows("y", y, field.n_outputs)
     if y is not None and len(x) != len(y):
         raise ValueError(f"x has {len(x)} samples and y has {len(y)}: give one target for every sample")
@@ -121,6 +111,20 @@ def nudge_of(nudge: AbstractNudge) -> tuple[float, np.ndarray]:
     if np.iscomplexobj(beta):
         raise ValueError("a circuit has real voltages: a complex beta (holomorphic nudging) needs an ODE substrate")
     return float(beta), np.asarray(nudge.target, np.float64)
+
+
+def _check_buildable(field: AbstractVectorField) -> None:
+    if not field.leaky_integrators:
+        raise ValueError(
+            f"a circuit of leaky integrators is W rho(s) + W_in x + b - s, and {type(field).__name__} is not: its mu "
+            "multiplies the synaptic current by rho'(s), which no level builds; use a GraphField with symmetry 1 (the "
+            "same network for the clipped hard sigmoid), or an ODE substrate"
+        )
+    if field.projected and field.free_outputs:
+        raise ValueError(
+            "no level builds output neurons without the clamp that the others have: use free_outputs=False, or an ODE "
+            "substrate"
+        )
 
 
 def _check_operating_point(field: AbstractVectorField, start: ArrayLike | None) -> None:
