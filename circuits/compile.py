@@ -1,4 +1,4 @@
-"""From a vector field and one sample to a circuit."""
+"""From a vector field and its samples to a circuit."""
 
 import math
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ def compile_circuit(
         groups=tuple(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(field.initial_state(1))),
         tau=np.concatenate([np.ravel(np.asarray(t, np.float64)) for t in jax.tree.leaves(field.time_constants())]),
         synapses=Synapses.from_matrix(np.asarray(field.recurrent_matrix(), np.float64)),
-        start=np.zeros(n) if start is None else _rows("start", start, n)[0],
+        start=np.zeros(n) if start is None else _rows("start", np.ravel(start), n)[0],
         target=first.target,
         schedule=tuple(schedule),
         drive=first.drive,

@@ -181,6 +181,8 @@ class Circuit:
             raise ValueError("every time constant must be positive: a neuron's capacitance is tau over its leak")
         if not self.schedule:
             raise ValueError("the schedule is empty: give at least one window, the free phase")
+        if self.from_operating_point and self.schedule[0].beta:
+            raise ValueError("the operating point is that of the first window, which must be a free phase (beta = 0)")
         if self.target is None and any(window.beta for window in self.schedule):
             raise ValueError("the schedule nudges, but there is no target to nudge towards; give y")
         if self.target is not None and len(self.target) > n:

@@ -126,7 +126,7 @@ class NgspiceSubstrate(AbstractSubstrate):
                 None if targets is None else targets[i],
                 windows,
                 start=None if starts is None else starts[i],
-                from_operating_point=self.from_operating_point and starts is None,
+                from_operating_point=self.from_operating_point and starts is None and not windows[0].beta,
             )
             for i, row in enumerate(np.asarray(x, np.float64))
         ]

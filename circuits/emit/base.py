@@ -98,7 +98,6 @@ class AbstractLevel(abc.ABC):
     Attributes:
         name: what it is called on the command line and in maps.
         ideal: whether the library's circuit IS the vector field.
-        promise: what a healthy circuit of this level keeps to.
         edge: how long beta and samples take to change, in time units; where the circuit follows the equations to
             1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
         rest: how far voltages may move in a time unit, in state units, and still count as at rest, whatever the
@@ -112,7 +111,6 @@ class AbstractLevel(abc.ABC):
 
     name: ClassVar[str]
     ideal: ClassVar[bool] = False
-    promise: ClassVar[Thresholds]  # a property where it depends on the options
     edge: ClassVar[float] = 1e-6
     rest: ClassVar[float] = 0.0
     has_rates: ClassVar[bool] = True
@@ -120,6 +118,11 @@ class AbstractLevel(abc.ABC):
     accuracy: Accuracy
     neuron: Subcircuit | None
     synapse: Subcircuit | None
+
+    @property
+    @abc.abstractmethod
+    def promise(self) -> Thresholds:
+        """What a healthy circuit of this level, of the library's parts, keeps to."""
 
     @property
     def exact(self) -> bool:
@@ -142,8 +145,9 @@ class AbstractLevel(abc.ABC):
             ValueError: for an activation that the library has no neuron for, for dynamics that the level does not
                 build, and for a user's subcircuit that does not fit.
         """
-        ends = self.scaling.tau_s * np.cumsum([window.duration for window in circuit.schedule])
-        time = Timeline(ends, self.scaling.second(self.edge))
+        durations = [window.duration for window in circuit.schedule]
+        ends = self.scaling.tau_s * np.cumsum(durations)
+        time = Timeline(ends, self.scaling.second(min(self.edge, 0.1 * min(durations))))
         parts = self.parts(circuit)
         lines = itertools.chain(
             self._header(circuit),

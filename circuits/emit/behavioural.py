@@ -41,11 +41,14 @@ class Behavioural(AbstractLevel):
 
     name: ClassVar[str] = "behavioural"
     ideal: ClassVar[bool] = True
-    promise: ClassVar[Thresholds] = Thresholds()
     scaling: Scaling = dataclasses.field(default_factory=Scaling)
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
     synapse: Subcircuit | None = None
+
+    @property
+    def promise(self) -> Thresholds:
+        return Thresholds()
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         # The library's own synapse is written out, element by element: there may be many thousands.

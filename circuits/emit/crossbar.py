@@ -71,7 +71,7 @@ class Crossbar(AbstractLevel):
             positive(wire_ohm=self.wire_ohm)
 
     @property
-    def promise(self) -> Thresholds:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def promise(self) -> Thresholds:
         few = 0 < self.bits < 8
         return Thresholds(state=0.1, trajectory=0.1, cosine=0.99 if few else 0.9999)
 
@@ -99,7 +99,9 @@ class Crossbar(AbstractLevel):
         arrays = (("g", "p", "q", circuit.synapses), ("h", "x", "z", circuit.input_synapses))
         largest = max((float(np.abs(a[3].weight).max()) for a in arrays if len(a[3])), default=0.0)
         wires = _Wires(self.wire_ohm)
-        for kind, plus, minus, synapses in arrays:
+        for kind, plus, minus, listed in arrays:
+            along = np.lexsort((listed.pre, listed.post))  # wires are laid from crosspoint to crosspoint
+            synapses = Synapses(listed.post[along], listed.pre[along], listed.weight[along])
             pairs = self._conductances(synapses, largest)
             for i, j, up, down in zip(synapses.post.tolist(), synapses.pre.tolist(), *pairs, strict=True):
                 # The row ends at its op-amp on the left, where the neurons' columns are; inputs follow them.

@@ -44,7 +44,6 @@ class OpAmp(AbstractLevel):
     """
 
     name: ClassVar[str] = "opamp"
-    promise: ClassVar[Thresholds] = Thresholds(state=0.1, trajectory=0.1, cosine=0.9999)
     scaling: Scaling = dataclasses.field(default_factory=Scaling)
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
@@ -56,6 +55,10 @@ class OpAmp(AbstractLevel):
     def __post_init__(self) -> None:
         positive(gain=self.gain, gain_bandwidth=self.gain_bandwidth)
         number(self.offset)
+
+    @property
+    def promise(self) -> Thresholds:
+        return Thresholds(state=0.1, trajectory=0.1, cosine=0.9999)
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         return {

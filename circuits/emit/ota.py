@@ -41,7 +41,6 @@ class OtaC(AbstractLevel):
     """
 
     name: ClassVar[str] = "ota"
-    promise: ClassVar[Thresholds] = Thresholds(state=0.1, trajectory=0.1, cosine=0.9999)
     scaling: Scaling = dataclasses.field(default_factory=Scaling)
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
@@ -54,6 +53,10 @@ class OtaC(AbstractLevel):
     @property
     def _span(self) -> str:
         return f"span={number(self.scaling.volt(self.linear_range))}"
+
+    @property
+    def promise(self) -> Thresholds:
+        return Thresholds(state=0.1, trajectory=0.1, cosine=0.9999)
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         return {

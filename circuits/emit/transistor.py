@@ -51,7 +51,7 @@ class Transistor(AbstractLevel):
     model: Literal["level3", "bsim3"] = "level3"
 
     @property
-    def promise(self) -> Thresholds:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def promise(self) -> Thresholds:
         return Thresholds(state=0.2, trajectory=0.5, cosine=0.99 if self.cell == "ota" else 0.98, signs=0.95)
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:

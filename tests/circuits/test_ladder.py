@@ -3,12 +3,16 @@
 import dataclasses
 import json
 import math
+import pathlib
 import subprocess
 import sys
+import tempfile
 
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import eqprop_field as epf
 from circuits import (
@@ -203,6 +207,17 @@ def test_crossbar_has_so_many_conductances(bits):
     assert pairs.max() / pairs.min() == pytest.approx(level.on_off_ratio)
 
 
+def test_wires_are_laid_in_order_whatever_the_order_of_the_synapses(pair):
+    """A shuffled list of synapses is the same array."""
+    weights = np.random.default_rng(0).uniform(-1, 1, (2, 2))
+    listed = Synapses.from_matrix(weights)
+    back = Synapses(listed.post[::-1], listed.pre[::-1], listed.weight[::-1])
+    level = Crossbar(wire_ohm=3.0)
+    texts = [level.emit(dataclasses.replace(pair, synapses=synapses)).text for synapses in (listed, back)]
+    assert texts[0] == texts[1]
+    assert "Rwp0_1 p0_0 p0_1 3.0" in texts[0] and "Rwn1_1 n1_0 n1_1 3.0" in texts[0]
+
+
 def test_wires_of_a_crossbar_weaken_its_synapses(ngspice):
     """Alone in the array, a synapse is in series with one segment of its column and one of its row."""
     wire = 50.0
@@ -377,6 +392,21 @@ def test_hostile_or_broken_subcircuit_files_are_refused(text, tmp_path):
     path.write_bytes(text.encode("utf-8"))
     with pytest.raises(ValueError, match=r"own\.sub"):
         read_subcircuit(path)
+
+
+@given(st.data())
+def test_no_place_in_a_file_hides_a_command(data):
+    """A hostile line anywhere, in any case and with any indentation, on its own or as a continuation."""
+    lines = OWN.splitlines()
+    command = data.draw(st.sampled_from([".control", ".include x", ".lib a b", "*#shell ls", ".exec x", "A1 s r m"]))
+    cased = "".join(c.upper() if data.draw(st.booleans()) else c for c in command)
+    indent = data.draw(st.text(" \t", max_size=3)) if not command.startswith("*") else ""
+    lines.insert(data.draw(st.integers(0, len(lines))), indent + cased)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "own.sub"
+        path.write_text("\n".join(lines) + "\n")
+        with pytest.raises(ValueError, match="refused"):
+            read_subcircuit(path)
 
 
 def test_the_scan_takes_what_designers_write(tmp_path):
