@@ -102,6 +102,7 @@ class AbstractLevel(abc.ABC):
             1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
         rest: how far voltages may move in a time unit, in state units, and still count as at rest, whatever the
             tolerance that was asked for: weakly biased transistors settle slowly, and ngspice follows them so far.
+        supplies: voltage sources that the devices take their power from; their currents are saved too, as i(vdd).
         has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
@@ -113,6 +114,7 @@ class AbstractLevel(abc.ABC):
     ideal: ClassVar[bool] = False
     edge: ClassVar[float] = 1e-6
     rest: ClassVar[float] = 0.0
+    supplies: ClassVar[tuple[str, ...]] = ()
     has_rates: ClassVar[bool] = True
     scaling: Scaling
     accuracy: Accuracy
@@ -218,7 +220,7 @@ class AbstractLevel(abc.ABC):
         yield from (f".options {option}" for option in self.options())
         if klu:
             yield ".options klu"
-        saved = [f"v(s{i})" for i in range(circuit.n_neurons)]
+        saved = [*(f"v(s{i})" for i in range(circuit.n_neurons)), *(f"i({source})" for source in self.supplies)]
         for first in range(0, len(saved), _SAVED_PER_LINE):
             yield f".save {' '.join(saved[first : first + _SAVED_PER_LINE])}"
         cards, how = self.start(circuit)

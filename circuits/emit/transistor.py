@@ -42,6 +42,7 @@ class Transistor(AbstractLevel):
     name: ClassVar[str] = "transistor"
     edge: ClassVar[float] = 0.01
     rest: ClassVar[float] = 1e-5
+    supplies: ClassVar[tuple[str, ...]] = ("vdd", "vss")
     has_rates: ClassVar[bool] = False
     scaling: Scaling = dataclasses.field(default_factory=lambda: Scaling(0.07, 1e-5, 3.5e6))
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)

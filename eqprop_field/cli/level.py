@@ -40,6 +40,12 @@ class LevelOptions:
     """Transistor: what multiplies by the weight, a pair's tail current or a Gilbert cell."""
     model: Literal["level3", "bsim3"] = "level3"
     """Transistor: the MOS model."""
+    volt_per_unit: _Number = None
+    """Volts of a state of 1."""
+    tau_s: _Number = None
+    """Seconds of a time constant of 1."""
+    leak_ohm: _Number = None
+    """The leak of every neuron; with the other two it sets every current and capacitance."""
     neuron: _File = None
     """A subcircuit file of your own instead of the level's neuron, with the same ports."""
     synapse: _File = None
@@ -59,6 +65,7 @@ class LevelOptions:
         chosen = LEVELS[self.level]
         given = (f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default)
         own: dict[str, Any] = {name: getattr(self, name) for name in given if name not in ("level", "explicit_inputs")}
+        scales = {name: own.pop(name) for name in ("volt_per_unit", "tau_s", "leak_ohm") if name in own}
         if foreign := own.keys() - {f.name for f in dataclasses.fields(chosen)}:
             option = min(foreign)
             having = [name for name, level in LEVELS.items() if option in {f.name for f in dataclasses.fields(level)}]
@@ -72,4 +79,5 @@ class LevelOptions:
                 own[part] = read_subcircuit(own[part])
         if chosen.ideal:
             own["accuracy"] = TIGHT
-        return chosen(**own)
+        level = chosen(**own)
+        return dataclasses.replace(level, scaling=dataclasses.replace(level.scaling, **scales))

@@ -27,12 +27,14 @@ from circuits import (
     NgspiceSubstrate,
     OpAmp,
     OtaC,
+    Scaling,
     Synapses,
     Transistor,
     Window,
     compile_circuit,
     loop_gain,
     measure,
+    parse_raw,
     read_subcircuit,
     schedule,
     verify,
@@ -118,6 +120,17 @@ def test_symmetric_nudging_and_several_samples_in_one_transient(ngspice, level):
         for ours, theirs in zip(together[4 * k : 4 * k + 4], alone, strict=True):
             np.testing.assert_allclose(ours.end, theirs.end, atol=5e-4 if level.name == "transistor" else 1e-6)
     assert np.abs(together[0].end - together[4].end).max() > 0.05  # the samples do differ
+
+
+@pytest.mark.parametrize("level", [Crossbar(), OpAmp(), OtaC(), Transistor()], ids=named)
+def test_other_scales_give_the_same_states(ngspice, level):
+    """Volts, seconds and ohms are the designer's choice; MOS pairs keep their volts, with a tenth of the current."""
+    field = perceptron(0, 3, 4, 2, gain=0.5)
+    circuit = compile_circuit(field, *samples(field), schedule(50.0, 40.0, [0.4]))
+    volts = level.scaling.volt_per_unit if level.name == "transistor" else 0.1
+    scaled = dataclasses.replace(level, scaling=Scaling(volts, 2e-4, 3.5e7 if level.name == "transistor" else 1e5))
+    for ours, theirs in zip(run(circuit, scaled), run(circuit, level), strict=True):
+        np.testing.assert_allclose(ours.end, theirs.end, atol=5e-3 if level.name == "transistor" else 1e-6)
 
 
 @pytest.mark.parametrize("level", EVERY, ids=named)
@@ -234,6 +247,15 @@ def test_netlist_says_level_scales_and_options(ngspice, pair, tmp_path):
     assert said["level"] == "opamp" and said["options"] == {"gain": 500.0, "gain_bandwidth": 100.0, "offset": 0.0}
     head = path.read_text().split(".subckt")[0]
     assert "gain 500.0" in head and "1 state unit = 1.0 V" in head and "1 time unit = 1e-06 s" in head
+
+
+def test_supply_currents_are_saved_beside_the_states(ngspice, pair, tmp_path):
+    """What flows in at vdd flows out at vss, but for what the ideal drives and the leaks take to ground."""
+    Transistor().emit(pair).write(tmp_path / "net.cir")
+    subprocess.run([ngspice, "-n", "-b", "net.cir", "-r", "o.raw"], cwd=tmp_path, check=True, capture_output=True)
+    vectors = parse_raw((tmp_path / "o.raw").read_bytes())
+    taken, returned, unit = -vectors["i(vdd)"][-1], vectors["i(vss)"][-1], Transistor().scaling.ampere(1.0)
+    assert abs(taken - returned) < unit < min(taken, returned)
 
 
 @pytest.mark.parametrize("level", EVERY, ids=named)
