@@ -50,10 +50,10 @@ class Phase:
         return float(self.times[outside[-1] + 1]) if len(outside) else 0.0
 
     @property
-    def drift(self) -> float:
-        """How far the fastest neuron moved during the last time unit, state units."""
-        before = np.array([np.interp(self.times[-1] - 1.0, self.times, column) for column in self.states.T])
-        return float(np.abs(self.end - before).max())
+    def drift(self) -> Float[np.ndarray, " neurons"]:
+        """How far every neuron moved during the last time unit, state units."""
+        before = [np.interp(self.times[-1] - 1.0, self.times, column) for column in self.states.T]
+        return np.abs(self.end - np.array(before))
 
     def at(self, times: Float[np.ndarray, " points"]) -> Float[np.ndarray, "points neurons"]:
         """The states at other times, by monotone cubics: third order, and no overshoot where a state is clamped."""
@@ -106,7 +106,7 @@ def solution(
 
     The residual is mu^beta at the measured states, in float64 whatever the field's precision, and the verdict is
     passed by the same `judge` as for the ODE. A circuit whose equilibria are not the field's is judged by its own
-    voltages instead: the residual is how far they moved during the last time unit.
+    voltages instead: the residual is how far they moved during the last time unit, times tau.
 
     Args:
         field: what was built.
@@ -127,7 +127,8 @@ def solution(
         judged = judge(wide, drive, nudge, state, jnp.asarray(tol, jnp.float64), False)
         state, residual, verdict = jax.tree.map(np.asarray, judged)
     if not exact:
-        residual = np.array([np.nan if phase is None else phase.drift for phase in phases])
+        tau = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
+        residual = np.array([np.nan if phase is None else np.max(tau * phase.drift) for phase in phases])
         at_rest = np.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
         verdict = np.where(verdict == Verdict.diverged, verdict, at_rest)
     verdict = np.where(failed, Verdict.simulator_failed.value, verdict)

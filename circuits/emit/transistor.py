@@ -27,8 +27,8 @@ class Transistor(AbstractLevel):
     between target and state, so it saturates for large errors. State 0 is ground, between supplies of 0.45 and -0.9 V.
 
     Builds tanh without bounds only. Bias currents, folded inputs and weight voltages are ideal sources; explicit
-    inputs x are voltages artanh(x), so they must lie within -1 and 1. Fixed points are a few per cent off, mostly
-    since the pair is no perfect tanh. Gate capacitances slow neurons down with their fan-out.
+    inputs x are voltages artanh(x), so they must lie within -1 and 1. Fixed points are some hundredths of a unit off,
+    mostly since the nudge saturates. Gate capacitances slow neurons down with their fan-out.
 
     Attributes:
         scaling: dimensionless to SI; volt_per_unit should be the pair's own 2 n kT/q, 0.07 V.

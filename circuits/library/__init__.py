@@ -94,7 +94,7 @@ def read_subcircuit(path: str | os.PathLike[str]) -> Subcircuit:
         ValueError: naming the line and what is wrong with it.
         OSError: if the file cannot be read.
     """
-    name = pathlib.Path(path).name.encode("ascii", "backslashreplace").decode()
+    name = ascii(pathlib.Path(path).name)[1:-1]
     with open(path, "rb") as file:
         data = file.read(_LONGEST + 1)
     if len(data) > _LONGEST:
