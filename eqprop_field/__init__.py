@@ -9,6 +9,7 @@ from .analysis import Fate as Fate
 from .analysis import GoodParameters as GoodParameters
 from .analysis import PoissonPairs as PoissonPairs
 from .analysis import RateHistogram as RateHistogram
+from .analysis import Snapshot as Snapshot
 from .analysis import SpikePairs as SpikePairs
 from .analysis import Stability as Stability
 from .analysis import SuccessiveUpdates as SuccessiveUpdates
@@ -18,6 +19,7 @@ from .analysis import good_parameters as good_parameters
 from .analysis import jacobian_asymmetry as jacobian_asymmetry
 from .analysis import poisson_pairs as poisson_pairs
 from .analysis import rate_histogram as rate_histogram
+from .analysis import snapshot as snapshot
 from .analysis import spike_pairs as spike_pairs
 from .analysis import stability as stability
 from .analysis import successive_updates as successive_updates
@@ -72,7 +74,9 @@ from .training import SymmetryRepair as SymmetryRepair
 from .training import TrainingRun as TrainingRun
 from .training import load_dataset as load_dataset
 from .training import train as train
+from .training import train_by_epoch as train_by_epoch
 from .vector_fields import AbstractVectorField as AbstractVectorField
+from .vector_fields import ConvField as ConvField
 from .vector_fields import GraphField as GraphField
 from .vector_fields import HopfieldField as HopfieldField
 from .vector_fields import LayeredField as LayeredField

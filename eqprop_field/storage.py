@@ -21,8 +21,9 @@ from ._tensor_file import TensorFileError, read_tensor_file
 from .activations import activation
 from .learning.base import Estimate
 from .substrates.solution import Solution, Verdict
-from .vector_fields import AbstractVectorField, GraphField, HopfieldField, LayeredField
+from .vector_fields import AbstractVectorField, ConvField, GraphField, HopfieldField, LayeredField
 from .vector_fields.base import State, check_projected
+from .vector_fields.convolutional import architecture
 
 PathLike = str | os.PathLike
 
@@ -171,9 +172,11 @@ def describe(field: AbstractVectorField) -> dict[str, Any]:
 def save_network(path: PathLike, field: AbstractVectorField) -> None:
     """Writes a network file: safetensors, with `describe(field)` as JSON under the metadata key `eqprop_field`.
 
-    A layered field has the tensors `W_i_j` (n_i, n_j), from layer j to layer i, and `b_i`; a graph `W`, `W_in` and `b`,
-    and a Hopfield field the same with each pair's weight in `W` once, above the diagonal. Time constants, `tau_i` or
-    `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined, its `mask_in` unless all inputs
+    A layered field has the tensors `W_i_j` (n_i, n_j), from layer j to layer i, and `b_i`. A convolutional field has
+    `W_i_j` as kernels (k, k, channels nearer the image, channels nearer the output) or, between plain layers, matrices
+    (n nearer the output, n nearer the image), in both directions, and `b_i` by channel. A graph has `W`, `W_in` and
+    `b`, and a Hopfield field the same with each pair's weight in `W` once, above the diagonal. Time constants, `tau_i`
+    or `tau`, are there unless all are 1; a graph's `mask` unless all pairs are joined, its `mask_in` unless all inputs
     are.
 
     Raises:
@@ -243,17 +246,52 @@ def _layered(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> LayeredF
     taus = {f"tau_{i}": (n[i],) for i in range(depth)}
     arrays = _checked_tensors(tensors, forward | feedback | biases, taus)
     pick = lambda names: tuple(arrays[name] for name in names)  # noqa: E731
-    free_outputs = config.get("free_outputs", False)
-    if not isinstance(free_outputs, bool):
-        raise TensorFileError(f"has free_outputs={free_outputs!r:.40}, neither true nor false")
     return LayeredField(
         forward=pick(forward),
         feedback=pick(feedback),
         biases=pick(biases),
         tau=pick(taus),
-        free_outputs=free_outputs,
+        free_outputs=_free_outputs(config),
         **_common(config),
     )
+
+
+def _conv(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> ConvField:
+    image, convolutions, sizes = (config.get(name) for name in ("image", "convolutions", "sizes"))
+    lists = [image, sizes, *(convolutions if isinstance(convolutions, list) else [None])]
+    if not all(isinstance(part, list) for part in lists) or not all(len(part) == 3 for part in [image, *lists[2:]]):
+        raise TensorFileError("does not say its image, convolutions and sizes as lists")
+    for part in lists:
+        for value in part:
+            _count("image, convolutions or sizes", value)
+    try:
+        shapes, pools, kernels = architecture(tuple(image), [tuple(layer) for layer in convolutions], sizes)
+    except ValueError as error:
+        raise TensorFileError(f"describes no usable network ({error})") from error
+    depth = len(kernels)
+    forward = {f"W_{i}_{i + 1}": kernel for i, kernel in enumerate(kernels)}
+    feedback = {f"W_{i + 1}_{i}": kernels[i] for i in range(depth - 1)}
+    biases = {f"b_{i}": shapes[i][-1:] for i in range(depth)}
+    taus = {f"tau_{i}": shapes[i] for i in range(depth)}
+    arrays = _checked_tensors(tensors, forward | feedback | biases, taus)
+    pick = lambda names: tuple(arrays[name] for name in names)  # noqa: E731
+    return ConvField(
+        forward=pick(forward),
+        feedback=pick(feedback),
+        biases=pick(biases),
+        tau=pick(taus),
+        shapes=shapes,
+        pools=pools,
+        free_outputs=_free_outputs(config),
+        **_common(config),
+    )
+
+
+def _free_outputs(config: dict[str, Any]) -> bool:
+    free = config.get("free_outputs", False)
+    if not isinstance(free, bool):
+        raise TensorFileError(f"has free_outputs={free!r:.40}, neither true nor false")
+    return free
 
 
 def _graph(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> GraphField:
@@ -300,6 +338,7 @@ def _graph_parts(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict
 
 _BUILDERS: dict[str, Callable[[dict[str, Any], dict[str, np.ndarray]], AbstractVectorField]] = {
     "layered": _layered,
+    "conv": _conv,
     "graph": _graph,
     "hopfield": _hopfield,
 }
@@ -335,7 +374,7 @@ def _checked_tensors(
     """The tensors as finite JAX arrays of one precision; time constants of 1 where the file has none."""
     if not any(name in tensors for name in taus):
         like = next(iter(tensors.values()), np.zeros(0))
-        tensors = tensors | {name: np.ones(math.prod(shape), like.dtype) for name, shape in taus.items()}
+        tensors = tensors | {name: np.ones(shape, like.dtype) for name, shape in taus.items()}
     needed = needed | taus
     for name in needed.keys() ^ tensors.keys():
         raise TensorFileError(f"{'lacks' if name in needed else 'holds an unexpected'} tensor {name!r:.40}")

@@ -8,6 +8,8 @@ from .gdu import SuccessiveUpdates as SuccessiveUpdates
 from .gdu import successive_updates as successive_updates
 from .good_parameters import GoodParameters as GoodParameters
 from .good_parameters import good_parameters as good_parameters
+from .over_training import Snapshot as Snapshot
+from .over_training import snapshot as snapshot
 from .stability import Fate as Fate
 from .stability import Stability as Stability
 from .stability import stability as stability

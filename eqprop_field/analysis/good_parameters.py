@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Key
+from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from .._arrays import checked_pair
 from ..learning.base import AbstractLearningRule, tree_dot
@@ -16,7 +16,7 @@ from ..learning.implicit import ImplicitGradient
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from ..vector_fields.hopfield import HopfieldField, check_symmetry
-from .stability import random_states
+from .stability import Fate, random_states, stability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,8 @@ class GoodParameters:
         converging: the share whose every sample settles from every start, nudged phases included, (gain, symmetry).
         descending: the share of THOSE whose update has nu . dJ/dtheta < 0; NaN where none converges.
         good: the share of all networks that do both.
+        cycling: the share with a start that ends on a limit cycle, found by integrating the networks that do not
+            converge; NaN where that was not asked for.
         networks: how many were drawn for every gain and symmetry.
     """
 
@@ -37,6 +39,7 @@ class GoodParameters:
     converging: Float[np.ndarray, "gain symmetry"]
     descending: Float[np.ndarray, "gain symmetry"]
     good: Float[np.ndarray, "gain symmetry"]
+    cycling: Float[np.ndarray, "gain symmetry"]
     networks: int
 
     def rows(self) -> list[dict[str, Any]]:
@@ -47,11 +50,16 @@ class GoodParameters:
                 "symmetry": float(self.symmetries[c]),
                 "networks": self.networks,
                 "converging": float(self.converging[g, c]),
-                "descending": "" if np.isnan(self.descending[g, c]) else float(self.descending[g, c]),
+                "descending": _known(float(self.descending[g, c])),
                 "good": float(self.good[g, c]),
+                "cycling": _known(float(self.cycling[g, c])),
             }
             for g, c in np.ndindex(self.good.shape)
         ]
+
+
+def _known(share: float) -> float | str:
+    return share if np.isfinite(share) else ""
 
 
 def good_parameters(
@@ -65,6 +73,7 @@ def good_parameters(
     rule: AbstractLearningRule,
     starts: int = 3,
     spread: float = 1.0,
+    name_cycles: bool = False,
     truth: ImplicitGradient | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> GoodParameters:
@@ -73,8 +82,8 @@ def good_parameters(
     A parameter is good where every start converges and $\nu \cdot dJ/d\theta < 0$ with J the mean cost of the samples
     (section 5.3 of Scellier et al. 2018). Every start is rest and random states; convergence is as the rule's
     substrate judges it: with `Equilibrium` a damped iteration settles on a stable equilibrium that an ODE might
-    pass by.
-    The networks of one gain are one vmapped computation, compiled once for all gains.
+    pass by, or misses one that an ODE finds; `Trajectory` takes the definition at its word, in some five times the
+    time. The networks of one gain are one vmapped computation, compiled once for all gains.
 
     Args:
         template: the architecture, activation and biases; its gain must not be 0, for the weights are scaled from it.
@@ -85,6 +94,8 @@ def good_parameters(
         rule: whose update it is; its substrate must run under JAX.
         starts: how many free phases a sample is started from, rest included.
         spread: the width of the random starts where states have no bounds.
+        name_cycles: whether to look for limit cycles where a network does not converge (by `stability`, one network
+            after another).
         truth: how the true gradient is computed (its substrate is not used).
         progress: called with the gains done and their number.
 
@@ -106,35 +117,67 @@ def good_parameters(
     if not rule.substrate.traceable:
         raise ValueError("the rule settles outside JAX: measure good parameters on an ODE substrate")
     settings = (template, rule, truth or ImplicitGradient(), starts, spread)
-    shares = []
-    for done, gain in enumerate(gains, 1):
+    shares = np.full((len(gains), len(symmetries), 3), np.nan)
+    for g, gain in enumerate(gains):
         scale = jnp.asarray(gain / getattr(template, "gain", 1.0), template.dtype)
-        shares.append(np.asarray(_shares(settings, x, y, scale, jnp.asarray(symmetries, template.dtype), keys), float))
+        every = np.array(_judged(settings, x, y, scale, jnp.asarray(symmetries, template.dtype), keys))
+        shares[g, :, :2] = every.mean(axis=1)
+        if name_cycles:
+            shares[g, :, 2] = _cycling(settings, x, scale, symmetries, keys, ~every[..., 0]).mean(axis=1)
         if progress is not None:
-            progress(done, len(gains))
-    converging, good = np.moveaxis(np.stack(shares), 2, 0)
+            progress(g + 1, len(gains))
+    converging, good, cycling = np.moveaxis(shares, 2, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         descending = np.where(converging > 0, good / converging, np.nan)
-    return GoodParameters(gains, symmetries, converging, descending, good, len(keys))
+    return GoodParameters(gains, symmetries, converging, descending, good, cycling, len(keys))
+
+
+_Settings = tuple[AbstractVectorField, AbstractLearningRule, ImplicitGradient, int, float]
+
+
+def _drawn(
+    template: AbstractVectorField, scale: Float[Array, ""], symmetry: ArrayLike, key: Key[Array, ""]
+) -> tuple[AbstractVectorField, Key[Array, ""]]:
+    """A network of the map, and the key of its starts."""
+    draw_key, start_key = jax.random.split(key)
+    drawn = template.redraw(draw_key, symmetry)
+    weights = jax.tree.map(lambda leaf: scale * leaf if leaf.ndim > 1 else leaf, drawn.parameters())
+    return eqx.combine(weights, drawn), start_key
+
+
+def _cycling(
+    settings: _Settings,
+    x: Array,
+    scale: Float[Array, ""],
+    symmetries: np.ndarray,
+    keys: Key[Array, " seed"],
+    restless: np.ndarray,
+) -> np.ndarray:
+    """Which of the restless networks have a limit cycle, (symmetry, seed)."""
+    template, rule, _, starts, spread = settings
+    found = np.zeros(restless.shape, bool)
+    tol = getattr(rule.substrate, "tol", None)
+    for c, k in np.argwhere(restless):
+        field, key = _drawn(template, scale, symmetries[c], keys[k])
+        ended = stability(field, x, key=key, starts=starts, spread=spread, tol=None if tol is None else float(tol))
+        found[c, k] = (ended.fate == Fate.limit_cycle).any()
+    return found
 
 
 @eqx.filter_jit
-def _shares(
-    settings: tuple[AbstractVectorField, AbstractLearningRule, ImplicitGradient, int, float],
+def _judged(
+    settings: _Settings,
     x: Array,
     y: Array,
     scale: Float[Array, ""],
     symmetries: Float[Array, " symmetry"],
     keys: Key[Array, " seed"],
-) -> Float[Array, "symmetry two"]:
-    """The shares of converging and of good networks at one gain."""
+) -> Bool[Array, "symmetry seed two"]:
+    """Which networks of one gain converge, and which are good."""
     template, rule, truth, starts, spread = settings
 
     def network(symmetry: Array, key: Array) -> Array:
-        draw_key, start_key = jax.random.split(key)
-        drawn = template.redraw(draw_key, symmetry)
-        weights = jax.tree.map(lambda leaf: scale * leaf if leaf.ndim > 1 else leaf, drawn.parameters())
-        field: AbstractVectorField = eqx.combine(weights, drawn)
+        field, start_key = _drawn(template, scale, symmetry, key)
         estimate = rule.estimate(field, x, y, throw=False)
         true = truth.at(field, x, y, estimate.free)
         settled = jnp.all(jnp.maximum(estimate.verdict, true.verdict) == Verdict.converged)
@@ -145,5 +188,4 @@ def _shares(
             settled &= jnp.all(again.verdict == Verdict.converged)
         return jnp.stack([settled, settled & (tree_dot(estimate.gradient, true.gradient) > 0)])
 
-    every = jax.vmap(jax.vmap(network, in_axes=(None, 0)), in_axes=(0, None))(symmetries, keys)
-    return jnp.mean(every.astype(x.dtype), axis=1)
+    return jax.vmap(jax.vmap(network, in_axes=(None, 0)), in_axes=(0, None))(symmetries, keys)

@@ -210,12 +210,16 @@ def _watch(
     time: float,
     points: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fate, period and amplitude of the rows that were not at rest, as many at once as fit in memory."""
+    """Fate, period and amplitude of the rows that were not at rest, as many at once as fit in memory.
+
+    Always the same number at once, the last ones again and again if need be: another number would be compiled anew.
+    """
     times = jnp.linspace(0, time, points)
     going_on = Trajectory(tol=substrate.tol, free_time=time, free_times=times)
-    at_once = max(1, _MOST_NUMBERS // (points * field.n_neurons))
+    at_once = min(len(x), max(1, _MOST_NUMBERS // (points * field.n_neurons)))
+    padded = np.pad(rows, (0, -len(rows) % at_once), mode="edge")
     parts = []
-    for chosen in np.array_split(rows, -(-len(rows) // at_once)):
+    for chosen in padded.reshape(-1, at_once):
         start = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], state)
         solution = going_on.settle(field, x[chosen], start=start, throw=False)
         leaves = [np.asarray(leaf).reshape(points, len(chosen), -1) for leaf in jax.tree.leaves(solution.trajectory)]
@@ -224,7 +228,7 @@ def _watch(
         found = [_period(np.asarray(times), path[:, n]) for n in range(len(chosen))]
         fate = np.where(np.isfinite([p for p, _ in found]), Fate.limit_cycle, Fate.no_period_found)
         parts.append((np.where(gone, Fate.diverged, fate), *np.array(found).T))
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # pyright: ignore[reportReturnType]
+    return tuple(np.concatenate(column)[: len(rows)] for column in zip(*parts, strict=True))  # pyright: ignore[reportReturnType]
 
 
 def _period(times: np.ndarray, path: np.ndarray) -> tuple[float, float]:

@@ -8,6 +8,7 @@ of Bengio et al. 2017 and Xie & Seung 2000, whose own numbers are not claimed.
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,11 @@ class SpikePairs:
     closed_form: Float[np.ndarray, " interval"]
     rise: float
     decay: float
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an interval, with the columns of `stdp.csv`."""
+        curve = zip(self.interval.tolist(), self.change.tolist(), self.closed_form.tolist(), strict=True)
+        return [{"interval_ms": u, "change": change, "closed_form": exact} for u, change, exact in curve]
 
     @property
     def oddness(self) -> float:

@@ -1,8 +1,6 @@
 """`eqprop-field align`: how well learning rules point along the gradient, against the symmetry of the weights."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,23 +11,21 @@ from .arguments import Architecture, Names, OptionalNetworkFile, Sweep, checked_
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, ArrayLike
+    from jaxtyping import ArrayLike
 
     from ..analysis import Alignment
     from ..learning import AbstractLearningRule
     from ..vector_fields import AbstractVectorField
-
-COLUMNS: tuple[str, ...] = (
-    "rule", "symmetry", "seed", "sample", "layer", "cosine", "jacobian_asymmetry", "weight_symmetry", "beta", "verdict",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Align(AbstractCommand):
     """Measures the cosine between each rule's update and the negative gradient, against the symmetry of the weights.
 
-    Weights are drawn anew for every symmetry and seed; inputs and targets are random, uniform in [0, 1].
-    Writes alignment.csv, alignment.png and summary.json.
+    Weights are drawn anew for every symmetry and seed; inputs and targets are random, uniform in [0, 1]. `--rules all`
+    takes every rule that can serve the network, and says why the others cannot. The truth is the gradient of a cost of
+    the outputs' STATES; rules that follow an error of their firing rates are named. Writes alignment.csv, alignment.png
+    and summary.json. How alignment changes while a network learns is measured by `align-training`.
 
     Example: eqprop-field align --sizes 64,32,10 --symmetry -1:1:11 --seeds 10 --samples 20 --out alignment
     """
@@ -44,52 +40,52 @@ class Align(AbstractCommand):
     samples: int = 20
     """Samples for each network."""
     rules: Names = ("eqprop",)
-    """Rules, joined by commas."""
+    """Rules, joined by commas, or all."""
     beta: float = 1e-4
     """Influence parameter; nudging is symmetric, +beta and -beta."""
     tol: float = 1e-8
     """Residual at which a phase is settled; below 1e-6 everything is computed in float64."""
+    by_layer: bool = False
+    """Print the means of every layer too (the table and the summary hold them anyway)."""
     out: Path = tyro.MISSING
     """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
-        for option, count in (("--seeds", self.seeds), ("--samples", self.samples)):
-            if count < 1:
-                raise Refused(f"{option} {count}: give at least 1")
+        if self.seeds < 1:
+            raise Refused(f"--seeds {self.seeds}: give at least 1")
 
         from ..substrates import Equilibrium
+        from . import given
         from .files import folder_for
-        from .rules import chosen
+        from .rules import ALL, chosen, serving
 
         rules = chosen(self.rules, self.beta, Equilibrium(tol=self.tol))
-        template = self._template()
+        template = given.network(self.net, self.network, self.seed)
+        x, y = given.random_samples(template, self.seed, self.samples)
         folder = folder_for(self.out)
-        x, y = random_samples(template, self.seed, self.samples)
+        refused: dict[str, str] = {}
+        if ALL in self.rules:
+            rules, refused = serving(rules, template, x, y)
         measured = measure(template, x, y, self.symmetry, self.seed, self.seeds, rules)
-        summary = {**write_alignment(folder, measured), "beta": self.beta, "tol": self.tol}
+        said = {"beta": self.beta, "tol": self.tol, "refused": refused, "error_of_rates": _of_rates(rules)}
+        summary = write_alignment(folder, measured, said)
+        layers = measured.layers if self.by_layer else ("all",)
+        lines = [line for layer in layers for line in (*table(measured, layer), "")]
+        lines += [f"left out: {name}, for {reason}" for name, reason in refused.items()]
+        if said["error_of_rates"] and template.activation.name not in ("hard_sigmoid", "linear"):
+            lines.append(f"with an error of the output's RATES, not its states: {', '.join(said['error_of_rates'])}")
         failure = (
             None if summary["samples_used"] else "no sample settled with a direction to compare: see alignment.csv"
         )
-        return Outcome(summary, [*table(measured), f"written to {folder}: {', '.join(summary['files'])}"], failure)
-
-    def _template(self) -> "AbstractVectorField":
-        if self.net is None:
-            return self.network.draw(self.seed, 0.0)
-        if self.network.given:
-            raise Refused("a network file and --sizes or --graph describe two networks: give one of them")
-        from .files import read_network
-
-        return read_network(self.net)
+        return Outcome(summary, [*lines, f"written to {folder}: {', '.join(summary['files'])}"], failure)
 
 
-def random_samples(template: "AbstractVectorField", seed: int, samples: int) -> tuple["Array", "Array"]:
-    """Inputs and targets, uniform in [0, 1]."""
-    import jax
+def _of_rates(rules: Mapping[str, "AbstractLearningRule"]) -> list[str]:
+    """The rules that do not follow the cost of the output's states, which the truth is the gradient of."""
+    from ..learning.catalogue import RULES
 
-    inputs, targets = jax.random.split(jax.random.fold_in(jax.random.key(checked_seed(seed)), 1))
-    x = jax.random.uniform(inputs, (samples, template.n_inputs), template.dtype)
-    return x, jax.random.uniform(targets, (samples, template.n_outputs), template.dtype)
+    return [name for name in rules if RULES[name].error_of == "rates"]
 
 
 def measure(
@@ -112,19 +108,15 @@ def measure(
         return alignment(template, x, y, symmetries=symmetries, keys=keys, rules=rules, progress=progress)
 
 
-def write_alignment(folder: Path, measured: "Alignment") -> dict[str, Any]:
-    """Writes the table, the picture and the summary; returns the summary."""
+def write_alignment(folder: Path, measured: "Alignment", said: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Writes the table, the picture and the summary, which holds `said` too; returns the summary."""
     from .. import plotting
-    from ..storage import write_text
-    from .files import write_summary
+    from .files import write_summary, write_table
 
-    text = io.StringIO()
-    rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(measured.rows())
-    write_text(folder / "alignment.csv", text.getvalue())
+    write_table(folder / "alignment.csv", measured.rows())
     plotting.save(picture(measured)[0].figure, folder / "alignment.png")
-    summary = summarise(measured) | {"out": str(folder), "files": ["alignment.csv", "alignment.png", "summary.json"]}
+    summary = summarise(measured) | dict(said or {})
+    summary |= {"out": str(folder), "files": ["alignment.csv", "alignment.png", "summary.json"]}
     write_summary(folder, summary)
     return summary
 
@@ -156,16 +148,22 @@ def summarise(measured: "Alignment") -> dict[str, Any]:
     }
 
 
-def table(measured: "Alignment") -> list[str]:
-    """The means of the whole update, one line a symmetry."""
-    entries = {(entry["rule"], entry["symmetry"]): entry for entry in measured.summary() if entry["layer"] == "all"}
-    lines = ["symmetry  Jacobian asymmetry  " + "  ".join(f"{rule:>10}" for rule in measured.rules) + "   left out"]
+def table(measured: "Alignment", layer: str = "all") -> list[str]:
+    """The means of the whole update, or of one layer's, one line a symmetry."""
+    entries = {(entry["rule"], entry["symmetry"]): entry for entry in measured.summary() if entry["layer"] == layer}
+    columns = "  ".join(f"{rule:>{_width(rule)}}" for rule in measured.rules)
+    lines = [] if layer == "all" else [f"layer {layer}"]
+    lines.append(f"symmetry  Jacobian asymmetry  {columns}   left out")
     for c in measured.symmetries.tolist():
         here = [entries[rule, c] for rule in measured.rules]
-        cosines = "  ".join(f"{_shown(entry['mean_cosine']):>10}" for entry in here)
+        cosines = "  ".join(f"{_shown(entry['mean_cosine']):>{_width(entry['rule'])}}" for entry in here)
         left = sum(sum(entry["left_out"].values()) for entry in here)
         lines.append(f"{c:>8.2f}  {_shown(here[0]['mean_jacobian_asymmetry']):>18}  {cosines}   {left:>8}")
     return lines
+
+
+def _width(rule: str) -> int:
+    return max(10, len(rule))
 
 
 def _shown(value: float | None) -> str:

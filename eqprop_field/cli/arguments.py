@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -12,10 +12,11 @@ from tyro.constructors import PrimitiveConstructorSpec
 from .command import Refused
 
 if TYPE_CHECKING:
+    from ..training import SymmetryRepair
     from ..vector_fields import AbstractVectorField
 
 
-_MOST_SYMMETRIES = 1000
+_MOST_IN_A_SWEEP = 1000
 
 
 def _one_word(parse: Callable[[str], Any], write: Callable[[Any], str], metavar: str) -> PrimitiveConstructorSpec[Any]:
@@ -37,11 +38,29 @@ def _sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _rates(text: str) -> tuple[float, ...]:
+def _convolutions(text: str) -> tuple[tuple[int, int, int], ...]:
+    """`CHANNELSxKERNEL` or `CHANNELSxKERNEL/POOL`, joined by commas."""
     try:
-        return tuple(float(part) for part in text.split(","))
+        layers = []
+        for part in text.split(","):
+            maps, _, pool = part.partition("/")
+            channels, kernel = maps.split("x")
+            layers.append((int(channels), int(kernel), int(pool or 1)))
     except ValueError:
-        raise ValueError(f"{text!r} is no list of learning rates: write numbers joined by commas") from None
+        raise ValueError(
+            f"{text!r} is no list of convolutions: write CHANNELSxKERNEL/POOL, such as 32x5/2,64x5/2"
+        ) from None
+    return tuple(layers)
+
+
+def _numbers(of_what: str) -> Callable[[str], tuple[float, ...]]:
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            return tuple(float(part) for part in text.split(","))
+        except ValueError:
+            raise ValueError(f"{text!r} is no list of {of_what}: write numbers joined by commas") from None
+
+    return parse
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -51,38 +70,56 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _sweep(text: str) -> tuple[float, ...]:
-    """`FIRST:LAST:COUNT`, or one number."""
-    try:
-        first_said, last_said, count_said = text.split(":") if ":" in text else (text, text, "1")
-        first, last, count = float(first_said), float(last_said), int(count_said)
-        if not (-1.0 <= first <= last <= 1.0 and 1 <= count <= _MOST_SYMMETRIES):
-            raise ValueError
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no sweep of symmetries: write FIRST:LAST:COUNT within -1 and 1, such as -1:1:11"
-        ) from None
-    if count == 1:
-        return (first,)
-    return tuple(round(first + (last - first) * k / (count - 1), 12) for k in range(count))
+def _sweep(low: float, high: float, otherwise: str) -> PrimitiveConstructorSpec[Any]:
+    """`FIRST:LAST:COUNT`, or one number, within these limits."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            first_said, last_said, count_said = text.split(":") if ":" in text else (text, text, "1")
+            first, last, count = float(first_said), float(last_said), int(count_said)
+            if not (low <= first <= last <= high and 1 <= count <= _MOST_IN_A_SWEEP):
+                raise ValueError
+        except ValueError:
+            raise ValueError(f"{text!r} is no sweep of {otherwise}") from None
+        if count == 1:
+            return (first,)
+        return tuple(round(first + (last - first) * k / (count - 1), 12) for k in range(count))
+
+    return _one_word(parse, lambda v: f"{v[0]:g}:{v[-1]:g}:{len(v)}", "FIRST:LAST:COUNT")
 
 
 OF_RECIPE = tyro.conf.arg(help_behavior_hint="(default: the recipe's)")
 _sizes_spec = _one_word(_sizes, lambda v: ",".join(map(str, v)), "N,N,...")
 Sizes = Annotated[tuple[int, ...], _sizes_spec]
 OptionalSizes = Annotated[tuple[int, ...], _sizes_spec, tyro.conf.arg(help_behavior_hint="")]
+Convolutions = Annotated[
+    tuple[tuple[int, int, int], ...],
+    _one_word(_convolutions, lambda v: ",".join(f"{c}x{k}/{p}" for c, k, p in v), "32x5/2,..."),
+    tyro.conf.arg(help_behavior_hint=""),
+]
 NetworkFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NET")]
 OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="NET", help_behavior_hint="")]
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+OptionalStep = Annotated[float | None, tyro.conf.arg(metavar="TIME", help_behavior_hint="")]
 Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it was not given
 Rates = Annotated[
     tuple[float, ...],
-    _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."),
+    _one_word(_numbers("learning rates"), lambda v: ",".join(map(str, v)), "RATE,..."),
     OF_RECIPE,
+]
+Betas = Annotated[
+    tuple[float, ...],
+    _one_word(_numbers("influence parameters"), lambda v: ",".join(f"{one:g}" for one in v), "BETA,..."),
 ]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), OF_RECIPE]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECIPE]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
-Sweep = Annotated[tuple[float, ...], _one_word(_sweep, lambda v: f"{v[0]:g}:{v[-1]:g}:{len(v)}", "FIRST:LAST:COUNT")]
+Sweep = Annotated[
+    tuple[float, ...], _sweep(-1.0, 1.0, "symmetries: write FIRST:LAST:COUNT within -1 and 1, such as -1:1:11")
+]
+Gains = Annotated[
+    tuple[float, ...], _sweep(0.0, 1e6, "gains: write FIRST:LAST:COUNT of numbers of at least 0, such as 0.5:4:8")
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +128,8 @@ class Architecture:
 
     sizes: OptionalSizes = ()
     """Neurons per layer, input first: 64,32,10."""
+    convolutions: Convolutions = ()
+    """Layers of feature maps between the image, the first of --sizes, and the others: channels x kernel / pooling."""
     graph: Count = 0
     """Neurons of a graph, instead of --sizes."""
     inputs: Count = 0
@@ -120,7 +159,7 @@ class Architecture:
         import jax
 
         from ..activations import activation
-        from ..vector_fields import GraphField, HopfieldField, LayeredField
+        from ..vector_fields import ConvField, GraphField, HopfieldField, LayeredField, square_image
 
         if not -1.0 <= symmetry <= 1.0:
             raise Refused(f"--symmetry {symmetry:g}: the weight symmetry lies between -1 and 1")
@@ -130,7 +169,10 @@ class Architecture:
         if self.graph == 0:
             if not self.sizes:
                 raise Refused("no network is described: give --sizes 64,32,10, or --graph 50 --inputs 5 --outputs 5")
-            return LayeredField.create(key, self.sizes, symmetry=symmetry, activation=rho, gain=checked_gain(self.gain))
+            options = {"symmetry": symmetry, "activation": rho, "gain": checked_gain(self.gain)}
+            if self.convolutions:
+                return ConvField.create(key, square_image(self.sizes[0]), self.convolutions, self.sizes[1:], **options)
+            return LayeredField.create(key, self.sizes, **options)
         if self.sizes:
             raise Refused("--sizes and --graph describe two networks: give one of them")
         if self.inputs == 0 or self.outputs == 0:
@@ -140,6 +182,24 @@ class Architecture:
         if self.hopfield:
             return HopfieldField.create(key, **described)
         return GraphField.create(key, symmetry=symmetry, **described)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Repair:
+    """What training does about asymmetric weights."""
+
+    feedback: Literal["learned", "kolen_pollack", "fixed", "tied"] = "learned"
+    """How feedback weights change: by the rule, by Kolen-Pollack with --decay, not at all, or as the forward ones."""
+    decay: Annotated[float | None, tyro.conf.arg(metavar="SHARE", help_behavior_hint="")] = None
+    """Share of its strength that a synapse loses a step, such as 0.001; for --feedback kolen_pollack."""
+    homeostasis: Annotated[float | None, tyro.conf.arg(metavar="STRENGTH", help_behavior_hint="")] = None
+    """Strength of the pull of the Jacobian towards symmetry, such as 0.01."""
+
+    def settings(self) -> "SymmetryRepair":
+        """The same for the training loop; raises ValueError for a combination that has no meaning."""
+        from ..training import SymmetryRepair
+
+        return SymmetryRepair(self.feedback, self.decay, self.homeostasis)
 
 
 def checked_gain(gain: float) -> float:

@@ -29,6 +29,12 @@ COMMANDS = {
     "export": Entry("export", "Export", "Writes a netlist that any ngspice runs."),
     "circuit": Entry("circuit", "Circuit", "Runs the netlist in ngspice and compares with the ODE."),
     "train": Entry("train", "Train", "Trains a network; checkpoints and resumes."),
+    "align-training": Entry("align_training", "AlignTraining", "Follows alignment and symmetry while rules train."),
+    "budget": Entry("budget", "Budget", "Divides the error of an update among its causes."),
+    "stability": Entry("stability", "FindStability", "Finds where a network goes from many starts."),
+    "good-parameters": Entry(
+        "good_parameters", "MapGoodParameters", "Maps which random networks settle and descend, by gain and symmetry."
+    ),
     "stdp": Entry("stdp", "Stdp", "Shows the STDP curve of the rate rule, by three protocols."),
     "rules": Entry("list_rules", "Rules", "Lists the learning rules: when each is exact, and what it costs."),
     "doctor": Entry("doctor", "Doctor", "Says what is installed, and how to get what is missing."),

@@ -1,7 +1,9 @@
 """Reading what users hand over, and the places that results go to."""
 
+import csv
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..storage import load_network, write_json
+from ..storage import load_network, write_json, write_text
 from ..vector_fields import AbstractVectorField
 from .command import Refused
 
@@ -34,11 +36,16 @@ def read_samples(input_path: Path, target_path: Path, field: AbstractVectorField
         Refused: for files that hold no such arrays, NaN, or different numbers of samples.
         OSError: for files that cannot be read.
     """
-    x = _read_array(input_path, "--input", field.n_inputs, field.dtype)
+    x = read_input(input_path, field)
     y = _read_array(target_path, "--target", field.n_outputs, field.dtype)
     if len(x) != len(y):
         raise Refused(f"--input has {len(x)} samples and --target {len(y)}: give one target for every sample")
     return x, y
+
+
+def read_input(path: Path, field: AbstractVectorField) -> np.ndarray:
+    """x (batch, inputs) for this network; raises as `read_samples`."""
+    return _read_array(path, "--input", field.n_inputs, field.dtype)
 
 
 def _read_array(path: Path, option: str, width: int, dtype: Any) -> np.ndarray:
@@ -111,6 +118,16 @@ def _must_be_writable(folder: Path) -> None:
         raise Refused(f"--out: {there} is a file, and no folder can be made in it: choose another place")
     if there is None or not os.access(there, os.W_OK | os.X_OK):
         raise Refused(f"--out: {folder} is not writable: choose a place you may write to")
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A CSV file of rows that all have the columns of the first."""
+    rows = list(rows)
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

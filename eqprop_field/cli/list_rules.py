@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .command import AbstractCommand, Outcome
 
-_COLUMNS = ("rule", "exact", "costs", "local", "runs on a circuit", "source")
+_COLUMNS = ("rule", "exact", "costs", "error of", "local", "runs on a circuit", "source")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Rules(AbstractCommand):
                 "rule": name,
                 "exact": entry.exact,
                 "costs": entry.settles,
+                "error of": entry.error_of,
                 "local": "yes" if entry.local else "no",
                 "runs on a circuit": entry.circuit,
                 "source": entry.source,

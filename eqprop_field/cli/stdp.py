@@ -31,17 +31,14 @@ class Stdp(AbstractCommand):
 
         from .. import plotting
         from ..analysis import poisson_pairs, rate_histogram, spike_pairs
-        from ..storage import write_text
-        from .files import folder_for, write_summary
+        from .files import folder_for, write_summary, write_table
 
         folder = folder_for(self.out)
         poisson_key, random_key = jax.random.split(jax.random.key(self.seed))
         pairs = spike_pairs(np.arange(-80.0, 81.0, 4.0))
         trains = poisson_pairs(poisson_key, trials=self.trials)
         rates = rate_histogram(random_key, trials=self.trials)
-        curve = zip(pairs.interval.tolist(), pairs.change.tolist(), pairs.closed_form.tolist(), strict=True)
-        rows = ["interval_ms,change,closed_form", *(f"{u!r},{change!r},{exact!r}" for u, change, exact in curve)]
-        write_text(folder / "stdp.csv", "\n".join(rows) + "\n")
+        write_table(folder / "stdp.csv", pairs.rows())
         axes = plotting.stdp(
             pairs.interval, pairs.change, pairs.closed_form,
             trains.expected, trains.measured, trains.error,

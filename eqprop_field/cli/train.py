@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .arguments import OF_RECIPE, OptionalFloat, OptionalInt, OptionalSizes, Rates, checked_gain, checked_seed
+from .arguments import OF_RECIPE, OptionalFloat, OptionalInt, OptionalSizes, Rates, Repair, checked_gain, checked_seed
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
@@ -59,12 +59,7 @@ class Train(AbstractCommand):
     """Start a sample's free phase from where it ended in the epoch before."""
     gain: OptionalFloat = None
     """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
-    feedback: Literal["learned", "kolen_pollack", "fixed", "tied"] = "learned"
-    """How feedback weights change: by the rule, by Kolen-Pollack with --decay, not at all, or as the forward ones."""
-    decay: Annotated[float | None, tyro.conf.arg(metavar="SHARE", help_behavior_hint="")] = None
-    """Share of its strength that a synapse loses a step, such as 0.001; for --feedback kolen_pollack."""
-    homeostasis: Annotated[float | None, tyro.conf.arg(metavar="STRENGTH", help_behavior_hint="")] = None
-    """Strength of the pull of the Jacobian towards symmetry, such as 0.01."""
+    repair: Repair = dataclasses.field(default_factory=Repair)
     resume: bool = False
     """Go on from the checkpoint in --out."""
     tensorboard: bool = False
@@ -100,7 +95,7 @@ class Train(AbstractCommand):
 
     def _recipe(self) -> "Recipe":
         """The recipe, with what was said on the command line."""
-        from ..training import FIRST_RECIPES, RECIPES, SymmetryRepair
+        from ..training import FIRST_RECIPES, RECIPES
 
         name = self.recipe or FIRST_RECIPES[self.data or "digits"]
         if name not in RECIPES:
@@ -119,8 +114,7 @@ class Train(AbstractCommand):
                 "warm_start": self.warm_start or None,
             }
         )
-        repair = SymmetryRepair(self.feedback, self.decay, self.homeostasis)
-        settings = dataclasses.replace(recipe.settings, repair=repair, **said)
+        settings = dataclasses.replace(recipe.settings, repair=self.repair.settings(), **said)
         gain = None if self.gain is None else checked_gain(self.gain)
         of_recipe = {"data": self.data, "rule": self.rule, "beta": self.beta, "gain": gain}
         of_recipe |= {"cost": self.cost, "weight_decay": self.weight_decay}

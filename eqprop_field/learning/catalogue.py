@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 from jaxtyping import ArrayLike
 
@@ -36,6 +37,8 @@ class Entry:
         local: whether every synapse changes by what its two neurons know.
         circuit: `yes`, or why it does not run on a simulated circuit.
         source: paper and equations.
+        error_of: the output neurons' `states`, or their firing `rates`: which error the rule makes smaller. Only for
+            rho(s) = s, as between the bounds of the hard sigmoid, are they the same.
     """
 
     make: Maker
@@ -44,6 +47,7 @@ class Entry:
     local: bool
     circuit: str
     source: str
+    error_of: Literal["states", "rates"] = "states"
 
     @property
     def runs_on_a_circuit(self) -> bool:
@@ -151,6 +155,7 @@ RULES: dict[str, Entry] = {
         local=True,
         circuit="no: there is no netlist for clamped output rates",
         source="O'Reilly 1996",
+        error_of="rates",
     ),
     "generec-midpoint": Entry(
         lambda beta, substrate, cost: GeneRec(presynaptic="midpoint", substrate=substrate, cost=cost),
@@ -159,6 +164,7 @@ RULES: dict[str, Entry] = {
         local=True,
         circuit="no: there is no netlist for clamped output rates",
         source="O'Reilly 1996",
+        error_of="rates",
     ),
     "chl": Entry(
         lambda beta, substrate, cost: ContrastiveHebbian(feedback_gain=1.0, substrate=substrate, cost=cost),
@@ -167,6 +173,7 @@ RULES: dict[str, Entry] = {
         local=True,
         circuit="no: there is no netlist for clamped output rates",
         source="Xie & Seung 2003; Movellan 1990",
+        error_of="rates",
     ),
     "nonlinear-backprop": Entry(
         lambda beta, substrate, cost: NonlinearBackprop(amplitude=beta, substrate=substrate, cost=cost),
@@ -175,5 +182,6 @@ RULES: dict[str, Entry] = {
         local=False,
         circuit="no: its backward phase has no netlist yet",
         source="Hertz et al. 1997, reconstructed from its abstract",
+        error_of="rates",
     ),
 }

@@ -2,11 +2,15 @@
 
 from .agreement import agreement as agreement
 from .alignment import alignment_curve as alignment_curve
+from .alignment import alignment_over_training as alignment_over_training
+from .budget import error_budget as error_budget
 from .digits import digits as digits
 from .gdu import successive_updates as successive_updates
 from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps
 from .phases import phases as phases
+from .stability import good_parameters as good_parameters
+from .stability import stability as stability
 from .stdp import stdp as stdp
 from .style import COLOURS as COLOURS
 from .style import CYCLE as CYCLE

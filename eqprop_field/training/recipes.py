@@ -12,7 +12,7 @@ from ..datasets import Dataset, digits, fashion, mnist, xor
 from ..learning.base import AbstractLearningRule
 from ..learning.catalogue import RULES
 from ..substrates.equilibrium import Equilibrium
-from ..vector_fields import LayeredField
+from ..vector_fields import ConvField, LayeredField, square_image
 from .settings import Settings
 
 Cost = Literal["quadratic", "matching"]
@@ -29,6 +29,7 @@ class Recipe:
     Attributes:
         data: the data set.
         sizes: neurons per layer, input first.
+        convolutions: (channels, kernel width, pooling width) of layers of feature maps behind the input, an image.
         settings: of the training loop.
         rule: the learning rule's name, as in `learning.catalogue.RULES`.
         gain: the initial weights' scale relative to Glorot's; feedback weights are drawn independently.
@@ -49,15 +50,19 @@ class Recipe:
     beta: float = 0.2
     cost: Cost = "quadratic"
     weight_decay: float = 0.0
+    convolutions: tuple[tuple[int, int, int], ...] = ()
     projected: bool = True
     free_outputs: bool = False
     tol: float = 1e-3
     max_iterations: int = 500
 
-    def field(self) -> LayeredField:
+    def field(self) -> LayeredField | ConvField:
         """The untrained network, drawn from the settings' seed."""
-        key, free = jax.random.key(self.settings.seed), self.free_outputs
-        return LayeredField.create(key, self.sizes, gain=self.gain, projected=self.projected, free_outputs=free)
+        key = jax.random.key(self.settings.seed)
+        options = {"gain": self.gain, "projected": self.projected, "free_outputs": self.free_outputs}
+        if self.convolutions:
+            return ConvField.create(key, square_image(self.sizes[0]), self.convolutions, self.sizes[1:], **options)
+        return LayeredField.create(key, self.sizes, **options)
 
     def learning_rule(self) -> AbstractLearningRule:
         """The rule, on `Equilibrium`.
@@ -75,7 +80,7 @@ class Recipe:
     def resized(self, sizes: tuple[int, ...]) -> "Recipe":
         """The same for other layers: the output keeps its learning rate, all others have the last hidden layer's."""
         first, *hidden = self.settings.learning_rates
-        rates = (first, *[(hidden or [first])[-1]] * (len(sizes) - 2))
+        rates = (first, *[(hidden or [first])[-1]] * (len(sizes) - 2 + len(self.convolutions)))
         return dataclasses.replace(self, sizes=sizes, settings=dataclasses.replace(self.settings, learning_rates=rates))
 
     def seeded(self, seed: int) -> "Recipe":
@@ -100,6 +105,14 @@ RECIPES = {
         cost="matching",
         weight_decay=5e-5,
         projected=False,
+        max_iterations=60,
+    ),
+    "mnist-cnn": Recipe(
+        "mnist",
+        (784, 10),
+        Settings(epochs=20, batch_size=20, learning_rates=(0.05, 0.1, 0.2)),
+        convolutions=((32, 5, 2), (64, 5, 2)),
+        gain=0.5,
         max_iterations=60,
     ),
     "fashion": dataclasses.replace(_ONE_HIDDEN, data="fashion"),  # taken over from MNIST, not chosen for it

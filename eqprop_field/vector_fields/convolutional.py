@@ -1,0 +1,308 @@
+"""The convolutional field: the layered field with shared, local synapses in its first layers."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Inexact, Key
+
+from ..activations import Activation, hard_sigmoid
+from .base import AbstractVectorField, State, check_draw, check_projected, mix
+from .patches import Patches, fold, unfold
+
+Tensors = tuple[Float[Array, "..."], ...]
+Shape = tuple[int, ...]
+
+
+class ConvField(AbstractVectorField):
+    r"""Leaky integrators in layers of feature maps and of plain neurons, from the output (layer 0) back to the image.
+
+    $$\mu_i = A_{i,i+1}\,\rho(s_{i+1}) + B_{i,i-1}\,\rho(s_{i-1}) + b_i - s_i, \qquad \rho(s_L) \equiv x$$
+
+    Between images, A is a convolution without padding and an average over pool x pool windows, both linear, and B the
+    transpose of such an operator with a kernel of its own; between plain layers they are matrices. Where the two
+    kernels are equal, B is exactly the transpose of A: tied weights. Each channel has one bias.
+
+    Feature maps stand as (batch, height, width, channels), for that is how the products run fastest; an image enters as
+    a flat row in the same order. Pooling is folded into the kernel: a convolution and an average over p x p windows are
+    one convolution with the kernel spread over its p x p shifts, taken at every p-th place, which costs
+    p^2 / (1 + (p - 1) / k)^2 times less. Source: Scellier et al. 2018, section 5 (convolutional network); pooling there
+    is not specified.
+
+    Make one with `ConvField.create`; the constructor takes the tensors themselves.
+
+    Attributes:
+        forward: the kernels (k, k, channels of layer i+1, channels of layer i), or matrices (n_i, n_{i+1}), of A.
+        feedback: those of B, of the same shapes as the forward ones: they are applied transposed.
+        biases: b_i, one for each channel or neuron.
+        tau: the time constants, of the shapes of the layers.
+        shapes: of all layers from the output to the image, (n,) or (height, width, channels).
+        pools: the width of the pooling windows between layers i+1 and i; 1 between plain layers.
+    """
+
+    forward: Tensors
+    feedback: Tensors
+    biases: Tensors
+    tau: Tensors
+    shapes: tuple[Shape, ...] = eqx.field(static=True)
+    pools: tuple[int, ...] = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True, default=hard_sigmoid)
+    projected: bool = eqx.field(static=True, default=True)
+    gain: float = eqx.field(static=True, default=1.0)
+    free_outputs: bool = eqx.field(static=True, default=False)
+    leaky_integrators: ClassVar[bool] = True
+
+    @classmethod
+    def create(
+        cls,
+        key: Key[Array, ""],
+        image: tuple[int, int, int],
+        convolutions: Sequence[tuple[int, int, int]],
+        sizes: Sequence[int],
+        *,
+        symmetry: ArrayLike = 0.0,
+        activation: Activation = hard_sigmoid,
+        gain: float = 0.5,
+        projected: bool | None = None,
+        free_outputs: bool = False,
+    ) -> "ConvField":
+        """Draws a network.
+
+        Args:
+            key: a JAX random key.
+            image: height, width and channels of the input.
+            convolutions: (channels, kernel width, pooling width) of every layer of feature maps, the image's side
+                first.
+            sizes: neurons of the plain layers behind them, the output last: (10,) or (128, 10).
+            symmetry: c of feedback = c forward + sqrt(1 - c^2) R, in [-1, 1].
+            activation: rho.
+            gain: the scale of the weights relative to Glorot's.
+            projected: whether states are clipped; by default for the hard sigmoid only.
+            free_outputs: whether the output neurons' states are left out of that.
+
+        Raises:
+            ValueError: for layers that do not fit the image or have no neurons, a symmetry outside [-1, 1], or a gain
+                that is no scale.
+        """
+        shapes, pools, tensors = architecture(image, convolutions, sizes)
+        check_draw(symmetry, gain)
+        dtype = jnp.result_type(float)
+        zeros = tuple(jnp.zeros(shape, dtype) for shape in tensors)
+        blank = cls(  # pyright: ignore[reportCallIssue]  # n_outputs is a property here
+            forward=zeros,
+            feedback=zeros[:-1],
+            biases=tuple(jnp.zeros(shape[-1], dtype) for shape in shapes[:-1]),
+            tau=tuple(jnp.ones(shape, dtype) for shape in shapes[:-1]),
+            shapes=shapes,
+            pools=pools,
+            activation=activation,
+            projected=check_projected(activation, projected),
+            gain=float(gain),
+            free_outputs=free_outputs,
+        )
+        return blank.redraw(key, symmetry)
+
+    @property
+    def convolutions(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels, kernel width, pooling width) of every layer of feature maps, the image's side first."""
+        maps = [
+            (w.shape[-1], w.shape[0], pool) for w, pool in zip(self.forward, self.pools, strict=True) if w.ndim == 4
+        ]
+        return tuple(maps[::-1])
+
+    @property
+    def n_inputs(self) -> int:
+        return math.prod(self.shapes[-1])
+
+    @property
+    def n_outputs(self) -> int:
+        return self.shapes[0][0]
+
+    @property
+    def n_neurons(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes[:-1])
+
+    @property
+    def colours(self) -> tuple[int, ...]:
+        return tuple(i % 2 for i in range(len(self.forward)))
+
+    def drive(self, x: Float[Array, "batch inputs"]) -> State:
+        *inner, last = (
+            jnp.broadcast_to(b, (x.shape[0], *shape)) for b, shape in zip(self.biases, self.shapes[:-1], strict=True)
+        )
+        image = x.reshape(-1, *self.shapes[-1])
+        return (*inner, last + self._synapses(len(self.forward) - 1).ahead(self.forward[-1], image))
+
+    def velocity(self, drive: State) -> Callable[[State], State]:
+        synapses = [self._synapses(i) for i in range(len(self.feedback))]
+        pairs = [
+            (synapse.spread(ahead), synapse.spread(back))
+            for synapse, ahead, back in zip(synapses, self.forward[:-1], self.feedback, strict=True)
+        ]
+
+        def mu(state: State) -> State:
+            rates = [self.activation(s) for s in state]
+            change = [d - s for d, s in zip(drive, state, strict=True)]
+            for i, (synapse, (ahead, back)) in enumerate(zip(synapses, pairs, strict=True)):
+                change[i] = change[i] + synapse.along(ahead, rates[i + 1])
+                change[i + 1] = change[i + 1] + synapse.against(back, rates[i])
+            return tuple(change)
+
+        return mu
+
+    def _synapses(self, i: int) -> "_Synapses":
+        """Those between layers i + 1 and i."""
+        return _Synapses(self.shapes[i + 1], self.shapes[i], self.pools[i], self.forward[i].shape)
+
+    def initial_state(self, batch: int) -> State:
+        return tuple(jnp.zeros((batch, *shape), self.dtype) for shape in self.shapes[:-1])
+
+    def output(self, state: State) -> Inexact[Array, "batch outputs"]:
+        return state[0]
+
+    def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
+        return (output, *(jnp.zeros((output.shape[0], *shape), output.dtype) for shape in self.shapes[1:-1]))
+
+    def time_constants(self) -> tuple[Array, ...]:
+        return self.tau
+
+    def parameters(self) -> "ConvField":
+        return eqx.tree_at(lambda f: f.tau, self, (None,) * len(self.tau))
+
+    def tensors(self) -> dict[str, Array]:
+        named = {f"W_{i}_{i + 1}": w for i, w in enumerate(self.forward)}
+        named |= {f"W_{i + 1}_{i}": w for i, w in enumerate(self.feedback)}
+        named |= {f"b_{i}": b for i, b in enumerate(self.biases)}
+        return named
+
+    def layers(self) -> dict[str, list[Array]]:
+        into = {str(i): [w, b] for i, (w, b) in enumerate(zip(self.forward, self.biases, strict=True))}
+        for i, w in enumerate(self.feedback):
+            into[str(i + 1)].append(w)
+        return into
+
+    def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
+        """W over the flattened state. Dense, where shared weights stand many times: meant for small networks."""
+        n = [math.prod(shape) for shape in self.shapes[:-1]]
+        blocks = [[jnp.zeros((rows, columns), self.dtype) for columns in n] for rows in n]
+        for i, (ahead, back) in enumerate(zip(self.forward[:-1], self.feedback, strict=True)):
+            blocks[i][i + 1] = self._synapses(i).matrix(ahead)
+            blocks[i + 1][i] = self._synapses(i).matrix(back).T
+        return jnp.block(blocks)
+
+    def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
+        last = self._synapses(len(self.forward) - 1).matrix(self.forward[-1])
+        untouched = jnp.zeros((self.n_neurons - len(last), self.n_inputs), self.dtype)
+        biases = [jnp.broadcast_to(b, shape).ravel() for b, shape in zip(self.biases, self.shapes[:-1], strict=True)]
+        return jnp.concatenate([untouched, last]), jnp.concatenate(biases)
+
+    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "ConvField":
+        keys = jax.random.split(key, 2 * len(self.forward))
+
+        def draw(key: Array, like: Array) -> Array:
+            """Uniform on +-gain sqrt(6 / (inputs + outputs)), a kernel's places counted with its channels."""
+            fan = math.prod(like.shape[:-2]) * sum(like.shape[-2:])
+            return self.gain * math.sqrt(6 / fan) * jax.random.uniform(key, like.shape, like.dtype, -1.0, 1.0)
+
+        forward = tuple(draw(k, w) for k, w in zip(keys[::2], self.forward, strict=True))
+        feedback = tuple(
+            mix(ahead, draw(k, back), symmetry)
+            for k, ahead, back in zip(keys[1:-1:2], forward[:-1], self.feedback, strict=True)
+        )
+        return eqx.tree_at(lambda f: (f.forward, f.feedback), self, (forward, feedback))
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "field": "conv",
+            "image": list(self.shapes[-1]),
+            "convolutions": [list(layer) for layer in self.convolutions],
+            "sizes": [n for (n,) in self.shapes[len(self.forward) - len(self.convolutions) - 1 :: -1]],
+            "activation": self.activation.name,
+            "projected": self.projected,
+            "gain": self.gain,
+            **({"free_outputs": True} if self.free_outputs else {}),
+        }
+
+
+class _Synapses:
+    """A, as a function of a tensor, between one layer and the next towards the output."""
+
+    def __init__(self, source: Shape, target: Shape, pool: int, tensor: Shape) -> None:
+        self.source, self.target, self.pool = source, target, pool
+        self.patches = Patches.of(source, target, tensor[0], pool) if len(tensor) == 4 else None
+
+    def spread(self, tensor: Array) -> Array:
+        """The tensor as the matrix of the products: (taps * channels, channels), or (n_{i+1}, n_i)."""
+        if self.patches is None:
+            return tensor.T
+        return self.patches.matrix(tensor)
+
+    def along(self, matrix: Array, rates: Array) -> Array:
+        """A rates, with the matrix of `spread`."""
+        if self.patches is None:
+            return rates.reshape(len(rates), -1) @ matrix
+        return unfold(self.patches, rates) @ matrix
+
+    def against(self, matrix: Array, rates: Array) -> Array:
+        """A^T rates."""
+        back = rates @ matrix.T
+        return back.reshape(len(rates), *self.source) if self.patches is None else fold(self.patches, back)
+
+    def ahead(self, tensor: Array, rates: Array) -> Array:
+        """A rates."""
+        return self.along(self.spread(tensor), rates)
+
+    def matrix(self, tensor: Array) -> Array:
+        """A as a dense matrix over flattened layers."""
+        width = math.prod(self.source)
+        columns = self.ahead(tensor, jnp.eye(width, dtype=tensor.dtype).reshape(width, *self.source))
+        return columns.reshape(width, -1).T
+
+
+def square_image(pixels: int) -> tuple[int, int, int]:
+    """The image of one channel with so many pixels.
+
+    Raises:
+        ValueError: where that is no square.
+    """
+    side = math.isqrt(max(pixels, 0))
+    if side * side != pixels or pixels < 1:
+        raise ValueError(f"{pixels} inputs are no square image: give a square number, such as 784")
+    return side, side, 1
+
+
+def architecture(
+    image: tuple[int, int, int], convolutions: Sequence[tuple[int, int, int]], sizes: Sequence[int]
+) -> tuple[tuple[Shape, ...], tuple[int, ...], tuple[Shape, ...]]:
+    """Shapes of the layers, pooling windows and shapes of the tensors, from the output back to the image.
+
+    Raises:
+        ValueError: for layers that do not fit the image, or have no neurons.
+    """
+    if len(image) != 3 or min(image) < 1:
+        raise ValueError(f"image={tuple(image)}: give height, width and channels, such as (28, 28, 1)")
+    if not convolutions or not sizes or min(sizes) < 1:
+        raise ValueError("a convolutional network needs at least one layer of feature maps and one of plain neurons")
+    shapes: list[Shape] = [tuple(int(n) for n in image)]
+    pools, tensors = [], []
+    for channels, kernel, pool in convolutions:
+        height, width, before = shapes[-1]
+        if min(channels, kernel, pool) < 1:
+            raise ValueError(f"a layer ({channels}, {kernel}, {pool}): channels, kernel and pool are at least 1")
+        if min(height, width) - kernel + 1 < pool:
+            raise ValueError(
+                f"a kernel of {kernel} and a window of {pool} do not fit on feature maps of {height} x {width}: "
+                "take smaller ones, or fewer layers"
+            )
+        shapes.append(((height - kernel + 1) // pool, (width - kernel + 1) // pool, int(channels)))
+        tensors.append((int(kernel), int(kernel), before, int(channels)))
+        pools.append(int(pool))
+    for size in sizes:
+        tensors.append((int(size), int(np.prod(shapes[-1]))))
+        shapes.append((int(size),))
+        pools.append(1)
+    return tuple(shapes[::-1]), tuple(pools[::-1]), tuple(tensors[::-1])
