@@ -1,14 +1,26 @@
 """How it is built: vector fields as circuits, simulated by ngspice."""
 
 from .compile import compile_circuit as compile_circuit
+from .compile import loop_gain as loop_gain
+from .emit import FAST as FAST
+from .emit import LEVELS as LEVELS
+from .emit import TIGHT as TIGHT
 from .emit import AbstractLevel as AbstractLevel
 from .emit import Accuracy as Accuracy
 from .emit import Behavioural as Behavioural
+from .emit import Crossbar as Crossbar
 from .emit import Netlist as Netlist
+from .emit import OpAmp as OpAmp
+from .emit import OtaC as OtaC
+from .emit import Thresholds as Thresholds
+from .emit import Transistor as Transistor
 from .ir import Circuit as Circuit
+from .ir import Sample as Sample
 from .ir import Synapses as Synapses
 from .ir import Window as Window
 from .ir import schedule as schedule
+from .library import Subcircuit as Subcircuit
+from .library import read_subcircuit as read_subcircuit
 from .measure import Phase as Phase
 from .measure import measure as measure
 from .measure import solution as solution
@@ -27,9 +39,7 @@ from .ngspice import parse_raw as parse_raw
 from .ngspice import run_all as run_all
 from .scaling import Scaling as Scaling
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
-from .verify import TIGHT as TIGHT
 from .verify import Agreement as Agreement
 from .verify import AgreementVerdict as AgreementVerdict
 from .verify import SampleTrace as SampleTrace
-from .verify import Thresholds as Thresholds
 from .verify import verify as verify

@@ -15,37 +15,70 @@ class Window:
     Attributes:
         duration: in state-time units (multiples of a time constant of 1).
         beta: the influence parameter during it; 0 is a free phase.
+        sample: which of the circuit's samples is clamped.
     """
 
     duration: float
     beta: float = 0.0
+    sample: int = 0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration > 0):
             raise ValueError(f"duration={self.duration!r} of a phase must be a positive, finite number")
         if not math.isfinite(self.beta):
             raise ValueError(f"beta={self.beta!r} must be a finite number")
+        if self.sample < 0:
+            raise ValueError(f"sample={self.sample} must be the number of a sample, from 0")
 
 
 def schedule(
-    free_time: float, nudged_time: float, betas: Sequence[float], return_time: float | None = None
+    free_time: float,
+    nudged_time: float,
+    betas: Sequence[float],
+    return_time: float | None = None,
+    *,
+    samples: int = 1,
 ) -> tuple[Window, ...]:
     """The free phase, then every nudged phase, with a way back to the free state between any two of them.
 
-    For betas (b, -b): free, +b, free, -b. The odd windows are the nudged ones.
+    For betas (b, -b): free, +b, free, -b. The odd windows are the nudged ones. Several samples follow one another,
+    each with all these windows; a free phase then starts from where the sample before ended.
 
     Args:
         free_time: duration of the free phase.
         nudged_time: duration of every nudged phase.
         betas: influence parameters of the nudged phases; none gives the free phase alone.
         return_time: duration of the ways back, `nudged_time` by default.
+        samples: how many samples are clamped in sequence.
+
+    Raises:
+        ValueError: for durations, betas or a number of samples without meaning.
     """
-    windows = [Window(free_time)]
-    for i, beta in enumerate(betas):
-        if i:
-            windows.append(Window(nudged_time if return_time is None else return_time))
-        windows.append(Window(nudged_time, beta))
+    if samples < 1:
+        raise ValueError(f"samples={samples}: clamp at least one sample")
+    windows = []
+    for sample in range(samples):
+        windows.append(Window(free_time, 0.0, sample))
+        for i, beta in enumerate(betas):
+            if i:
+                windows.append(Window(nudged_time if return_time is None else return_time, 0.0, sample))
+            windows.append(Window(nudged_time, beta, sample))
     return tuple(windows)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """What one sample clamps.
+
+    Attributes:
+        drive: folded input and bias W_in x + b (N,), or the bias alone where the inputs are explicit.
+        target: y (K,), or None where nothing nudges.
+        input_rates: firing rates of explicit inputs (M,); empty where they are folded.
+    """
+
+    drive: Float[np.ndarray, " neurons"]
+    target: Float[np.ndarray, " outputs"] | None = None
+    input_rates: Float[np.ndarray, " inputs"] = dataclasses.field(default_factory=lambda: np.zeros(0))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +110,7 @@ _NONE = Synapses(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Circuit:
-    r"""A network of leaky integrators with one clamped sample: $\tau_i \dot s_i = \sum_j W_{ij}\rho(s_j) + d_i - s_i$.
+    r"""A network of leaky integrators with clamped samples: $\tau_i \dot s_i = \sum_j W_{ij}\rho(s_j) + d_i - s_i$.
 
     The first `len(target)` neurons are the output; during a window with influence parameter beta they also feel
     $\beta (y - s)$. Neurons are in the order of `flatten_state`: group by group, the output first.
@@ -90,10 +123,13 @@ class Circuit:
         drive: folded input and bias W_in x + b (N,), or the bias alone where the inputs are explicit.
         synapses: among the neurons.
         start: the state at time 0 (N,).
+        from_operating_point: whether the transient starts from the free equilibrium that the simulator finds by
+            itself, instead of from `start`. Only for networks that have no other one, see `compile_circuit`.
         target: y (K,), or None where nothing nudges.
         schedule: the windows, one after another.
         input_rates: firing rates of explicit inputs (M,); empty where they are folded.
         input_synapses: from the explicit inputs.
+        following: the samples after the first one, which `drive`, `target` and `input_rates` describe.
 
     Raises:
         ValueError: for anything that is not finite, and for shapes or indices that do not fit each other.
@@ -110,6 +146,13 @@ class Circuit:
     schedule: tuple[Window, ...]
     input_rates: Float[np.ndarray, " inputs"] = dataclasses.field(default_factory=lambda: np.zeros(0))
     input_synapses: Synapses = _NONE
+    following: tuple[Sample, ...] = ()
+    from_operating_point: bool = False
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All clamped samples, in the order of their numbers."""
+        return (Sample(self.drive, self.target, self.input_rates), *self.following)
 
     @property
     def n_neurons(self) -> int:
@@ -138,19 +181,34 @@ class Circuit:
             raise ValueError("every time constant must be positive: a neuron's capacitance is tau over its leak")
         if not self.schedule:
             raise ValueError("the schedule is empty: give at least one window, the free phase")
+        if self.from_operating_point and self.schedule[0].beta:
+            raise ValueError("the operating point is that of the first window, which must be a free phase (beta = 0)")
         if self.target is None and any(window.beta for window in self.schedule):
             raise ValueError("the schedule nudges, but there is no target to nudge towards; give y")
         if self.target is not None and len(self.target) > n:
             raise ValueError(f"there are {len(self.target)} targets for {n} neurons; give at most one a neuron")
+        self._check_samples()
+
+    def _check_samples(self) -> None:
+        def shapes(sample: Sample) -> tuple[object, ...]:
+            target = sample.target
+            return sample.drive.shape, None if target is None else target.shape, sample.input_rates.shape
+
+        if any(shapes(sample) != shapes(self.samples[0]) for sample in self.following):
+            raise ValueError("all samples of a circuit need drives, targets and input rates of the same shapes")
+        last = max(window.sample for window in self.schedule)
+        if last >= len(self.samples):
+            raise ValueError(f"the schedule clamps sample {last}, but the circuit has {len(self.samples)}")
 
     def _check_finite(self) -> None:
+        samples = self.samples
         arrays = {
             "the time constants": self.tau,
-            "the biases or the folded input": self.drive,
+            "the biases or the folded input": np.concatenate([sample.drive for sample in samples]),
             "the weights": self.synapses.weight,
             "the initial state": self.start,
-            "the target": np.zeros(0) if self.target is None else self.target,
-            "the input": self.input_rates,
+            "the target": np.concatenate([np.zeros(0) if s.target is None else s.target for s in samples]),
+            "the input": np.concatenate([sample.input_rates for sample in samples]),
             "the input weights": self.input_synapses.weight,
         }
         for what, values in arrays.items():

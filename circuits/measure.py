@@ -49,6 +49,12 @@ class Phase:
         outside = np.flatnonzero(np.any(np.abs(self.states - self.end) > within, axis=1))
         return float(self.times[outside[-1] + 1]) if len(outside) else 0.0
 
+    @property
+    def drift(self) -> Float[np.ndarray, " neurons"]:
+        """How far every neuron moved during the last time unit, state units."""
+        before = [np.interp(self.times[-1] - 1.0, self.times, column) for column in self.states.T]
+        return np.abs(self.end - np.array(before))
+
     def at(self, times: Float[np.ndarray, " points"]) -> Float[np.ndarray, "points neurons"]:
         """The states at other times, by monotone cubics: third order, and no overshoot where a state is clamped."""
         return PchipInterpolator(self.times, self.states)(times)
@@ -65,7 +71,8 @@ def measure(circuit: Circuit, scaling: Scaling, waveforms: Waveforms) -> tuple[P
     # The transient starts from stated states, and ngspice saves its first point a little later.
     later = waveforms.times_s > 0
     times = np.concatenate([[0.0], waveforms.times_s[later] / scaling.tau_s])
-    states = np.concatenate([circuit.start[None], waveforms.volts[later] / scaling.volt_per_unit])
+    start = waveforms.volts[:1] / scaling.volt_per_unit if circuit.from_operating_point else circuit.start[None]
+    states = np.concatenate([start, waveforms.volts[later] / scaling.volt_per_unit])
     if circuit.bounds is not None:
         states = np.clip(states, *circuit.bounds)
     # One of the simulator's time points lies on every boundary up to rounding; interpolating costs nothing there.
@@ -93,11 +100,13 @@ def solution(
     *,
     tol: float,
     saved_points: int = 0,
+    exact: bool = True,
 ) -> Solution:
     """The phase of a batch as every substrate gives it; its residual is what Kirchhoff's current law leaves over.
 
     The residual is mu^beta at the measured states, in float64 whatever the field's precision, and the verdict is
-    passed by the same `judge` as for the ODE.
+    passed by the same `judge` as for the ODE. A circuit whose equilibria are not the field's is judged by its own
+    voltages instead: the residual is how far they moved during the last time unit, times tau.
 
     Args:
         field: what was built.
@@ -106,16 +115,22 @@ def solution(
         phases: one measured phase a sample, of equal durations, or None where the simulator failed.
         tol: the residual up to which a sample counts as at rest.
         saved_points: how many equidistant points of the trajectory to keep; 0 keeps none.
+        exact: whether the circuit's equilibria are those of the field (`AbstractLevel.exact`).
     """
     failed = np.array([phase is None for phase in phases])
     nothing = np.full(field.n_neurons, np.nan)
     measured = np.stack([nothing if phase is None else phase.end for phase in phases])
     with float64():
-        exact, nudge = in_float64(field), in_float64(nudge)
-        state = unflatten_state(exact.initial_state(1), jnp.asarray(measured))
-        drive = exact.drive(jnp.asarray(x, jnp.float64))
-        judged = judge(exact, drive, nudge, state, jnp.asarray(tol, jnp.float64), False)
+        wide, nudge = in_float64(field), in_float64(nudge)
+        state = unflatten_state(wide.initial_state(1), jnp.asarray(measured))
+        drive = wide.drive(jnp.asarray(x, jnp.float64))
+        judged = judge(wide, drive, nudge, state, jnp.asarray(tol, jnp.float64), False)
         state, residual, verdict = jax.tree.map(np.asarray, judged)
+    if not exact:
+        tau = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
+        residual = np.array([np.nan if phase is None else np.max(tau * phase.drift) for phase in phases])
+        at_rest = np.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
+        verdict = np.where(verdict == Verdict.diverged, verdict, at_rest)
     verdict = np.where(failed, Verdict.simulator_failed.value, verdict)
     points = np.array([0 if phase is None else len(phase.times) for phase in phases], np.int32)
     duration = next((float(phase.times[-1]) for phase in phases if phase is not None), None)

@@ -49,3 +49,17 @@ class Scaling:
     def ampere(self, drive: float) -> float:
         """The current of a drive."""
         return drive * self.volt_per_unit / self.leak_ohm
+
+    def hertz(self, angular: float) -> float:
+        """The frequency of an angular frequency in radians a time unit."""
+        return angular / (2 * math.pi * self.tau_s)
+
+    def header(self) -> tuple[str, ...]:
+        """The comment lines that a netlist says its scales with."""
+        unit = self.volt_per_unit / self.leak_ohm
+        return (
+            f"* scales: 1 state unit = {self.volt_per_unit!r} V, 1 time unit = {self.tau_s!r} s, "
+            f"1 unit of drive = {unit!r} A,",
+            f"*   leak {self.leak_ohm!r} ohm, so a weight of 1 is {1 / self.leak_ohm!r} S and a time constant of 1 is "
+            f"{self.farad(1.0)!r} F",
+        )

@@ -21,7 +21,7 @@ from eqprop_field.vector_fields import AbstractVectorField
 from eqprop_field.vector_fields.base import State, flatten_state
 
 from .compile import compile_circuit, nudge_of
-from .emit import Behavioural
+from .emit import AbstractLevel, Behavioural
 from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
@@ -51,6 +51,9 @@ class NgspiceSubstrate(AbstractSubstrate):
         nudged_time: duration of a nudged phase and of a way back; None chooses it.
         longest_time: the longest duration that is chosen.
         tol: the residual of Kirchhoff's current law, in state units, up to which a sample is at rest.
+        from_operating_point: whether the simulator solves for the free state instead of settling into it, which takes
+            half the time; refused with a ValueError unless the network's `loop_gain` is below 1. The free phase is
+            then one time unit long by default, and starts from rest only where a start is given.
         keep_trajectories: whether solutions hold the trajectory, on a time axis common to the batch.
         saved_points: points of that axis, equidistant.
         workers: how many simulators run at once; one for each core by default.
@@ -58,11 +61,12 @@ class NgspiceSubstrate(AbstractSubstrate):
 
     traceable: ClassVar[bool] = False
     engine: AbstractEngine = eqx.field(static=True, default_factory=Batch)
-    level: Behavioural = eqx.field(static=True, default_factory=Behavioural)
+    level: AbstractLevel = eqx.field(static=True, default_factory=Behavioural)
     free_time: float | None = eqx.field(static=True, default=None)
     nudged_time: float | None = eqx.field(static=True, default=None)
     longest_time: float = eqx.field(static=True, default=200.0)
     tol: float = eqx.field(static=True, default=1e-6)
+    from_operating_point: bool = eqx.field(static=True, default=False)
     keep_trajectories: bool = eqx.field(static=True, default=False)
     saved_points: int = eqx.field(static=True, default=2001)
     workers: int = eqx.field(static=True, default_factory=lambda: os.cpu_count() or 1)
@@ -122,6 +126,7 @@ class NgspiceSubstrate(AbstractSubstrate):
                 None if targets is None else targets[i],
                 windows,
                 start=None if starts is None else starts[i],
+                from_operating_point=self.from_operating_point and starts is None and not windows[0].beta,
             )
             for i, row in enumerate(np.asarray(x, np.float64))
         ]
@@ -148,7 +153,8 @@ class NgspiceSubstrate(AbstractSubstrate):
         at_least: np.ndarray | None = None,
     ) -> Solution:
         saved = self.saved_points if self.keep_trajectories else 0
-        result = solution(field, np.asarray(x), nudge, phases, tol=self.tol, saved_points=saved)
+        tol, exact = max(self.tol, self.level.rest), self.level.exact
+        result = solution(field, np.asarray(x), nudge, phases, tol=tol, saved_points=saved, exact=exact)
         if at_least is not None:
             verdict = jnp.asarray(_worse(at_least, np.asarray(result.verdict)), jnp.int32)
             result = eqx.tree_at(lambda r: r.verdict, result, verdict)
@@ -163,6 +169,8 @@ class NgspiceSubstrate(AbstractSubstrate):
         free_time, free = self._chosen_time(field, x, None, None)
         if self.free_time is not None:
             free_time = self.free_time
+        elif self.from_operating_point:
+            free_time = 1.0
         nudged_time = self.nudged_time
         if nudged_time is None:
             chosen = [self._chosen_time(field, x, nudge, free)[0] for nudge in nudges]

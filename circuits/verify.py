@@ -15,22 +15,21 @@ from jaxtyping import ArrayLike, Float
 from eqprop_field._arrays import checked_pair
 from eqprop_field.costs import Quadratic
 from eqprop_field.learning.base import compare_phases, tree_dot, tree_norm
-from eqprop_field.substrates.nudging import CostNudge, Nudging
+from eqprop_field.substrates.nudging import AbstractNudge, CostNudge, Nudging
 from eqprop_field.substrates.solution import Solution
 from eqprop_field.substrates.trajectory import Trajectory
 from eqprop_field.vector_fields import AbstractVectorField
-from eqprop_field.vector_fields.base import unflatten_state
+from eqprop_field.vector_fields.base import flatten_state, unflatten_state
 
 from .compile import compile_circuit
-from .emit import Accuracy, Behavioural, Netlist
+from .emit import TIGHT, AbstractLevel, Behavioural, Netlist, Thresholds
 from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
 from .substrate import NgspiceSubstrate
 
-TIGHT = Accuracy(reltol=1e-7, max_step=0.015)
-
 _SAME_STATE = 1e-3
+_SIGNIFICANT = 1e-3  # of the update's largest element; smaller ones have no sign to speak of
 _COARSE = 512  # points of the ODE's trajectory where the circuit has none
 
 
@@ -38,23 +37,10 @@ class AgreementVerdict(enum.Enum):
     """What the comparison found, worst last; the value is a sentence for the user."""
 
     agrees = "The circuit does what the ODE does, within the thresholds."
-    disagrees = "Circuit and ODE settle together, but further apart than the thresholds: use the tight accuracy."
+    disagrees = "Circuit and ODE settle, but further apart than the thresholds: tighten the accuracy or the devices."
     not_settled = "A phase was still moving at its end, in circuit or ODE: allow more time or lower the gain."
     wrong_branch = "The circuit rests on another equilibrium than the ODE: start both from the same state."
     simulator_failed = "ngspice gave no usable result for some samples: read the log."
-
-
-@dataclasses.dataclass(frozen=True)
-class Thresholds:
-    """Up to which differences, in state units, circuit and ODE agree.
-
-    Attributes:
-        state: of the states at the end of the free and of the nudged phase.
-        trajectory: anywhere on the way.
-    """
-
-    state: float = 1e-6
-    trajectory: float = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,11 +93,14 @@ class Agreement:
         max_abs_nudged: the same for the nudged states.
         max_abs_trajectory: the same anywhere on the way.
         update_cosine: cosine between EqProp's one-sided end-point updates from either; NaN without a settled sample.
+        update_signs: the share of the update's elements with the ODE's sign, those below a thousandth of its largest
+            left out; NaN without a settled sample.
         circuit: the free and the nudged phase as measured.
         ode: the same by `Trajectory`.
         samples: both trajectories of every sample; None where ngspice failed.
         netlists: one a sample.
         logs: ngspice's, one a sample.
+        thresholds: what was allowed.
     """
 
     verdict: AgreementVerdict
@@ -119,15 +108,17 @@ class Agreement:
     max_abs_nudged: float
     max_abs_trajectory: float
     update_cosine: float
+    update_signs: float
     circuit: tuple[Solution, Solution]
     ode: tuple[Solution, Solution]
     samples: tuple[SampleTrace | None, ...]
     netlists: tuple[Netlist, ...]
     logs: tuple[str, ...]
+    thresholds: Thresholds
 
     def summary(self) -> dict[str, float | str | None]:
         """What `agreement.json` holds; None for numbers that do not exist."""
-        names = ("max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine")
+        names = ("max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine", "update_signs")
         numbers = {name: getattr(self, name) for name in names}
         return {k: v if math.isfinite(v) else None for k, v in numbers.items()} | {"verdict": self.verdict.name}
 
@@ -139,11 +130,12 @@ def verify(
     beta: float,
     *,
     engine: AbstractEngine | None = None,
-    level: Behavioural | None = None,
+    level: AbstractLevel | None = None,
     free_time: float | None = None,
     nudged_time: float | None = None,
+    fold_inputs: bool = True,
     tol: float = 1e-6,
-    thresholds: Thresholds = Thresholds(),
+    thresholds: Thresholds | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Agreement:
@@ -161,8 +153,9 @@ def verify(
         level: how the circuit is built; behavioural with the TIGHT accuracy by default.
         free_time: duration of the free phase, dimensionless; chosen from the ODE by default, see `NgspiceSubstrate`.
         nudged_time: duration of the nudged phase.
+        fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
         tol: the residual up to which a phase of the circuit counts as at rest.
-        thresholds: up to which differences they agree.
+        thresholds: up to which differences they agree; by default what the level promises.
         workers: how many simulators run at once; one for each core by default.
         progress: called with the circuits that have run and their number.
 
@@ -172,6 +165,7 @@ def verify(
     """
     engine = Batch() if engine is None else engine
     level = Behavioural(accuracy=TIGHT) if level is None else level
+    thresholds = level.thresholds if thresholds is None else thresholds
     workers = (os.cpu_count() or 1) if workers is None else workers
     nudging = Nudging.one_sided(beta)
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
@@ -179,7 +173,7 @@ def verify(
     chooser = NgspiceSubstrate(engine=engine, level=level, free_time=free_time, nudged_time=nudged_time, tol=tol)
     windows = schedule(*chooser.times(field, x, (nudge,)), [float(nudge.beta)])
     rows = zip(np.asarray(x, np.float64), np.asarray(y, np.float64), strict=True)
-    circuits = [compile_circuit(field, row, target, windows) for row, target in rows]
+    circuits = [compile_circuit(field, row, target, windows, fold_inputs=fold_inputs) for row, target in rows]
     klu = engine.klu
     netlists = tuple(level.emit(circuit, klu=klu) for circuit in circuits)
     results = run_all(engine, netlists, workers, progress)
@@ -187,7 +181,7 @@ def verify(
         None if isinstance(result, SimulatorFailed) else measure(circuit, level.scaling, result)
         for circuit, result in zip(circuits, results, strict=True)
     ]
-    return _compare(field, x, y, nudging, measured, windows, netlists, results, tol, thresholds)
+    return _compare(field, x, y, nudging, measured, windows, netlists, results, tol, thresholds, level)
 
 
 def _compare(
@@ -201,9 +195,10 @@ def _compare(
     results: list[Waveforms | SimulatorFailed],
     tol: float,
     thresholds: Thresholds,
+    level: AbstractLevel,
 ) -> Agreement:
     """The measured phases beside the ODE's, in float64 throughout."""
-    ode_tol = min(1e-3 * thresholds.state, 0.1 * tol)
+    ode_tol = min(1e-9, 1e-3 * thresholds.state, 0.1 * tol)
     with float64():
         exact, nudging = in_float64(field), in_float64(nudging)
         x, y = (np.asarray(data, np.float64) for data in (x, y))
@@ -213,10 +208,13 @@ def _compare(
         ]
         nudges = (None, *nudging.nudges(Quadratic(), jnp.asarray(y)))
         of_circuit, of_ode = (
-            tuple(solution(exact, x, n, in_window(all_of, i), tol=tol) for i, n in enumerate(nudges))
-            for all_of in (measured, ode)
+            tuple(solution(exact, x, n, in_window(all_of, i), tol=still, exact=own) for i, n in enumerate(nudges))
+            for all_of, still, own in ((measured, max(tol, level.rest), level.exact), (ode, tol, True))
         )
-        cosine = _update_cosine(exact, x, y, nudging, of_circuit, of_ode)
+        cosine, signs = _compare_updates(exact, x, y, nudging, of_circuit, of_ode)
+        same_branch = [
+            _same_branch(exact, x, nudge, c, o) for nudge, c, o in zip(nudges, of_circuit, of_ode, strict=True)
+        ]
     samples = tuple(
         None if m is None else SampleTrace(m[0].times, m[1].times, m[0].states, m[1].states, o[0].states, o[1].states)
         for m, o in zip(measured, ode, strict=True)
@@ -224,14 +222,16 @@ def _compare(
     present = [sample for sample in samples if sample is not None]
     worst = [max((getattr(sample, name) for sample in present), default=math.nan) for name in _DIFFERENCES]
     return Agreement(
-        _verdict(samples, of_circuit, of_ode, worst, thresholds),
+        _verdict(samples, of_circuit, of_ode, same_branch, worst, cosine, signs, thresholds),
         *worst,
         update_cosine=cosine,
+        update_signs=signs,
         circuit=_in_precision_of(field, of_circuit),
         ode=_in_precision_of(field, of_ode),
         samples=samples,
         netlists=netlists,
         logs=tuple(result.log for result in results),
+        thresholds=thresholds,
     )
 
 
@@ -260,15 +260,15 @@ def _ode_phases(
     return phases[0], phases[1]
 
 
-def _update_cosine(
+def _compare_updates(
     field: AbstractVectorField,
     x: np.ndarray,
     y: np.ndarray,
     nudging: Nudging,
     circuit: tuple[Solution, ...],
     ode: tuple[Solution, ...],
-) -> float:
-    """Over the samples that settled in all phases of both."""
+) -> tuple[float, float]:
+    """Cosine of the updates and share of equal signs, over the samples that settled in all phases of both."""
     worst = jnp.max(jnp.stack([s.verdict for s in (*circuit, *ode)]), axis=0)
     gradients = []
     for phases in (circuit, ode):
@@ -276,28 +276,49 @@ def _update_cosine(
         estimate = compare_phases(nudging, Quadratic(), field, jnp.asarray(x), jnp.asarray(y), free, (nudged,))
         gradients.append(estimate.gradient)
     norms = float(tree_norm(gradients[0]) * tree_norm(gradients[1]))
-    return float(tree_dot(*gradients)) / norms if norms > 0 else math.nan
+    if not norms > 0:
+        return math.nan, math.nan
+    measured, expected = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(g)]) for g in gradients)
+    counted = np.abs(expected) > _SIGNIFICANT * np.abs(expected).max()
+    return float(tree_dot(*gradients)) / norms, float(np.mean((measured * expected > 0)[counted]))
+
+
+def _same_branch(
+    field: AbstractVectorField, x: np.ndarray, nudge: AbstractNudge | None, circuit: Solution, ode: Solution
+) -> np.ndarray:
+    """Whether the ODE comes to its own equilibrium from where each sample of the circuit rests too."""
+    theirs = np.asarray(flatten_state(ode.state))
+    near = np.abs(np.asarray(flatten_state(circuit.state)) - theirs).max(axis=1) <= _SAME_STATE
+    if near.all():
+        return near
+    beside = jax.tree.map(lambda c, o: jnp.where(jnp.isfinite(c), c, o), circuit.state, ode.state)
+    reached = Trajectory(tol=1e-6).settle(field, x, nudge, beside, throw=False)
+    again = np.abs(np.asarray(flatten_state(reached.state)) - theirs).max(axis=1) <= _SAME_STATE
+    return near | again
 
 
 def _verdict(
     samples: tuple[SampleTrace | None, ...],
     circuit: tuple[Solution, ...],
     ode: tuple[Solution, ...],
+    same_branch: list[np.ndarray],
     worst: list[float],
+    cosine: float,
+    signs: float,
     thresholds: Thresholds,
 ) -> AgreementVerdict:
     if any(sample is None for sample in samples):
         return AgreementVerdict.simulator_failed
     at_rest = [np.asarray(c.converged & o.converged) for c, o in zip(circuit, ode, strict=True)]
-    for i, settled in enumerate(at_rest):
-        apart = np.array([getattr(sample, _DIFFERENCES[i]) for sample in samples])
-        if np.any(settled & (apart > _SAME_STATE)):
-            return AgreementVerdict.wrong_branch
+    if any(np.any(settled & ~same) for settled, same in zip(at_rest, same_branch, strict=True)):
+        return AgreementVerdict.wrong_branch
     if not all(settled.all() for settled in at_rest):
         return AgreementVerdict.not_settled
     allowed = (thresholds.state, thresholds.state, thresholds.trajectory)
-    within = all(difference <= limit for difference, limit in zip(worst, allowed, strict=True))
-    return AgreementVerdict.agrees if within else AgreementVerdict.disagrees
+    near = all(difference <= limit for difference, limit in zip(worst, allowed, strict=True))
+    # Where the update is zero, as where nothing was to be learnt, there is no cosine to fall short of.
+    alike = math.isnan(cosine) or (cosine >= thresholds.cosine and signs >= thresholds.signs)
+    return AgreementVerdict.agrees if near and alike else AgreementVerdict.disagrees
 
 
 def _in_precision_of(field: AbstractVectorField, solutions: tuple[Solution, ...]) -> tuple[Solution, Solution]:

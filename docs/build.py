@@ -6,6 +6,7 @@ The public names lie flat in the two packages, so the reference has one page a p
 import importlib
 import pathlib
 import re
+import shutil
 import sys
 
 import pdoc
@@ -63,7 +64,7 @@ def write_page(source: pathlib.Path, target: pathlib.Path, links: str) -> None:
     text = source.read_text(encoding="utf-8")
     title = text.partition("\n")[0].removeprefix("# ")
     linked = re.sub(r"\]\((?:docs/)?(\w+)\.md\)", lambda m: f"]({m[1].lower()}.html)", text)
-    body = to_html(linked)
+    body = to_html(linked.replace("](docs/images/", "](images/"))
     target.write_text(_SHELL.format(title=title, links=links, body=body), encoding="utf-8")
 
 
@@ -82,6 +83,7 @@ def build(folder: pathlib.Path) -> None:
     links = "".join(f'<a href="{stem}.html">{stem.replace("index", "eqprop-field")}</a>' for stem in stems)
     for stem, source in pages.items():
         write_page(source, folder / f"{stem}.html", links)
+    shutil.copytree(_HERE / "images", folder / "images", dirs_exist_ok=True)
     print(f"documentation: {folder / 'index.html'}")
 
 

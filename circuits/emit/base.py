@@ -1,18 +1,25 @@
-"""What every fidelity gives: a netlist and the map that reads it back."""
+"""What every fidelity gives: a netlist and the map that reads it back; and what several of them are built of."""
 
 import abc
 import dataclasses
-import importlib.resources
+import itertools
 import math
-import os
-import pathlib
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
-from eqprop_field.storage import write_json, write_text
+import numpy as np
+from jaxtyping import Float
 
 from ..ir import Circuit
+from ..library import Subcircuit, subcircuit
+from ..netlist import Netlist as Netlist
+from ..netlist import number as number
+from ..scaling import Scaling
 
 MAP_FORMAT = 1
+
+_STIFFNESS = 1e6  # of a clamp, in leak conductances: the overshoot is a millionth of the pushing current
+_SAVED_PER_LINE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,39 +45,97 @@ class Accuracy:
             raise ValueError(f"max_step={self.max_step!r} must be above 0 and at most 1 time constant")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Netlist:
-    """A netlist that `ngspice -n -b net.cir -r out.raw` runs as it is, and how to read its voltages.
+TIGHT = Accuracy(reltol=1e-7, max_step=0.015)
+FAST = Accuracy(reltol=1e-3, max_step=0.2)  # settled states are as good; trajectories are a few 1e-4 off
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """Up to which differences circuit and ODE agree.
 
     Attributes:
-        text: the netlist, with its analysis card and without a control section.
-        state_nodes: the node of every neuron's state, in the order of `flatten_state`.
-        end_s: when the transient ends, in seconds.
-        map: what `net.map.json` holds: nodes to neurons, scales, the times of the phases.
+        state: of the states at the end of the free and of the nudged phase, in state units.
+        trajectory: anywhere on the way.
+        cosine: the least cosine between the two updates.
+        signs: the least share of the update's elements that have the ODE's sign.
     """
 
-    text: str
-    state_nodes: tuple[str, ...]
-    end_s: float
-    map: dict[str, Any]
-
-    def write(self, path: str | os.PathLike[str]) -> tuple[pathlib.Path, pathlib.Path]:
-        """Writes the netlist and, beside it, the map (`net.cir` gives `net.map.json`), each whole or not at all.
-
-        Raises:
-            OSError: where the folder cannot be written to, with one sentence that says how to mend it.
-        """
-        path = pathlib.Path(path)
-        beside = path.with_suffix(".map.json")
-        write_json(beside, self.map)
-        write_text(path, self.text)
-        return path, beside
+    state: float = 1e-6
+    trajectory: float = 1e-4
+    cosine: float = 0.999999
+    signs: float = 0.0
 
 
+LEARNS = Thresholds(state=math.inf, trajectory=math.inf, cosine=0.98, signs=0.95)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Timeline:
+    """The windows of a schedule in seconds, and what sources do over them."""
+
+    ends_s: Float[np.ndarray, " windows"]
+    edge_s: float
+
+    def source(self, values: Sequence[float]) -> str:
+        """A source with one value a window: a constant, or steps as steep as `edge_s`."""
+        if all(value == values[0] for value in values):
+            return number(values[0])
+        corners = [f"0 {number(values[0])}"]
+        for end, before, after in zip(self.ends_s[:-1].tolist(), values[:-1], values[1:], strict=True):
+            if before != after:
+                corners += [f"{number(end)} {number(before)}", f"{number(end + self.edge_s)} {number(after)}"]
+        return f"PWL({' '.join(corners)})"
+
+
+@dataclasses.dataclass(frozen=True)
 class AbstractLevel(abc.ABC):
-    """A fidelity: one way to build every neuron and synapse of a circuit."""
+    """A fidelity: one way to build every neuron and synapse of a circuit.
 
+    Every level is a frozen dataclass whose fields are its options, and every netlist has the same outside: the state
+    of neuron i is v(s<i>), the influence parameter is v(beta), target k is v(y<k>), explicit input m is v(x<m>), all in
+    the volts of `scaling`, with 0 V for a state of 0. So one measurement serves all levels.
+
+    Attributes:
+        name: what it is called on the command line and in maps.
+        ideal: whether the library's circuit IS the vector field.
+        edge: how long beta and samples take to change, in time units; where the circuit follows the equations to
+            1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
+        rest: how far voltages may move in a time unit, in state units, and still count as at rest, whatever the
+            tolerance that was asked for: weakly biased transistors settle slowly, and ngspice follows them so far.
+        supplies: voltage sources that the devices take their power from; their currents are saved too, as i(vdd).
+        has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
+        scaling: dimensionless to SI.
+        accuracy: how closely the simulator follows the circuit.
+        neuron: the user's own subcircuit in the neuron's place, with the same ports; None for the library's.
+        synapse: the same for the synapse.
+    """
+
+    name: ClassVar[str]
+    ideal: ClassVar[bool] = False
+    edge: ClassVar[float] = 1e-6
+    rest: ClassVar[float] = 0.0
+    supplies: ClassVar[tuple[str, ...]] = ()
+    has_rates: ClassVar[bool] = True
+    scaling: Scaling
+    accuracy: Accuracy
+    neuron: Subcircuit | None
+    synapse: Subcircuit | None
+
+    @property
     @abc.abstractmethod
+    def promise(self) -> Thresholds:
+        """What a healthy circuit of this level, of the library's parts, keeps to."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether equilibria are those of the vector field; elsewhere a phase is at rest where its voltages are."""
+        return self.ideal and self.neuron is None and self.synapse is None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What the circuit is to keep to; with parts of the user's own it is only asked whether it learns."""
+        return self.promise if self.neuron is None and self.synapse is None else LEARNS
+
     def emit(self, circuit: Circuit, *, klu: bool = False) -> Netlist:
         """The circuit as a netlist.
 
@@ -79,30 +144,242 @@ class AbstractLevel(abc.ABC):
             klu: whether to ask for the KLU solver; only for an ngspice that has it (see `find_ngspice`).
 
         Raises:
-            ValueError: for an activation that the library has no neuron for.
+            ValueError: for an activation that the library has no neuron for, for dynamics that the level does not
+                build, and for a user's subcircuit that does not fit.
         """
+        durations = [window.duration for window in circuit.schedule]
+        ends = self.scaling.tau_s * np.cumsum(durations)
+        time = Timeline(ends, self.scaling.second(min(self.edge, 0.1 * min(durations))))
+        parts = self.parts(circuit)
+        lines = itertools.chain(
+            self._header(circuit),
+            _texts(parts),
+            self.neurons(circuit, parts),
+            self.synapses(circuit, parts),
+            self.sources(circuit, time),
+            () if circuit.target is None else self.nudges(circuit, parts, time),
+            self._analysis(circuit, float(ends[-1]), klu),
+        )
+        nodes = tuple(f"s{i}" for i in range(circuit.n_neurons))
+        return Netlist("\n".join(lines) + "\n", nodes, float(ends[-1]), self._map(circuit, ends))
+
+    @abc.abstractmethod
+    def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
+        """The subcircuits that the netlist holds, by what they are: `neuron`, `synapse`, `nudge` and so on."""
+
+    @abc.abstractmethod
+    def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
+        """The lines of the neurons, with their initial states and clamps."""
+
+    @abc.abstractmethod
+    def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
+        """The lines of the synapses, from the neurons and from explicit inputs."""
+
+    @abc.abstractmethod
+    def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
+        """The lines of what the samples clamp, targets apart: drives and explicit inputs."""
+
+    def nudges(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
+        """The lines of beta, the targets and the nudges; here those of a neuron that sums its currents in s."""
+        return nudges(circuit, self.scaling, parts, time, "s{i} beta y{i}")
+
+    def remarks(self) -> Sequence[str]:
+        """What the header says about this level's own options, without the asterisk."""
+        return ()
+
+    def options(self) -> Sequence[str]:
+        """Further simulator options."""
+        return ()
+
+    def start(self, circuit: Circuit) -> tuple[Sequence[str], str]:
+        """Cards of the initial states, and the last word of the analysis card: here every capacitor starts charged."""
+        if circuit.from_operating_point:
+            return (), ""
+        volts = ((i, self.scaling.volt(s)) for i, s in enumerate(circuit.start.tolist()) if s)
+        return [f".ic v(s{i})={number(v)}" for i, v in volts], " uic"
+
+    def _header(self, circuit: Circuit) -> Iterator[str]:
+        yield f"eqprop-field netlist, {self.name} level, map format {MAP_FORMAT}"
+        if circuit.bounds is None:
+            yield "* dynamics: plain (states are not confined)"
+        else:
+            low, high = circuit.bounds
+            yield f"* dynamics: projected (states clamped to [{low!r}, {high!r}] state units)"
+        yield from self.scaling.header()
+        yield from (f"* {remark}" for remark in self.remarks())
+        yield f"* neurons: {circuit.n_neurons}, synapses: {len(circuit.synapses)}, s<i> is the state of neuron i"
+
+    def _analysis(self, circuit: Circuit, end_s: float, klu: bool) -> Iterator[str]:
+        reltol = self.accuracy.reltol
+        step = number(self.scaling.second(self.accuracy.max_step * float(circuit.tau.min())))
+        absolute = 1e-3 * reltol
+        yield (
+            f".options method=trap maxord=2 trtol=1 reltol={number(reltol)} "
+            f"vntol={number(self.scaling.volt(absolute))} abstol={number(self.scaling.ampere(absolute))}"
+        )
+        yield from (f".options {option}" for option in self.options())
+        if klu:
+            yield ".options klu"
+        saved = [*(f"v(s{i})" for i in range(circuit.n_neurons)), *(f"i({source})" for source in self.supplies)]
+        for first in range(0, len(saved), _SAVED_PER_LINE):
+            yield f".save {' '.join(saved[first : first + _SAVED_PER_LINE])}"
+        cards, how = self.start(circuit)
+        yield from cards
+        yield f".tran {step} {number(end_s)} 0 {step}{how}"
+        yield ".end"
+
+    def _map(self, circuit: Circuit, ends: np.ndarray) -> dict[str, Any]:
+        starts = [0.0, *ends[:-1].tolist()]
+        neurons = [(layer, index) for layer, size in enumerate(circuit.groups) for index in range(size)]
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        shared = {name: own.pop(name) for name in ("scaling", "accuracy", "neuron", "synapse")}
+        return {
+            "format": MAP_FORMAT,
+            "level": self.name,
+            "activation": circuit.activation,
+            "dynamics": "plain" if circuit.bounds is None else "projected",
+            "scales": dataclasses.asdict(shared["scaling"]),
+            "accuracy": dataclasses.asdict(shared["accuracy"]),
+            "options": own,
+            "own_parts": {what: shared[what].name for what in ("neuron", "synapse") if shared[what] is not None},
+            "nodes": [
+                {"state": f"s{i}", **({"rate": f"r{i}"} if self.has_rates else {}), "layer": layer, "index": index}
+                for i, (layer, index) in enumerate(neurons)
+            ],
+            "phases": [
+                {"start_s": start, "end_s": end, "beta": window.beta, "sample": window.sample}
+                for start, end, window in zip(starts, ends.tolist(), circuit.schedule, strict=True)
+            ],
+        }
 
 
-def number(value: float) -> str:
-    """A number as SPICE reads it back bit for bit.
+def fitting(own: Subcircuit | None, standard: str) -> Subcircuit:
+    """The user's own subcircuit if there is one and its ports are those of the library's `standard`, else that.
 
     Raises:
-        ValueError: for NaN and infinity.
+        ValueError: for other ports.
     """
-    value = float(value)
-    if not math.isfinite(value):
-        raise ValueError(f"a circuit element would get the value {value!r}; check the weights, inputs and scales")
-    return repr(value)
+    expected = subcircuit(standard)
+    if own is None:
+        return expected
+    if tuple(port.lower() for port in own.ports) != expected.ports:
+        raise ValueError(
+            f"the subcircuit {own.name} has the ports {' '.join(own.ports)}, but it stands in the place of {standard}, "
+            f"which has {' '.join(expected.ports)}: give it the same ports in the same order"
+        )
+    return own
 
 
-def subcircuit(name: str) -> str:
-    """The text of a subcircuit of the library.
+def clamp_part(circuit: Circuit) -> Mapping[str, Subcircuit]:
+    """The state clamp of a neuron that sums its currents in s, where the dynamics are projected."""
+    if circuit.bounds is None:
+        return {}
+    return {"clamp": subcircuit("clamp_between" if math.isfinite(circuit.bounds[1]) else "clamp_above")}
+
+
+def nudge_part(circuit: Circuit, name: str = "nudge") -> Mapping[str, Subcircuit]:
+    """The nudge, where there is one."""
+    return {} if circuit.target is None else {"nudge": subcircuit(name)}
+
+
+def membranes(
+    circuit: Circuit, scaling: Scaling, parts: Mapping[str, Subcircuit], nodes: str, options: str = ""
+) -> Iterator[str]:
+    """A neuron each, and its clamp where the dynamics are projected.
+
+    Args:
+        circuit: whose neurons they are.
+        scaling: dimensionless to SI.
+        parts: `neuron`, and `clamp` for projected dynamics, whose ports are the neuron's without its rates.
+        nodes: the neuron's nodes, with `{i}` for its number, such as "s{i} r{i}".
+        options: further parameters of the neuron.
+    """
+    common = f"leak={number(scaling.leak_ohm)} unit={number(scaling.volt_per_unit)}{options and ' ' + options}"
+    for i, (tau, start) in enumerate(zip(circuit.tau.tolist(), circuit.start.tolist(), strict=True)):
+        own = f"capacitance={number(scaling.farad(tau))} {common} start={number(scaling.volt(start))}"
+        yield parts["neuron"].call(f"n{i}", nodes.format(i=i), own)
+    if circuit.bounds is None:
+        return
+    walls = " ".join(
+        f"{side}={number(scaling.volt(bound))}"
+        for side, bound in zip(("low", "high"), circuit.bounds, strict=True)
+        if math.isfinite(bound)
+    )
+    summed = " ".join(nodes.split()[: len(parts["clamp"].ports)])
+    for i in range(circuit.n_neurons):
+        own = f"{walls} stiffness={number(scaling.siemens(_STIFFNESS))}"
+        yield parts["clamp"].call(f"c{i}", summed.format(i=i), own)
+
+
+def drives(circuit: Circuit, scaling: Scaling, time: Timeline, nodes: str) -> Iterator[str]:
+    """A current source for every neuron that a sample drives; a source `0 s` pushes its current INTO s."""
+    amperes = scaling.ampere(1.0) * np.stack([circuit.samples[window.sample].drive for window in circuit.schedule])
+    for i, values in enumerate(amperes.T.tolist()):
+        if any(values):
+            yield f"Id{i} {nodes.format(i=i)} {time.source(values)}"
+
+
+def inputs(circuit: Circuit, scaling: Scaling, time: Timeline, inverted: bool = False) -> Iterator[str]:
+    """A voltage source for every explicit input, and a second one of the opposite sign if `inverted`."""
+    rates = scaling.volt(1.0) * np.stack([circuit.samples[window.sample].input_rates for window in circuit.schedule])
+    for k, values in enumerate(rates.T.tolist()):
+        yield f"Vx{k} x{k} 0 {time.source(values)}"
+        if inverted:
+            yield f"Vz{k} z{k} 0 {time.source([-value for value in values])}"
+
+
+def nudges(
+    circuit: Circuit,
+    scaling: Scaling,
+    parts: Mapping[str, Subcircuit],
+    time: Timeline,
+    nodes: str,
+    options: str = "",
+) -> Iterator[str]:
+    """Beta, and the target and the nudge of every output neuron.
+
+    Args:
+        circuit: whose outputs are nudged.
+        scaling: dimensionless to SI.
+        parts: `nudge`.
+        time: when.
+        nodes: of the nudge, with `{i}` for the neuron's number, such as "s{i} beta y{i}".
+        options: further parameters of the nudge.
+    """
+    yield f"Vbeta beta 0 {time.source([window.beta for window in circuit.schedule])}"
+    clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
+    volts = scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
+    own = f"leak={number(scaling.leak_ohm)}{options and ' ' + options}"
+    for i, values in enumerate(volts.T.tolist()):
+        yield f"Vy{i} y{i} 0 {time.source(values)}"
+        yield parts["nudge"].call(f"t{i}", nodes.format(i=i), own)
+
+
+def positive(**values: float) -> None:
+    """Checks a level's options.
 
     Raises:
-        ValueError: if the library has none of that name.
+        ValueError: for one that is not positive and finite.
     """
-    folder = importlib.resources.files("circuits").joinpath("library")
-    known = sorted(entry.name.removesuffix(".sub") for entry in folder.iterdir() if entry.name.endswith(".sub"))
-    if name not in known:
-        raise ValueError(f"the circuit library has no subcircuit {name!r}; it has {', '.join(known)}")
-    return folder.joinpath(f"{name}.sub").read_text(encoding="ascii").strip()
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name}={value!r} must be a positive, finite number")
+
+
+def _texts(parts: Mapping[str, Subcircuit]) -> Iterator[str]:
+    """Every part once.
+
+    Raises:
+        ValueError: if two different parts define the same name.
+    """
+    origin: dict[str, Subcircuit] = {}
+    for part in parts.values():
+        new = [name for name in part.defines if origin.get(name) != part]
+        if clash := [name for name in new if name in origin]:
+            raise ValueError(
+                f"two parts of the netlist define {clash[0]}: give the subcircuits and models in your own files names "
+                "of their own"
+            )
+        if new:
+            yield part.text
+        origin |= dict.fromkeys(part.defines, part)

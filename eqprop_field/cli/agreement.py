@@ -1,6 +1,7 @@
 """Running both simulators on one network, and what is written about their agreement."""
 
 import contextlib
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from circuits import Agreement, Batch, Netlist, Phase, SampleTrace, Shared, Thresholds, verify
+from circuits import AbstractLevel, Agreement, Batch, Netlist, Phase, SampleTrace, Shared, verify
 
 from .. import plotting
 from ..costs import Quadratic
@@ -26,7 +27,14 @@ _MOST_NETLISTS = 100  # written; the others differ in the sample only
 
 
 def compare(
-    field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, tol: float, engine: str = "batch"
+    field: AbstractVectorField,
+    x: np.ndarray,
+    y: np.ndarray,
+    beta: float,
+    tol: float,
+    engine: str = "batch",
+    level: AbstractLevel | None = None,
+    fold_inputs: bool = True,
 ) -> Agreement:
     """Both phases of every sample in ngspice and by the ODE.
 
@@ -36,7 +44,18 @@ def compare(
     workers = min(len(x), os.cpu_count() or 1)
     with contextlib.ExitStack() as at_the_end, bar("running ngspice") as told:
         runs = Batch() if engine == "batch" else at_the_end.enter_context(Shared(workers=workers))
-        return verify(field, x, y, beta, engine=runs, tol=tol, workers=workers, progress=told)
+        return verify(
+            field,
+            x,
+            y,
+            beta,
+            engine=runs,
+            level=level,
+            fold_inputs=fold_inputs,
+            tol=tol,
+            workers=workers,
+            progress=told,
+        )
 
 
 def write_agreement(
@@ -65,11 +84,11 @@ def picture(field: AbstractVectorField, found: Agreement) -> np.ndarray | None:
     trace = next((sample for sample in found.samples if sample is not None), None)
     if trace is None:
         return None
-    onset = float(trace.free_times[-1])
+    onset, limit = float(trace.free_times[-1]), found.thresholds.trajectory
     times = np.concatenate([trace.free_times, onset + trace.nudged_times])
     ode = _by_layer(field, np.concatenate([trace.ode_free, trace.ode_nudged]))
     circuit = _by_layer(field, np.concatenate([trace.circuit_free, trace.circuit_nudged]))
-    return plotting.agreement(times, ode, circuit, onset=onset, limit=Thresholds().trajectory)
+    return plotting.agreement(times, ode, circuit, onset=onset, limit=limit if math.isfinite(limit) else None)
 
 
 def _write_netlists(folder: Path, netlists: tuple[Netlist, ...]) -> list[str]:

@@ -8,6 +8,7 @@ import tyro
 
 from .arguments import NetworkFile
 from .command import AbstractCommand, Outcome, Refused
+from .level import LevelOptions
 
 if TYPE_CHECKING:
     from circuits import Agreement
@@ -20,7 +21,10 @@ class Circuit(AbstractCommand):
     Writes phases.npz (as measured in ngspice), agreement.json, agreement.png, ngspice.log, and the netlist
     with its map (net.cir; net_1.cir and so on for further samples).
 
-    Example: eqprop-field circuit net.safetensors --input x.npy --target y.npy --beta 0.1 --out circuit
+    With another --level the states differ by what its devices do, and the verdict asks whether the circuit still
+    learns: whether its update has the cosine to the ODE's that the level promises.
+
+    Example: eqprop-field circuit net.safetensors --input x.npy --target y.npy --beta 0.1 --level opamp --out circuit
     """
 
     net: NetworkFile
@@ -31,14 +35,13 @@ class Circuit(AbstractCommand):
     """y.npy: target states of the output neurons, (batch, outputs)."""
     beta: float = 0.1
     """Influence parameter of the nudged phase: above -1 and not 0."""
-    level: Literal["behavioural"] = "behavioural"
-    """How the circuit is built."""
     engine: Literal["batch", "shared"] = "batch"
     """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""
     tol: float = 1e-6
     """Residual up to which a phase of the circuit counts as settled; everything is computed in float64."""
     points: int = 400
     """Saved points of every trajectory."""
+    circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
     out: Path = tyro.MISSING
     """The folder for the results."""
 
@@ -53,11 +56,12 @@ class Circuit(AbstractCommand):
         from .files import folder_for, read_network, read_samples
 
         Nudging.one_sided(self.beta)  # refuses a beta without meaning before any work
+        level = self.circuit.build()
         field = read_network(self.net)
         x, y = read_samples(self.input, self.target, field)
         folder = folder_for(self.out)
-        found = compare(field, x, y, self.beta, self.tol, self.engine)
-        summary = write_agreement(folder, field, x, y, self.beta, found, self.points)
+        found = compare(field, x, y, self.beta, self.tol, self.engine, level, not self.circuit.explicit_inputs)
+        summary = write_agreement(folder, field, x, y, self.beta, found, self.points) | {"level": self.circuit.level}
         return Outcome(
             summary, [*lines(summary), f"written to {folder}: {', '.join(summary['files'])}"], failure(found)
         )
@@ -78,10 +82,11 @@ def lines(summary: dict[str, Any]) -> list[str]:
     def shown(name: str) -> str:
         return "none" if summary[name] is None else f"{summary[name]:.2e}"
 
-    cosine = summary["update_cosine"]
+    cosine, signs = summary["update_cosine"], summary["update_signs"]
     return [
         f"verdict                {summary['verdict']}",
         f"largest difference     {shown('max_abs_free')} free, {shown('max_abs_nudged')} nudged (state units)",
         f"along the trajectories {shown('max_abs_trajectory')}",
         f"cosine of the updates  {'none' if cosine is None else format(cosine, '.12f')}",
+        f"signs of the updates   {'none' if signs is None else format(100 * signs, '.4g') + ' % as by the ODE'}",
     ]

@@ -2,24 +2,25 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
 from .arguments import NetworkFile
 from .command import AbstractCommand, Outcome, Refused
+from .level import LevelOptions
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from circuits import Netlist
+    from circuits import AbstractLevel, Netlist
 
     from ..vector_fields import AbstractVectorField
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export(AbstractCommand):
-    """Writes a netlist of the free and the nudged phase of one sample, and a map from its nodes to neurons beside it.
+    """Writes a netlist of the free and the nudged phase of a sample, and a map from its nodes to neurons beside it.
 
     Run it with: ngspice -n -b net.cir -r out.raw
 
@@ -34,12 +35,13 @@ class Export(AbstractCommand):
     """y.npy: target states of the output neurons, (batch, outputs)."""
     sample: int = 0
     """Which row of the input."""
+    sequence: int = 1
+    """How many rows, from --sample on, are clamped one after another in the one transient."""
     beta: float = 0.1
     """Influence parameter of the nudged phase: above -1 and not 0."""
-    level: Literal["behavioural"] = "behavioural"
-    """How the circuit is built."""
     tol: float = 1e-8
     """Residual that the phases are given the time to reach; below 1e-6 everything is computed in float64."""
+    circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
     out: Path = tyro.MISSING
     """The netlist to write, ending in .cir."""
 
@@ -51,13 +53,16 @@ class Export(AbstractCommand):
         Nudging.one_sided(self.beta)  # refuses a beta without meaning before any work
         from .files import place_for, read_network, read_samples
 
+        level = self.circuit.build()
         field = read_network(self.net)
         x, y = read_samples(self.input, self.target, field)
         if not 0 <= self.sample < len(x):
             raise Refused(f"--sample {self.sample}: the input has samples 0 to {len(x) - 1}")
+        if not 1 <= self.sequence <= len(x) - self.sample:
+            raise Refused(f"--sequence {self.sequence}: there are {len(x) - self.sample} samples from --sample on")
         place = place_for(self.out, ".cir")
-        row = slice(self.sample, self.sample + 1)
-        netlist = netlist_of(field, x[row], y[row], self.beta, self.tol)
+        rows = slice(self.sample, self.sample + self.sequence)
+        netlist = netlist_of(field, x[rows], y[rows], self.beta, self.tol, level, not self.circuit.explicit_inputs)
         place.parent.mkdir(parents=True, exist_ok=True)
         path, beside = netlist.write(place)
         chosen = f"sample {self.sample} of {len(x)}; another one with --sample" if len(x) > 1 else "the one sample"
@@ -65,22 +70,31 @@ class Export(AbstractCommand):
             "netlist": str(path),
             "map": str(beside),
             "sample": self.sample,
+            "sequence": self.sequence,
             "samples": len(x),
             "beta": self.beta,
         }
-        summary |= {"level": self.level, "neurons": field.n_neurons, "end_s": netlist.end_s}
+        summary |= {"level": self.circuit.level, "neurons": field.n_neurons, "end_s": netlist.end_s}
         return Outcome(summary, [f"{path}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean"])
 
 
-def netlist_of(field: "AbstractVectorField", x: "np.ndarray", y: "np.ndarray", beta: float, tol: float) -> "Netlist":
-    """The netlist of one sample, (1, inputs) and (1, outputs), with phases long enough to settle to `tol`."""
+def netlist_of(
+    field: "AbstractVectorField",
+    x: "np.ndarray",
+    y: "np.ndarray",
+    beta: float,
+    tol: float,
+    level: "AbstractLevel",
+    fold_inputs: bool = True,
+) -> "Netlist":
+    """The netlist of the samples (samples, inputs) and (samples, outputs), with phases long enough for `tol`."""
     import jax.numpy as jnp
 
-    from circuits import TIGHT, Behavioural, NgspiceSubstrate, compile_circuit, schedule
+    from circuits import NgspiceSubstrate, compile_circuit, schedule
 
     from ..costs import Quadratic
     from ..substrates import Nudging
 
     nudges = Nudging.one_sided(beta).nudges(Quadratic(), jnp.asarray(y))
-    windows = schedule(*NgspiceSubstrate(tol=tol).times(field, x, nudges), [beta])
-    return Behavioural(accuracy=TIGHT).emit(compile_circuit(field, x[0], y[0], windows))
+    windows = schedule(*NgspiceSubstrate(tol=tol).times(field, x, nudges), [beta], samples=len(x))
+    return level.emit(compile_circuit(field, x, y, windows, fold_inputs=fold_inputs))

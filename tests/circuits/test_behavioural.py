@@ -11,7 +11,8 @@ import pytest
 
 import eqprop_field as epf
 from circuits import Accuracy, Behavioural, Scaling, parse_raw
-from circuits.emit.base import number, subcircuit
+from circuits.emit.base import number
+from circuits.library import subcircuit
 
 
 @pytest.mark.parametrize("rho", epf.ACTIVATIONS.values(), ids=list(epf.ACTIVATIONS))
@@ -19,9 +20,12 @@ def test_library_neurons_compute_the_activation_of_the_field(rho, ngspice, tmp_p
     """Rate against state over the whole range, by ngspice's own DC sweep of the library's text."""
     unit = 0.5
     deck = f"""t
-{subcircuit(rho.name)}
+{subcircuit(rho.name).text}
+{subcircuit(f"rate_{rho.name}").text}
 Vs s 0 0
 Xn s r {rho.name} capacitance=1n leak=1k unit={unit} start=0
+Xr s loaded rate unit={unit}
+Rload loaded 0 1k
 .options reltol=1e-12 vntol=1e-14
 .dc Vs -4 4 0.01
 .end
@@ -31,6 +35,7 @@ Xn s r {rho.name} capacitance=1n leak=1k unit={unit} start=0
     vectors = parse_raw((tmp_path / "d.raw").read_bytes())
     expected = unit * np.asarray(rho(jnp.asarray(vectors["v(s)"] / unit)))
     np.testing.assert_allclose(vectors["v(r)"], expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(vectors["v(loaded)"], expected, rtol=1e-9, atol=1e-9)
 
 
 def test_text_is_generated_names_and_numbers_only(netlist):

@@ -1,12 +1,13 @@
 """The circuit as a substrate: learning rules cannot tell it from an ODE."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import Batch, NgspiceMissing, NgspiceSubstrate, SimulatorFailed
+from circuits import Batch, NgspiceMissing, NgspiceSubstrate, SimulatorFailed, loop_gain
 from eqprop_field.learning.base import tree_norm
 from eqprop_field.vector_fields.base import flatten_state
 
@@ -118,3 +119,19 @@ def test_one_circuit_has_one_target(graph):
     nudges = [epf.CostNudge(0.1, jnp.full((1, 3), y), epf.Quadratic()) for y in (0.0, 1.0)]
     with pytest.raises(ValueError, match="one target"):
         NgspiceSubstrate().phases(graph, np.ones((1, 4)), nudges)
+
+
+def test_operating_point_takes_the_free_phases_place(ngspice, graph):
+    x = jnp.full((2, 4), 0.5)
+    nudges = [epf.CostNudge(0.3, jnp.ones((2, 3)), epf.Quadratic())]
+    calm = graph.redraw(jax.random.key(0), 0.0)
+    calm = eqx.tree_at(lambda f: f.weights, calm, 0.3 * calm.weights)
+    assert loop_gain(calm) < 1
+    for substrate in (NgspiceSubstrate(from_operating_point=True), NgspiceSubstrate()):
+        free, (nudged,) = substrate.phases(calm, x, nudges)
+        ode_free, (ode_nudged,) = epf.Equilibrium(tol=1e-10).phases(calm, x, nudges)
+        np.testing.assert_allclose(free.state, ode_free.state, atol=1e-7)
+        np.testing.assert_allclose(nudged.state, ode_nudged.state, atol=1e-7)
+    wild = eqx.tree_at(lambda f: f.weights, graph, 9.0 * graph.weights)
+    with pytest.raises(ValueError, match="loop gain"):
+        NgspiceSubstrate(from_operating_point=True).phases(wild, x, nudges)

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import numpy as np
+import pytest
 
 
 def test_the_netlist_runs_as_it_is(run, folder, sample, ngspice):
@@ -30,7 +31,8 @@ def test_circuit_and_ode_agree(run, folder, sample, ngspice):
     said = run("circuit", *sample, "--beta", 0.1, "--out", folder / "o", "--json")
     assert said.code == 0
     agreement = json.loads((folder / "o" / "agreement.json").read_text())
-    assert set(agreement) == {"max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine", "verdict"}
+    named = {"max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine", "update_signs", "verdict"}
+    assert set(agreement) == named
     assert agreement["verdict"] == "agrees"
     assert agreement["max_abs_free"] < 1e-6
     assert agreement["max_abs_trajectory"] < 1e-4
@@ -66,3 +68,53 @@ def test_a_simulator_that_dies_is_a_verdict(run, folder, sample, monkeypatch):
     assert said.json["verdict"] == "simulator_failed"
     assert json.loads((folder / "o" / "agreement.json").read_text())["max_abs_free"] is None
     assert "out of luck" in (folder / "o" / "ngspice.log").read_text()
+
+
+@pytest.mark.parametrize("options", [["crossbar", "--bits", 8], ["opamp", "--gain-bandwidth", 60], ["ota"]], ids=str)
+def test_levels_are_judged_by_what_they_learn(run, folder, sample, ngspice, options):
+    said = run("circuit", *sample, "--level", *options, "--out", folder / "o", "--json")
+    assert said.code == 0, said.err
+    assert said.json["level"] == options[0] and said.json["verdict"] == "agrees"
+    assert said.json["update_cosine"] > 0.9999 and said.json["max_abs_free"] > 1e-6
+    assert json.loads((folder / "o" / "net.map.json").read_text())["level"] == options[0]
+
+
+def test_a_level_too_poor_to_learn_with_fails(run, folder, sample, ngspice):
+    said = run("circuit", *sample, "--level", "opamp", "--gain", 3, "--out", folder / "o", "--json")
+    assert said.code == 1 and said.json["verdict"] == "disagrees"
+
+
+def test_transistors_refuse_a_hard_sigmoid(run, folder, sample):
+    said = run("export", *sample, "--level", "transistor", "--out", folder / "net.cir")
+    assert said.code == 2 and "activation tanh" in said.err
+    assert not (folder / "net.cir").exists()
+
+
+def test_options_of_other_levels_are_refused(run, folder, sample):
+    said = run("export", *sample, "--level", "ota", "--gain", 100, "--out", folder / "net.cir")
+    assert said.code == 2 and "--gain is an option of --level crossbar or opamp" in said.err
+
+
+def test_several_samples_follow_one_another(run, folder, sample, ngspice):
+    run("export", *sample, "--sequence", 2, "--explicit-inputs", "--out", folder / "net.cir")
+    said = json.loads((folder / "net.map.json").read_text())
+    assert [(phase["sample"], phase["beta"]) for phase in said["phases"]] == [(0, 0), (0, 0.1), (1, 0), (1, 0.1)]
+    done = subprocess.run([ngspice, "-n", "-b", "net.cir", "-r", "o.raw"], cwd=folder, capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert run("export", *sample, "--sequence", 3, "--out", folder / "net.cir").code == 2
+
+
+def test_own_neuron_is_built_in_and_a_hostile_one_is_not(run, folder, sample, ngspice):
+    own = folder / "ne\nuron $(touch gone) .control.sub"
+    own.write_text(
+        ".subckt mine s r capacitance=1n leak=1k unit=1 start=0\nC1 s 0 {capacitance} ic={start}\nR1 s 0 {leak}\n"
+        "Br r 0 V=unit*min(max(v(s)/unit,0),1)\n.ends\n"
+    )
+    said = run("circuit", *sample, "--neuron", own, "--out", folder / "o", "--json")
+    assert said.code == 0 and said.json["verdict"] == "agrees"
+    netlist = (folder / "o" / "net.cir").read_text()
+    assert ".subckt mine" in netlist and ".control" not in netlist and "touch" not in netlist
+    own.write_text(own.read_text() + ".control\nshell touch gone\n.endc\n")
+    said = run("circuit", *sample, "--neuron", own, "--out", folder / "p")
+    assert said.code == 2 and ".control" in said.err and not (folder / "p").exists()
+    assert run("circuit", *sample, "--synapse", folder / "none.sub", "--out", folder / "p").code == 2

@@ -1,0 +1,142 @@
+"""Transistor level: MOS differential pairs in weak inversion."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ..ir import Circuit
+from ..library import Subcircuit, models, subcircuit
+from ..scaling import Scaling
+from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, number
+
+_VDD, _VSS = 0.45, -0.9  # V; ground is one gate-source voltage below vdd, which balances the mirrors at state 0
+_WEIGHT_V = -0.25  # common mode of a Gilbert synapse's weight, V: between the tail and the pairs above it
+_HEADROOM = 1.25  # of a Gilbert synapse's tail over the largest weight: beyond it tanh flattens
+_ON, _OFF = -0.1, -0.5  # gates of the steering pair, V
+
+
+@dataclasses.dataclass(frozen=True)
+class Transistor(AbstractLevel):
+    r"""Each synapse a MOS differential pair, which is also the presynaptic tanh; each neuron a capacitor and a leak.
+
+    In weak inversion a pair with the tail current I gives $I\tanh(v/(2nkT/q))$. With the cell `ota` the weight is the
+    tail current, with `gilbert` it is a differential voltage that a second pair multiplies. The nudge is such a pair
+    between target and state, so it saturates for large errors. State 0 is ground, between supplies of 0.45 and -0.9 V.
+
+    Builds tanh without bounds only. Bias currents, folded inputs and weight voltages are ideal sources; explicit
+    inputs x are voltages artanh(x), so they must lie within -1 and 1. Fixed points are some hundredths of a unit off,
+    mostly since the nudge saturates. Gate capacitances slow neurons down with their fan-out.
+
+    Attributes:
+        scaling: dimensionless to SI; volt_per_unit should be the pair's own 2 n kT/q, 0.07 V.
+        accuracy: how closely ngspice follows the circuit.
+        neuron: a subcircuit with the port `s` instead of the library's `mos_neuron`.
+        synapse: a subcircuit with the ports of `mos_synapse` or `gilbert_synapse` instead of these.
+        cell: what multiplies.
+        model: the transistors: level 3, or BSIM3 (level 8); model cards of our own, see `circuits/library`.
+    """
+
+    name: ClassVar[str] = "transistor"
+    edge: ClassVar[float] = 0.01
+    rest: ClassVar[float] = 1e-5
+    supplies: ClassVar[tuple[str, ...]] = ("vdd", "vss")
+    has_rates: ClassVar[bool] = False
+    scaling: Scaling = dataclasses.field(default_factory=lambda: Scaling(0.07, 1e-5, 3.5e6))
+    accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
+    neuron: Subcircuit | None = None
+    synapse: Subcircuit | None = None
+    cell: Literal["ota", "gilbert"] = "ota"
+    model: Literal["level3", "bsim3"] = "level3"
+
+    @property
+    def promise(self) -> Thresholds:
+        return Thresholds(state=0.2, trajectory=0.5, cosine=0.99 if self.cell == "ota" else 0.98, signs=0.95)
+
+    def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
+        if circuit.activation != "tanh" or circuit.bounds is not None:
+            raise ValueError(
+                f"a differential pair is a tanh, and the transistor level builds no {circuit.activation}"
+                f"{'' if circuit.bounds is None else ' with clamped states'}: use a network with the activation tanh, "
+                "or another level"
+            )
+        return {
+            "models": models(self.model),
+            "neuron": fitting(self.neuron, "mos_neuron"),
+            "synapse": fitting(self.synapse, "mos_synapse" if self.cell == "ota" else "gilbert_synapse"),
+            **({} if circuit.target is None else {"nudge": subcircuit("mos_nudge")}),
+        }
+
+    def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
+        yield f"Vdd vdd 0 {number(_VDD)}"
+        yield f"Vss vss 0 {number(_VSS)}"
+        leak = number(self.scaling.leak_ohm)
+        for i, tau in enumerate(circuit.tau.tolist()):
+            own = f"capacitance={number(self.scaling.farad(tau))} leak={leak}"
+            yield parts["neuron"].call(f"n{i}", f"s{i}", own)
+
+    def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
+        part = parts["synapse"]
+        arrays = (("g", "s", circuit.synapses), ("h", "x", circuit.input_synapses))
+        largest = _HEADROOM * max((float(np.abs(a[2].weight).max()) for a in arrays if len(a[2])), default=0.0)
+        for kind, source, synapses in arrays:
+            for i, j, weight in zip(
+                synapses.post.tolist(), synapses.pre.tolist(), synapses.weight.tolist(), strict=True
+            ):
+                own, rest = f"{kind}{i}_{j}", f"s{i} b{kind}{i}_{j} vdd vss"
+                if self.cell == "ota":
+                    pair, tail = (f"{source}{j} 0" if weight > 0 else f"0 {source}{j}"), abs(weight)
+                    yield part.call(own, f"{pair} {rest}")
+                else:
+                    tail, half = largest, 0.5 * self.scaling.volt(math.atanh(weight / largest))
+                    yield f"Vp{own} p{own} 0 {number(_WEIGHT_V + half)}"
+                    yield f"Vm{own} m{own} 0 {number(_WEIGHT_V - half)}"
+                    yield part.call(own, f"{source}{j} 0 p{own} m{own} {rest}")
+                yield f"Ib{own} vdd b{own} {number(self.scaling.ampere(tail))}"
+
+    def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
+        yield from drives(circuit, self.scaling, time, "0 s{i}")
+        rates = np.stack([circuit.samples[window.sample].input_rates for window in circuit.schedule])
+        if np.any(np.abs(rates) >= 1):
+            raise ValueError(
+                "an explicit input of the transistor level is the voltage artanh(x), so x must lie within -1 and 1: "
+                "scale the inputs, or fold them"
+            )
+        for k, values in enumerate(rates.T.tolist()):
+            volts = [self.scaling.volt(math.atanh(value)) for value in values]
+            yield f"Vx{k} x{k} 0 {time.source(volts)}"
+
+    def nudges(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
+        betas = [window.beta for window in circuit.schedule]
+        yield f"Vbeta beta 0 {time.source(betas)}"
+        distinct = [beta for beta in dict.fromkeys(betas) if beta]
+        for k, beta in enumerate(distinct):
+            on = [_ON if b == beta else _OFF for b in betas]
+            yield f"Von{k} on{k} 0 {time.source(on)}"
+            yield f"Voff{k} off{k} 0 {time.source([_ON + _OFF - volts for volts in on])}"
+        clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
+        volts = self.scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
+        for i, values in enumerate(volts.T.tolist()):
+            yield f"Vy{i} y{i} 0 {time.source(values)}"
+            for k, beta in enumerate(distinct):
+                pair = f"y{i} s{i}" if beta > 0 else f"s{i} y{i}"
+                yield parts["nudge"].call(f"t{i}_{k}", f"{pair} s{i} on{k} off{k} bt{i}_{k} vdd vss")
+                yield f"Ibt{i}_{k} vdd bt{i}_{k} {number(self.scaling.ampere(abs(beta)))}"
+
+    def start(self, circuit: Circuit) -> tuple[Sequence[str], str]:
+        """The operating point of the transistors, with the membranes held at their initial states."""
+        if circuit.from_operating_point:
+            return (), ""
+        states = enumerate(circuit.start.tolist())
+        return [f".ic v(s{i})={number(self.scaling.volt(state))}" for i, state in states], ""
+
+    def options(self) -> Sequence[str]:
+        return ("num_threads=1",)  # BSIM runs many times slower on several threads where the circuit is small
+
+    def remarks(self) -> Sequence[str]:
+        return (
+            f"transistors: {self.model}, synapses: {self.cell}, supplies of {_VDD!r} and {_VSS!r} V",
+            "the rate of a neuron is the tanh of every synapse that it drives",
+        )
