@@ -71,7 +71,7 @@ def scipy(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable
         ).ravel()
 
     def moving(t: float, flat: np.ndarray) -> float:
-        return float(np.abs(velocity(t, flat)).max() - 0.9 * residual)
+        return float(np.abs(velocity(t, flat)).max() - 0.5 * residual)  # the event's state is interpolated
 
     moving.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
 

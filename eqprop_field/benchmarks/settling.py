@@ -66,13 +66,11 @@ def against_others(
     ]
     for other, goal, make in others:
         line = f"{name}: {other}"
+        bound = goal if goals else None
         try:
-            theirs = make()
+            yield paired(line, checked(other, make()), checked("ours", ours), turns=turns, goal=bound)
         except (peers.Missing, peers.NotReached) as reason:
             yield Ratio.left_out(line, str(reason))
-            continue
-        bound = goal if goals else None
-        yield paired(line, checked(other, theirs), checked("ours", ours), turns=turns, goal=bound)
 
 
 def checked(name: str, run: Callable[[], float]) -> Callable[[], None]:
