@@ -74,9 +74,8 @@ draw()
 
 # %%
 pairs = epf.spike_pairs(np.arange(-80.0, 81.0, 4.0))
-print(
-    f"odd within {pairs.oddness:.1e}; off the closed form by at most {np.abs(pairs.change - pairs.closed_form).max():.1e}"
-)
+furthest = np.abs(pairs.change - pairs.closed_form).max()
+print(f"odd within {pairs.oddness:.1e}; off the closed form by at most {furthest:.1e}")
 
 
 @plotting.styled
@@ -105,9 +104,8 @@ draw()
 trains = epf.poisson_pairs(jax.random.key(0), trials=1500)
 steady = trains.slope == 0
 print(f"slope of the regression {trains.regression:.3f}, R² {trains.r_squared:.4f}")
-print(
-    f"steady rates: changes of {np.abs(trains.measured[steady] / trains.error[steady]).max():.1f} standard errors at most"
-)
+of_chance = np.abs(trains.measured[steady] / trains.error[steady]).max()
+print(f"steady rates: changes of {of_chance:.1f} standard errors at most")
 
 
 @plotting.styled
