@@ -70,7 +70,7 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _sweep(low: float, high: float, otherwise: str) -> PrimitiveConstructorSpec[Any]:
+def _sweep(low: float, high: float, otherwise: str) -> Callable[[str], tuple[float, ...]]:
     """`FIRST:LAST:COUNT`, or one number, within these limits."""
 
     def parse(text: str) -> tuple[float, ...]:
@@ -85,9 +85,16 @@ def _sweep(low: float, high: float, otherwise: str) -> PrimitiveConstructorSpec[
             return (first,)
         return tuple(round(first + (last - first) * k / (count - 1), 12) for k in range(count))
 
-    return _one_word(parse, lambda v: f"{v[0]:g}:{v[-1]:g}:{len(v)}", "FIRST:LAST:COUNT")
+    return parse
 
 
+def _written(sweep: tuple[float, ...]) -> str:
+    return f"{sweep[0]:g}:{sweep[-1]:g}:{len(sweep)}"
+
+
+_rates, _betas = _numbers("learning rates"), _numbers("influence parameters")
+_symmetries = _sweep(-1.0, 1.0, "symmetries: write FIRST:LAST:COUNT within -1 and 1, such as -1:1:11")
+_gains = _sweep(0.0, 1e6, "gains: write FIRST:LAST:COUNT of numbers of at least 0, such as 0.5:4:8")
 OF_RECIPE = tyro.conf.arg(help_behavior_hint="(default: the recipe's)")
 _sizes_spec = _one_word(_sizes, lambda v: ",".join(map(str, v)), "N,N,...")
 Sizes = Annotated[tuple[int, ...], _sizes_spec]
@@ -104,22 +111,18 @@ OptionalStep = Annotated[float | None, tyro.conf.arg(metavar="TIME", help_behavi
 Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it was not given
 Rates = Annotated[
     tuple[float, ...],
-    _one_word(_numbers("learning rates"), lambda v: ",".join(map(str, v)), "RATE,..."),
+    _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."),
     OF_RECIPE,
 ]
 Betas = Annotated[
     tuple[float, ...],
-    _one_word(_numbers("influence parameters"), lambda v: ",".join(f"{one:g}" for one in v), "BETA,..."),
+    _one_word(_betas, lambda v: ",".join(f"{one:g}" for one in v), "BETA,..."),
 ]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), OF_RECIPE]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECIPE]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
-Sweep = Annotated[
-    tuple[float, ...], _sweep(-1.0, 1.0, "symmetries: write FIRST:LAST:COUNT within -1 and 1, such as -1:1:11")
-]
-Gains = Annotated[
-    tuple[float, ...], _sweep(0.0, 1e6, "gains: write FIRST:LAST:COUNT of numbers of at least 0, such as 0.5:4:8")
-]
+Sweep = Annotated[tuple[float, ...], _one_word(_symmetries, _written, "FIRST:LAST:COUNT")]
+Gains = Annotated[tuple[float, ...], _one_word(_gains, _written, "FIRST:LAST:COUNT")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

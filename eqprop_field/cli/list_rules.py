@@ -6,6 +6,34 @@ from pathlib import Path
 
 from .command import AbstractCommand, Outcome
 
+_HEAD = """# Learning rules
+
+Written by `eqprop-field rules --out docs`; the names are those of `align --rules`.
+"""
+_PICTURE = """
+*Error of* tells which error of the output neurons a rule makes smaller: that of their states s, or that of their firing
+rates rho(s), without rho's slope or with it. The two are the same where rho(s) = s, as between the bounds of the hard
+sigmoid. For a smooth rho a cosine of GeneRec, contrastive Hebbian learning or nonlinear back-propagation with the
+gradient of a cost of states is below 1 for this reason too. CHL stands here with feedback gain 1, and so is defined at
+the symmetry c = 1 only; elsewhere its samples are left out as `not_defined`.
+
+Random-sign nudging (`Nudging.random_sign`) has no line of its own: with its sign drawn it is `eqprop-one-sided`.
+Holomorphic nudging errs with (r / R)^N for N points at radius r, where R is how far from 0 the nudged state stays
+analytic in beta. R shrinks as a network comes near the edge of stability; there, give a smaller beta.
+
+## All rules in one picture
+
+```
+eqprop-field align --graph 50 --inputs 10 --outputs 10 --activation tanh --symmetry -1:1:11 --seeds 10 --samples 20 \\
+    --rules all --out rules
+```
+
+![The cosine of every rule's update with the negative gradient against the symmetry of the weights](images/rules.png)
+
+Random networks of 50 neurons with tanh, ten for each symmetry and twenty samples each: means over all of them. Rules
+that are exact lie on the line at 1. All kinds of equilibrium propagation lie on one curve, for they read the same
+derivative by other means; the hidden neurons' part of it follows the symmetry and changes sign with it.
+"""
 _COLUMNS = ("rule", "exact", "costs", "error of", "local", "runs on a circuit", "source")
 
 
@@ -47,8 +75,7 @@ class Rules(AbstractCommand):
 
 def page(lines: list[str]) -> str:
     """The table as the page of the documentation."""
-    head = "# Learning rules\n\nWritten by `eqprop-field rules --out docs`; the names are those of `align --rules`.\n"
-    return "\n".join([head, *lines]) + "\n"
+    return "\n".join([_HEAD, *lines, _PICTURE])
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -68,7 +68,7 @@ def alignment_curve(
             _finish(ax, "weight symmetry c", layer_name(layers[k]), False)
     _finish(axes[-1], "Jacobian asymmetry ‖J − Jᵀ‖ / ‖J + Jᵀ‖", "Every network, against its Jacobian", few)
     if not few:
-        axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        _legend_above(axes[0])
     return axes
 
 
@@ -114,8 +114,14 @@ def alignment_over_training(
         ax.set_title(title)
     axes[-1].set(xlabel="epoch", ylim=(0, None))
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    _legend_above(axes[0])
     return axes
+
+
+def _legend_above(ax: Axes) -> None:
+    """One legend of many rules for the whole figure."""
+    entries = ax.get_legend_handles_labels()
+    ax.figure.legend(*entries, loc="outside upper center", ncols=3, fontsize=9, columnspacing=1.2)
 
 
 def _over(ax: Axes, epochs: np.ndarray, by_rule: Mapping[str, np.ndarray]) -> None:
@@ -179,7 +185,7 @@ def _finish(ax: Axes, across: str, title: str, legend: bool = True, ncols: int =
     ax.set_ylim(min(low, 0.9), 1.0 + 0.04 * (1.0 - min(low, 0.9)))
     if low < 0:
         ax.axhline(0.0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    ax.set(xlabel=across, ylabel="cosine(update, −gradient)")
+    ax.set(xlabel=across, ylabel="cosine(update, −gradient)" if legend else "cosine")
     ax.set_title(title)
     if legend:
         ax.legend(loc="lower right" if across[-1] == "c" else "lower left", ncols=ncols)

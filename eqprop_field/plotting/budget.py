@@ -54,12 +54,12 @@ def _against_beta(ax: Axes, betas: np.ndarray, names: Sequence[str], error: np.n
 def _shares(ax: Axes, betas: np.ndarray, along: np.ndarray) -> None:
     """Bars that begin where the one before ended; negative ones on the left of 0."""
     rows = np.arange(len(betas))
+    ax.use_sticky_edges = False  # room beside the bars
     for k, share in enumerate(np.nan_to_num(along).T):
         before = np.nan_to_num(along)[:, :k]
         left = np.where(share > 0, np.maximum(before, 0).sum(axis=1), np.minimum(before, 0).sum(axis=1))
         ax.barh(rows, 100 * share, 0.72, left=100 * left, color=COLOURS[_CAUSES[k % 4]])
     ax.axvline(0.0, color=INK, linewidth=0.8)
-    ax.use_sticky_edges = False  # room beside the bars
     ax.set_yticks(rows, [f"{beta:g}" for beta in betas])
     ax.grid(axis="y", visible=False)
     ax.set(xlabel="share of the whole error (%)", ylabel="β")

@@ -1,20 +1,29 @@
 """Which neurons of a graph are joined, and how strongly at first."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
-from .base import check_draw, glorot
+from ..activations import Activation
+from .base import check_draw, check_projected, glorot
 
 Synapses = Bool[Array, "n n"]
 InputSynapses = Bool[Array, "n inputs"]
 
 
 def random_pairs(key: Key[Array, ""], neurons: int, density: float) -> Synapses:
-    """Each PAIR of neurons joined, both ways, with probability `density`."""
+    """Each PAIR of neurons joined, both ways, with probability `density`.
+
+    Raises:
+        ValueError: for a density outside (0, 1].
+    """
+    if not 0.0 < density <= 1.0:
+        raise ValueError(f"density={density}: give the share of joined pairs, above 0 and at most 1")
+    neurons = max(neurons, 0)  # `blank_graph` says what is wrong with fewer
     upper = jnp.triu(jax.random.bernoulli(key, density, (neurons, neurons)), 1)
     return upper | upper.T
 
@@ -59,19 +68,21 @@ def joined_layers(
     return jnp.asarray(synapses[:n, :n]), jnp.asarray(synapses[:n, n:])
 
 
-def check_graph(
+def blank_graph(
     mask: Bool[Array, "..."],
     inputs: int,
     outputs: int,
     input_mask: Bool[Array, "..."] | None,
-    tau: ArrayLike,
+    activation: Activation,
     gain: float,
-) -> Float[Array, " n"]:
-    """The time constants as an array, after refusing whatever makes no graph.
+    projected: bool | None,
+    tau: ArrayLike,
+) -> dict[str, Any]:
+    """What any field on a graph is made of, its weights and biases 0, after refusing whatever makes no graph.
 
     Raises:
         ValueError: for sizes that make no network, masks that do not fit or join a neuron with itself, a gain that is
-            no scale, or tau not positive.
+            no scale, tau not positive, or an activation that cannot be projected on.
     """
     neurons = mask.shape[0] if mask.ndim else 0
     if neurons < 1 or inputs < 1 or not 1 <= outputs <= neurons:
@@ -86,7 +97,18 @@ def check_graph(
     taus = jnp.broadcast_to(jnp.asarray(tau, jnp.result_type(float)), (neurons,))
     if not bool(jnp.all(taus > 0)):
         raise ValueError("tau must be positive for every neuron")
-    return taus
+    return {
+        "weights": jnp.zeros(mask.shape, taus.dtype),
+        "input_weights": jnp.zeros((neurons, inputs), taus.dtype),
+        "biases": jnp.zeros(neurons, taus.dtype),
+        "mask": mask,
+        "tau": taus,
+        "n_outputs": outputs,
+        "activation": activation,
+        "projected": check_projected(activation, projected),
+        "gain": float(gain),
+        "input_mask": input_mask,
+    }
 
 
 def draw_weights(

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State, check_draw, check_projected, mix
-from .connectivity import check_graph, draw_weights, joined_layers, only, random_pairs
+from .base import AbstractVectorField, State, check_draw, mix
+from .connectivity import blank_graph, draw_weights, joined_layers, only, random_pairs
 
 
 class GraphField(AbstractVectorField):
@@ -79,12 +79,10 @@ class GraphField(AbstractVectorField):
             ValueError: for sizes that make no network, a density outside (0, 1], a symmetry outside [-1, 1], a gain
                 that is no scale, or tau not positive.
         """
-        if not 0.0 < density <= 1.0:
-            raise ValueError(f"density={density}: give the share of joined pairs, above 0 and at most 1")
         mask_key, weight_key = jax.random.split(key)
         return cls.from_mask(
             weight_key,
-            random_pairs(mask_key, max(neurons, 0), density),
+            random_pairs(mask_key, neurons, density),
             inputs=inputs,
             outputs=outputs,
             symmetry=symmetry,
@@ -169,20 +167,8 @@ class GraphField(AbstractVectorField):
         mask = jnp.asarray(mask, bool)
         input_mask = None if input_mask is None else jnp.asarray(input_mask, bool)
         check_draw(symmetry, gain)
-        taus = check_graph(mask, inputs, outputs, input_mask, tau, gain)
-        blank = cls(
-            weights=jnp.zeros(mask.shape, taus.dtype),
-            input_weights=jnp.zeros((len(mask), inputs), taus.dtype),
-            biases=jnp.zeros(len(mask), taus.dtype),
-            mask=mask,
-            tau=taus,
-            n_outputs=outputs,
-            activation=activation,
-            projected=check_projected(activation, projected),
-            gain=float(gain),
-            input_mask=input_mask,
-        )
-        return blank.redraw(key, symmetry)
+        blank = blank_graph(mask, inputs, outputs, input_mask, activation, gain, projected, tau)
+        return cls(**blank).redraw(key, symmetry)
 
     @property
     def n_inputs(self) -> int:

@@ -11,8 +11,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from .._arrays import is_concrete
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State, check_projected
-from .connectivity import check_graph, draw_weights, joined_layers, only, random_pairs
+from .base import AbstractVectorField, State
+from .connectivity import blank_graph, draw_weights, joined_layers, only, random_pairs
 
 
 class HopfieldField(AbstractVectorField):
@@ -76,11 +76,10 @@ class HopfieldField(AbstractVectorField):
             ValueError: for sizes that make no network, a density outside (0, 1], a gain that is no scale, or tau not
                 positive.
         """
-        if not 0.0 < density <= 1.0:
-            raise ValueError(f"density={density}: give the share of joined pairs, above 0 and at most 1")
         mask_key, weight_key = jax.random.split(key)
-        mask = random_pairs(mask_key, max(neurons, 0), density)
-        return cls._drawn(weight_key, mask, inputs, outputs, None, activation, gain, projected, tau)
+        mask = random_pairs(mask_key, neurons, density)
+        blank = blank_graph(mask, inputs, outputs, None, activation, gain, projected, tau)
+        return cls(**blank).redraw(weight_key, 1.0)
 
     @classmethod
     def from_layers(
@@ -103,35 +102,8 @@ class HopfieldField(AbstractVectorField):
             ValueError: for sizes, skips or lateral layers that make no network, and as `create`.
         """
         mask, input_mask = joined_layers(sizes, skips, lateral)
-        return cls._drawn(key, mask, int(sizes[0]), int(sizes[-1]), input_mask, activation, gain, projected, tau)
-
-    @classmethod
-    def _drawn(
-        cls,
-        key: Key[Array, ""],
-        mask: Array,
-        inputs: int,
-        outputs: int,
-        input_mask: Array | None,
-        activation: Activation,
-        gain: float,
-        projected: bool | None,
-        tau: ArrayLike,
-    ) -> "HopfieldField":
-        taus = check_graph(mask, inputs, outputs, input_mask, tau, gain)
-        blank = cls(
-            weights=jnp.zeros(mask.shape, taus.dtype),
-            input_weights=jnp.zeros((len(mask), inputs), taus.dtype),
-            biases=jnp.zeros(len(mask), taus.dtype),
-            mask=mask,
-            tau=taus,
-            n_outputs=outputs,
-            activation=activation,
-            projected=check_projected(activation, projected),
-            gain=float(gain),
-            input_mask=input_mask,
-        )
-        return blank.redraw(key, 1.0)
+        blank = blank_graph(mask, int(sizes[0]), int(sizes[-1]), input_mask, activation, gain, projected, tau)
+        return cls(**blank).redraw(key, 1.0)
 
     @property
     def n_inputs(self) -> int:

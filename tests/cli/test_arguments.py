@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eqprop_field.cli.arguments import _names, _rates, _sizes, _sweep
+from eqprop_field.cli.arguments import _betas, _gains, _names, _rates, _sizes, _symmetries
 
 
 @given(st.lists(st.integers(-5, 10**9), min_size=1))
@@ -17,7 +17,7 @@ def test_sizes_round_trip(sizes):
 @given(st.floats(-1, 1), st.floats(-1, 1), st.integers(2, 50))
 def test_sweeps_run_from_first_to_last_in_equal_steps(a, b, count):
     first, last = min(a, b), max(a, b)
-    sweep = _sweep(f"{first!r}:{last!r}:{count}")
+    sweep = _symmetries(f"{first!r}:{last!r}:{count}")
     assert len(sweep) == count
     assert sweep[0] == pytest.approx(first, abs=1e-11)
     assert sweep[-1] == pytest.approx(last, abs=1e-11)
@@ -25,13 +25,13 @@ def test_sweeps_run_from_first_to_last_in_equal_steps(a, b, count):
     assert steps == pytest.approx([(last - first) / (count - 1)] * (count - 1), abs=1e-11)
 
 
-def test_the_default_sweep_holds_zero_and_a_single_number_is_a_sweep():
-    assert 0.0 in _sweep("-1:1:11")
-    assert _sweep("0.3") == (0.3,)
-    assert _sweep("-1:1:1") == (-1.0,)
+def test_the_default_sweep_holds_zero_and_a_single_number_is_a_symmetries():
+    assert 0.0 in _symmetries("-1:1:11")
+    assert _symmetries("0.3") == (0.3,)
+    assert _symmetries("-1:1:1") == (-1.0,)
 
 
-@pytest.mark.parametrize("parse", [_sizes, _sweep, _rates, _names])
+@pytest.mark.parametrize("parse", [_sizes, _symmetries, _gains, _rates, _betas, _names])
 @given(text=st.text())
 def test_anything_else_is_refused_in_one_sentence(parse, text):
     try:
@@ -47,4 +47,11 @@ def test_anything_else_is_refused_in_one_sentence(parse, text):
 )
 def test_sweeps_that_mean_nothing(text):
     with pytest.raises(ValueError, match="FIRST:LAST:COUNT"):
-        _sweep(text)
+        _symmetries(text)
+
+
+@pytest.mark.parametrize("text", ["-0.5:2:4", "inf", "2:1:3", "0:1e9:2"])
+def test_gains_that_mean_nothing(text):
+    with pytest.raises(ValueError, match="gains"):
+        _gains(text)
+    assert _gains("0.5:2:4") == (0.5, 1.0, 1.5, 2.0)

@@ -125,3 +125,53 @@ def test_save_writes_a_png_whole(tmp_path):
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert content.endswith(b"IEND\xaeB`\x82")
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["w.png"]
+
+
+def test_many_rules_have_a_panel_for_every_layer_and_looks_of_their_own():
+    rng = np.random.default_rng(0)
+    cosine = {f"rule {k}": rng.uniform(-1, 1, (3, 2, 4, 3)) for k in range(14)}
+    axes = plotting.alignment_curve(np.linspace(-1, 1, 3), cosine, ("all", "0", "1"), rng.uniform(0, 1, (3, 2, 4)))
+    assert len(axes) == 4
+    lines = axes[0].get_lines()[:14]
+    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 14
+    (legend,) = axes[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(cosine)
+
+
+def test_error_budget_draws_lengths_and_shares():
+    betas, error = np.array([0.1, 0.01]), np.array([[0.1, 1e-20], [0.2, 1e-20]])
+    along = np.array([[1.25, -0.25], [1.0, 0.0]])
+    axes = plotting.error_budget(betas, ("asymmetry", "finite beta"), error, error.sum(axis=1), along)
+    asymmetry = axes[0].get_lines()[1]
+    np.testing.assert_allclose(asymmetry.get_xydata(), [[0.01, 0.2], [0.1, 0.1]])
+    assert "below" in axes[0].get_lines()[2].get_label()
+    assert sum(bar.get_width() for bar in axes[1].patches) == pytest.approx(200.0)
+    assert min(bar.get_x() + bar.get_width() for bar in axes[1].patches) == pytest.approx(-25.0)
+
+
+def test_stability_counts_every_start_once():
+    fates = {"stable equilibrium": np.array([3, 0]), "limit cycle": np.array([1, 4]), "diverged": np.array([0, 0])}
+    period = np.array([[np.nan, np.nan, np.nan, 7.0], [5.0, 5.0, 5.0, 6.0]])
+    eigenvalues = np.array([[-1.0 + 1j, -1.0 - 1j], [np.nan, np.nan]])
+    axes = plotting.stability(eigenvalues, fates, np.array([1, 0]), period)
+    assert "-1.000" in axes[0].get_title(loc="left")
+    assert sum(bar.get_width() for bar in axes[1].patches) == 8
+    assert [text.get_text() for text in axes[1].texts] == ["1 equilibrium, period 7.0", "period 5.0–6.0"]
+
+
+def test_good_parameters_are_maps_from_0_to_100():
+    share = np.array([[0.0, 0.5], [np.nan, 1.0]])
+    axes = plotting.good_parameters(np.array([1.0, 2.0]), np.array([-1.0, 1.0]), {"Good": share, "Converging": share})
+    for ax in axes:
+        (image,) = ax.images
+        np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), 100 * share)
+        assert image.get_clim() == (0, 100)
+
+
+def test_alignment_over_training_draws_the_mean_over_seeds():
+    values = {"eqprop": np.array([[0.2, 0.4], [0.4, 0.8]])}
+    cosine = {"eqprop": np.stack([values["eqprop"]] * 3, axis=-1)}
+    axes = plotting.alignment_over_training(np.arange(2.0), cosine, ("all", "0", "1"), values, values, values)
+    assert len(axes) == 6
+    np.testing.assert_allclose(axes[0].get_lines()[0].get_ydata(), [0.3, 0.6])
+    np.testing.assert_allclose(axes[-1].get_lines()[0].get_ydata(), [30.0, 60.0])

@@ -1,0 +1,53 @@
+"""Alignment over training: against single measurements by hand, and the run it follows against the whole run."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+
+TANH = epf.activation("tanh")
+DATA = epf.xor()
+FIELD = epf.LayeredField.create(jax.random.key(3), (2, 5, 2), activation=TANH)
+RULE = epf.EqProp(epf.Nudging.symmetric(0.01), epf.Equilibrium(tol=1e-10))
+
+
+def test_snapshot_is_the_cosine_of_the_mean_updates():
+    x, y = DATA.train.x, DATA.train.y
+    found = epf.snapshot(FIELD, RULE, x, y)
+    update = RULE.estimate(FIELD, x, y).gradient
+    true = epf.ImplicitGradient(RULE.substrate).estimate(FIELD, x, y).gradient
+    flat = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])  # noqa: E731
+    a, b = flat(update), flat(true)
+    assert found.layers == ("all", "0", "1")
+    assert found.cosine[0] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    assert found.weight_symmetry == pytest.approx(float(epf.weight_symmetry(FIELD)))
+    state = RULE.substrate.settle(FIELD, jnp.asarray(x)).state
+    each = epf.jacobian_asymmetry(FIELD, FIELD.drive(jnp.asarray(x)), state)
+    assert found.jacobian_asymmetry == pytest.approx(float(each.mean()))
+    assert [row["layer"] for row in found.rows()] == ["all", "0", "1"]
+
+
+def test_samples_that_do_not_settle_are_left_out_of_both():
+    impatient = epf.EqProp(epf.Nudging.symmetric(0.01), epf.Equilibrium(tol=1e-30, max_iterations=8))
+    found = epf.snapshot(FIELD, impatient, DATA.train.x, DATA.train.y)
+    assert found.settled == 0.0
+    assert np.isnan(found.cosine).all() and np.isnan(found.jacobian_asymmetry)
+
+
+def test_a_run_by_epoch_ends_where_the_whole_run_does():
+    settings = epf.Settings(3, batch_size=2, learning_rates=(0.1,), optimiser="momentum", schedule="constant")
+    *_, last = runs = list(epf.train_by_epoch(FIELD, RULE, DATA, settings))
+    whole = epf.train(FIELD, RULE, DATA, settings, progress=False)
+    assert [len(run.history) for run in runs] == [1, 2, 3]
+    for a, b in zip(jax.tree.leaves(last.last_field), jax.tree.leaves(whole.last_field), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_schedule_that_knows_its_end_is_refused():
+    settings = dataclasses.replace(epf.Settings(), schedule="cosine")
+    with pytest.raises(ValueError, match="needs a constant one"):
+        next(epf.train_by_epoch(FIELD, RULE, DATA, settings))
