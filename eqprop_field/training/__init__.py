@@ -15,5 +15,7 @@ from .records import RECORDS as RECORDS
 from .records import write_records as write_records
 from .records import write_tensorboard as write_tensorboard
 from .settings import Settings as Settings
+from .sharding import device_mesh as device_mesh
+from .sharding import join_processes as join_processes
 from .symmetry_repair import SymmetryRepair as SymmetryRepair
 from .symmetry_repair import jacobian_asymmetry_penalty as jacobian_asymmetry_penalty

@@ -23,6 +23,7 @@ from .checkpoint import Checkpoint, RunState
 from .metrics import Tally, error_rate
 from .records import write_records
 from .settings import Settings
+from .sharding import device_mesh, everywhere, here
 from .step import Fixed, Moving, advance, begin, copied
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -85,6 +86,7 @@ def train(
     *,
     out: str | os.PathLike | None = None,
     resume: bool = False,
+    devices: int | None = None,
     progress: bool = True,
 ) -> TrainingRun:
     """Trains a network with any learning rule on any substrate.
@@ -101,6 +103,8 @@ def train(
         settings: how; `RECIPES` holds what is known to work.
         out: the folder of the checkpoint; without one, none is kept.
         resume: whether to go on from the checkpoint in `out`, if there is one.
+        devices: how many devices share a batch, over all processes (`join_processes`); the first alone by default.
+            Results agree with those of one device up to the order of sums. Only the first process writes files.
         progress: whether to show a bar with the time left on stderr.
 
     Raises:
@@ -114,7 +118,9 @@ def train(
     field = settings.repair.kept(field)
     if resume and out is None:
         raise ValueError("resume=True needs out, the folder of the checkpoint to go on from")
-    fixed, first = begin(field, rule, dataset, settings)
+    mesh = None if devices is None else device_mesh(devices)
+    fixed, first = begin(field, rule, dataset, settings, mesh)
+    first = here(mesh, first)
     state = RunState(first.field, first.optimiser, best=field, visited=first.visited, history=[])
     checkpoint = None if out is None else Checkpoint(Path(out) / CHECKPOINT, _identity(field, rule, dataset, settings))
     if checkpoint is not None and resume:
@@ -130,7 +136,7 @@ def train(
             seconds = time.perf_counter() - began
             state.record({"epoch": epoch + 1, **tally.read(), "validation_error": error, "seconds": seconds})
             bar.set_postfix_str(f"validation error {100 * error:.1f} %", refresh=False)
-            if checkpoint is not None:
+            if checkpoint is not None and jax.process_index() == 0:
                 checkpoint.save(state)
                 write_records(checkpoint.path.parent, state.history)
     return TrainingRun(
@@ -146,8 +152,9 @@ def train(
 def _run_epoch(state: RunState, fixed: Fixed, order: np.ndarray, bar: tqdm) -> Tally:
     """Every batch of the order once; `state` is as it was if this raises."""
     steps = jnp.asarray(len(state.history) * len(order), jnp.int32)
-    fixed = dataclasses.replace(fixed, order=jnp.asarray(order))
+    fixed = dataclasses.replace(fixed, order=everywhere(fixed.mesh, jnp.asarray(order)))
     moving = copied(Moving(state.field, state.optimiser, Tally.empty(), steps, state.visited))
+    moving = everywhere(fixed.mesh, moving)
     shown, looked = 0, time.perf_counter()
     for done in range(1, len(order) + 1):
         moving = advance(fixed, moving)
@@ -155,6 +162,7 @@ def _run_epoch(state: RunState, fixed: Fixed, order: np.ndarray, bar: tqdm) -> T
             _check_finite(moving.field, len(state.history) + 1, done)  # waits: the bar shows what is computed
             bar.update(done - shown)
             shown, looked = done, time.perf_counter()
+    moving = here(fixed.mesh, moving)
     state.field, state.optimiser, state.visited = moving.field, moving.optimiser, moving.visited
     return moving.tally
 

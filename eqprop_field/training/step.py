@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..datasets import Dataset
@@ -12,6 +13,7 @@ from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from .metrics import Tally
 from .settings import Settings, optimiser_of, rates_of
+from .sharding import check_batch, everywhere, shared_out
 from .symmetry_repair import SymmetryRepair
 
 
@@ -28,6 +30,7 @@ class Fixed(eqx.Module):
         key: of all that is random in the steps.
         x: the inputs, (samples, inputs), on the device; y: the targets, (samples, outputs).
         order: the rows of the epoch's batches, (batches, batch size).
+        mesh: the devices that a batch is shared out among, or None for one.
     """
 
     rule: AbstractLearningRule
@@ -40,6 +43,7 @@ class Fixed(eqx.Module):
     x: Float[Array, "samples inputs"]
     y: Float[Array, "samples outputs"]
     order: Int[Array, "batches size"]
+    mesh: Mesh | None = eqx.field(static=True, default=None)
 
 
 class Moving(eqx.Module):
@@ -61,17 +65,24 @@ class Moving(eqx.Module):
 
 
 def begin(
-    field: AbstractVectorField, rule: AbstractLearningRule, dataset: Dataset, settings: Settings
+    field: AbstractVectorField,
+    rule: AbstractLearningRule,
+    dataset: Dataset,
+    settings: Settings,
+    mesh: Mesh | None = None,
 ) -> tuple[Fixed, Moving]:
     """A run before its first step, with the samples in the order of the file.
 
     Raises:
-        ValueError: for learning rates that do not fit the network, or a rule that cannot do what the settings ask.
+        ValueError: for learning rates that do not fit the network, a batch that the devices cannot share, or a rule
+            that cannot do what the settings ask.
     """
     samples = len(dataset.train)
     size = min(settings.batch_size, samples)
     batches = samples // size
     _check_rule(rule, settings)
+    if mesh is not None:
+        check_batch(mesh, size)
     steps = 0 if settings.schedule == "constant" else settings.epochs * batches
     optimiser = optimiser_of(settings.optimiser, settings.schedule, steps)
     fixed = Fixed(
@@ -85,11 +96,13 @@ def begin(
         x=jnp.asarray(dataset.train.x),
         y=jnp.asarray(dataset.train.y),
         order=jnp.arange(batches * size).reshape(batches, size),
+        mesh=mesh,
     )
     visited = field.initial_state(samples) if settings.warm_start else None
     parameters: PyTree = field.parameters()
     state = optimiser.init(parameters)
-    return fixed, copied(Moving(field, state, Tally.empty(), jnp.zeros((), jnp.int32), visited))
+    moving = copied(Moving(field, state, Tally.empty(), jnp.zeros((), jnp.int32), visited))
+    return everywhere(mesh, fixed), everywhere(mesh, moving)
 
 
 def _check_rule(rule: AbstractLearningRule, settings: Settings) -> None:
@@ -113,7 +126,7 @@ def advance(fixed: Fixed, moving: Moving) -> Moving:
 
 def _advance(fixed: Fixed, moving: Moving) -> Moving:
     rows = fixed.order[moving.steps % len(fixed.order)]
-    field, x, y = moving.field, fixed.x[rows], fixed.y[rows]
+    field, (x, y) = moving.field, shared_out(fixed.mesh, (fixed.x[rows], fixed.y[rows]))
     key, sign_key, noise_key = jax.random.split(jax.random.fold_in(fixed.key, moving.steps), 3)  # as in a run resumed
     if fixed.input_noise is not None:
         x = x + fixed.input_noise.astype(x.dtype) * jax.random.normal(noise_key, x.shape, x.dtype)
