@@ -19,6 +19,7 @@ def files_are_there(folder, said):
     assert {path.name for path in folder.iterdir()} == set(said.json["files"])
 
 
+@pytest.mark.slow
 def test_budget_divides_the_error_and_an_exact_rule_leaves_no_asymmetry(run, tmp_path):
     options = ["--samples", 3, "--betas", "0.05,0.2", "--time", 30, "--step", 0.25]
     said = run("budget", *NET, "--rule", "aep", *options, "--out", tmp_path / "o", "--json")
@@ -33,6 +34,7 @@ def test_budget_divides_the_error_and_an_exact_rule_leaves_no_asymmetry(run, tmp
     assert float(rows[0]["error"]) == pytest.approx(small["error"])
 
 
+@pytest.mark.slow
 def test_budget_of_a_network_file_on_its_own_samples(run, folder, sample):
     said = run("budget", *sample, "--betas", "0.1", "--out", folder / "o", "--json")
     assert said.code == 0
@@ -85,6 +87,7 @@ def test_stability_of_a_network_file_at_given_inputs(run, folder):
     assert said.json["largest_abscissa"] < 0
 
 
+@pytest.mark.slow
 def test_good_parameters_are_all_at_weak_weights_and_few_at_strong_ones(run, tmp_path):
     options = ["--gains", "0.3:6:2", "--symmetry", "0", "--seeds", 4, "--samples", 2, "--starts", 2]
     said = run("good-parameters", *NET, *options, "--out", tmp_path / "o", "--json")
@@ -113,6 +116,7 @@ def test_questions_without_an_answer(run, tmp_path, command, options, about):
     assert about in said.err
 
 
+@pytest.mark.slow
 def test_all_rules_are_taken_but_those_that_refuse_the_network(run, tmp_path):
     options = ["--symmetry", "0:1:2", "--seeds", 1, "--samples", 2, "--by-layer"]
     said = run("align", "--sizes", "4,5,3", "--rules", "all", *options, "--out", tmp_path / "o", "--json")
