@@ -30,6 +30,7 @@ COMMANDS = {
     "circuit": Entry("circuit", "Circuit", "Runs the netlist in ngspice and compares with the ODE."),
     "train": Entry("train", "Train", "Trains a network; checkpoints and resumes."),
     "stdp": Entry("stdp", "Stdp", "Shows the STDP curve of the rate rule, by three protocols."),
+    "roessler": Entry("roessler", "Roessler", "Learns the Roessler attractor online: errors, and which weights move."),
     "rules": Entry("list_rules", "Rules", "Lists the learning rules: when each is exact, and what it costs."),
     "doctor": Entry("doctor", "Doctor", "Says what is installed, and how to get what is missing."),
 }

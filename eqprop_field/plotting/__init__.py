@@ -7,6 +7,7 @@ from .gdu import successive_updates as successive_updates
 from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps
 from .phases import phases as phases
+from .roessler import weight_dynamics as weight_dynamics
 from .stdp import stdp as stdp
 from .style import COLOURS as COLOURS
 from .style import CYCLE as CYCLE

@@ -19,3 +19,6 @@ from .signals import Signal as Signal
 from .signals import Task as Task
 from .through_time import SequenceEstimate as SequenceEstimate
 from .through_time import ThroughTime as ThroughTime
+from .weight_dynamics import WeightDynamics as WeightDynamics
+from .weight_dynamics import roessler_task as roessler_task
+from .weight_dynamics import weight_dynamics as weight_dynamics

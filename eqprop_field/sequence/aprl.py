@@ -33,8 +33,8 @@ class APRL(AbstractOnlineRule):
 
     from V = eps I and B = 0. Not a gradient: the least-squares answer to one step of error. For held weights the
     changes add up to (eta/h) B (eps I + V)^{-1}. With one output neuron the rows of all other neurons change in
-    constant proportions, W_i1(0) : W_j1(0); with q outputs their changes have rank q at most. Costs O(N P + P^2) a step; with
-    missing synapses every neuron has a V of its own, O(N P^2). V^{-1} is made symmetric at every step.
+    constant proportions, W_i1(0) : W_j1(0); with q outputs their changes have rank q at most. Costs O(N P + P^2) a
+    step; with missing synapses every neuron has a V of its own, O(N P^2). V^{-1} is made symmetric at every step.
     Source: Schiller & Steil 2003, equations 5-10 and the online algorithm; Atiya & Parlos 2000.
 
     The paper does not say what becomes of V and B at the end of an epoch. With V carried over and B reset, the default,

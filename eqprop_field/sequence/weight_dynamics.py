@@ -1,4 +1,4 @@
-"""The experiment of Schiller & Steil 2003, Figure 1: how errors fall, and which weights move, while a network learns."""
+"""The experiment of Schiller & Steil 2003, Figure 1: how errors fall, and which weights move, while learning."""
 
 import dataclasses
 
@@ -9,19 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ..datasets import roessler
-from .aprl import APRL
 from .driven import fully_recurrent
 from .online import AbstractOnlineRule, OnlineRun, learn_online
-from .rtrl import RTRL
 from .signals import Task
-
-# What the figure shows first; the paper does not say what becomes of V and B at the end of an epoch.
-SETTINGS: dict[str, AbstractOnlineRule] = {
-    "aprl": APRL(carry_inverse=True, carry_errors=False),
-    "rtrl": RTRL(0.05),
-    "aprl_reset": APRL(carry_inverse=False, carry_errors=False),
-    "aprl_carried": APRL(carry_inverse=True, carry_errors=True),
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
