@@ -1,5 +1,11 @@
 """What it learns from signals in time."""
 
+from .approximations import KFRTRL as KFRTRL
+from .approximations import RFLO as RFLO
+from .approximations import UORO as UORO
+from .approximations import EProp as EProp
+from .approximations import SnAp1 as SnAp1
+from .approximations import random_feedback as random_feedback
 from .aprl import APRL as APRL
 from .aprl import BatchAPRL as BatchAPRL
 from .driven import AbstractIntegrator as AbstractIntegrator

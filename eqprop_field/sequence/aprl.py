@@ -55,7 +55,7 @@ class APRL(AbstractOnlineRule):
     carry_errors: bool = eqx.field(static=True, default=False)
     biases: bool = eqx.field(static=True, default=False)
 
-    def begin(self, neurons: int, visible: Float[Array, "rows sources"]) -> Memory:
+    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
         width = visible.shape[1]
         ridge = self.ridge.astype(visible.dtype)
         # A source that a row does not see has neither variance nor covariance: its change is 0 for good.
@@ -64,7 +64,7 @@ class APRL(AbstractOnlineRule):
 
     def restart(self, memory: Memory) -> Memory:
         seen = (jnp.diagonal(memory.inverse, axis1=1, axis2=2) > 0).astype(memory.inverse.dtype)
-        fresh = self.begin(len(memory.errors), seen)
+        fresh = self.begin(len(memory.errors), 0, seen)
         return Correlations(
             memory.inverse if self.carry_inverse else fresh.inverse,
             memory.errors if self.carry_errors else fresh.errors,

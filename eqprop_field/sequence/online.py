@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from .._arrays import is_concrete
-from ..activations import Activation
 from ..vector_fields import AbstractVectorField, GraphField
 from .driven import LARGEST, check_drive, started
 from .readout import Readout
@@ -69,11 +68,12 @@ class AbstractOnlineRule(eqx.Module):
     biases: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
-    def begin(self, neurons: int, visible: Float[Array, "rows sources"]) -> Memory:
+    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
         """The memory before the first sequence.
 
         Args:
             neurons: N.
+            outputs: how many of them are read directly; 0 with a readout of all.
             visible: 1 where a neuron has a synapse from a source; a single row where all neurons have the same.
         """
 
@@ -213,6 +213,11 @@ class _Plant(eqx.Module):
     readout: Readout | None
     taught: bool = eqx.field(static=True)
 
+    @property
+    def reads(self) -> int:
+        """How many neurons are read directly."""
+        return self.field.n_outputs if self.readout is None else 0
+
     def outputs(self, state: Array) -> Array:
         return state[: self.field.n_outputs] if self.readout is None else self.readout(state)
 
@@ -273,17 +278,17 @@ def _one_step(
     bias = 1.0 if rule.biases else 0.0
     sources = jnp.concatenate([field.activation(seen), rates, jnp.ones(int(rule.biases), field.dtype)])
     moved = way.state + h * (weights @ sources + (1 - bias) * field.biases - way.state)
-    state, free = (field.activation(moved), _slopes(field.activation, moved)) if field.projected else (moved, 1.0)
+    state, free = (field.activation(moved), field.activation.derivative(moved)) if field.projected else (moved, 1.0)
     scored = jnp.where(jnp.isfinite(wanted), plant.outputs(state) - wanted, 0)
     now = Moment(
         weights=weights,
         sources=sources,
-        slopes=reads_own * _slopes(field.activation, way.state),
+        slopes=reads_own * field.activation.derivative(way.state),
         keep=free * (1 - h),
         gain=free * h,
         error=plant.at_neurons(scored),
         previous_error=way.error,
-        outputs=field.n_outputs if plant.readout is None else 0,
+        outputs=plant.reads,
         key=key,
     )
     change, memory = rule.step(way.memory, now)
@@ -294,10 +299,6 @@ def _one_step(
     kept = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), after, way)
     kept = eqx.tree_at(lambda w: w.alive, kept, jnp.where(live, after.alive, way.alive))
     return kept, (jnp.where(goes_on, change, 0), jnp.where(goes_on, jnp.sum(scored**2), 0))
-
-
-def _slopes(activation: Activation, state: Array) -> Array:
-    return activation.derivative(state)
 
 
 def _sequence(
@@ -330,7 +331,7 @@ def _total(rule: AbstractOnlineRule, plant: _Plant, task: Task, start: Array, ke
 
 def _begin(rule: AbstractOnlineRule, plant: _Plant, start: Array) -> _Way:
     weights = jnp.where(plant.visible > 0, synapses(plant.field, rule.biases), 0)
-    memory = rule.begin(plant.field.n_neurons, plant.visible)
+    memory = rule.begin(plant.field.n_neurons, plant.reads, plant.visible)
     return _Way(start[0], jnp.zeros_like(start[0]), weights, memory, jnp.ones((), bool))
 
 

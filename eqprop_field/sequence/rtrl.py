@@ -26,7 +26,7 @@ class RTRL(AbstractOnlineRule):
     rate: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.05)
     biases: bool = eqx.field(static=True, default=False)
 
-    def begin(self, neurons: int, visible: Float[Array, "rows sources"]) -> Memory:
+    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
         return jnp.zeros((neurons, neurons, visible.shape[1]), visible.dtype)
 
     def restart(self, memory: Memory) -> Memory:
