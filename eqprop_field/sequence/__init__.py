@@ -20,6 +20,12 @@ from .online import OnlineRun as OnlineRun
 from .online import learn_online as learn_online
 from .online import total_change as total_change
 from .readout import Readout as Readout
+from .reservoir import AbstractEchoState as AbstractEchoState
+from .reservoir import ContinuousEchoState as ContinuousEchoState
+from .reservoir import EchoState as EchoState
+from .reservoir import Reservoir as Reservoir
+from .reservoir import echo_distance as echo_distance
+from .reservoir import spectral_radius as spectral_radius
 from .rtrl import RTRL as RTRL
 from .signals import Signal as Signal
 from .signals import Task as Task

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, ArrayLike, Bool, Float, Key
+from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree
 
 from .._arrays import as_scalar, is_concrete
 from ..activations import ACTIVATIONS, Activation
@@ -83,34 +83,52 @@ class Continuous(AbstractIntegrator):
     accuracy: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
 
     def states(self, field: AbstractVectorField, inputs: Signal, start: State, teacher: Signal | None) -> Array:
-        taus, times = field.time_constants(), inputs.times.astype(field.dtype)
-        fine = 1e-6 if field.dtype == jnp.float32 else 1e-9
-        accuracy = jnp.asarray(fine if self.accuracy is None else self.accuracy, field.dtype)
+        taus = field.time_constants()
 
         def velocity(t: Any, state: State, _: None) -> State:
             mu = _velocity(field, inputs.at(t), None if teacher is None else teacher.at(t))
             return jax.tree.map(jnp.divide, projected_velocity(field, state, mu(project(field, state))), taus)
 
-        jumps = any(signal is not None and signal.interpolation == "hold" for signal in (inputs, teacher))
-        controller = diffrax.ClipStepSizeController(
-            diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm),
+        path = integrated(velocity, project(field, start), inputs, self.solver, self.accuracy)
+        return jax.vmap(flatten_state)(project(field, path))
+
+
+def integrated(
+    velocity: Callable[..., PyTree],
+    start: PyTree,
+    inputs: Signal,
+    solver: diffrax.AbstractAdaptiveSolver,
+    accuracy: Array | None,
+) -> PyTree:
+    """The solution at the samples of `inputs`, of a system whose velocity has its kinks or jumps there.
+
+    Args:
+        velocity: of (time, state, None).
+        start: the state at time 0.
+        inputs: what drives it.
+        solver: how to integrate.
+        accuracy: relative and absolute error allowed a step; 1e-6 in float32 and 1e-9 in float64 by default.
+    """
+    dtype = jax.tree.leaves(start)[0].dtype
+    times, jumps = inputs.times.astype(dtype), inputs.interpolation == "hold"
+    fine = 1e-6 if dtype == jnp.float32 else 1e-9
+    allowed = jnp.asarray(fine if accuracy is None else accuracy, dtype)
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        solver,
+        t0=times[0],
+        t1=times[-1],
+        dt0=None,
+        y0=start,
+        saveat=diffrax.SaveAt(ts=times),
+        stepsize_controller=diffrax.ClipStepSizeController(
+            diffrax.PIDController(rtol=allowed, atol=allowed, norm=optx.max_norm),
             step_ts=None if jumps else times,
             jump_ts=times if jumps else None,
-        )
-        solved = diffrax.diffeqsolve(
-            diffrax.ODETerm(velocity),
-            self.solver,
-            t0=times[0],
-            t1=times[-1],
-            dt0=None,
-            y0=project(field, start),
-            saveat=diffrax.SaveAt(ts=times),
-            stepsize_controller=controller,
-            max_steps=1000 * len(times),
-            throw=False,
-        )
-        path = project(field, solved.ys)
-        return jax.vmap(flatten_state)(path)
+        ),
+        max_steps=1000 * len(times),
+        throw=False,
+    ).ys
 
 
 def simulate(
