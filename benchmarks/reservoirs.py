@@ -3,8 +3,9 @@
     python benchmarks/reservoirs.py [--json] [--repeats 5] [--neurons 100 500 1000]
 
 The Roessler attractor's x_1 goes in and x_2 is to come out: 4000 samples to fit, the next 2000 to test, float64. Both
-get the same sparse weights (density 0.1, spectral radius 0.9), leak 0.3, washout 200, ridge 1e-6 and one BLAS thread
-(more of them wait for each other on a busy machine), and take turns, so that the machine's moods meet both; the ratio is the median over the turns, with the lowest and the highest beside it.
+get the same sparse weights (density 0.1, spectral radius 0.9), leak 0.3, washout 200 and ridge 1e-6. Both run on one
+core, where the system lets us say so, and take turns, so that the machine's moods meet both; the ratio is the median
+over the turns, with the lowest and the highest beside it.
 Compilation, once a size, is not in the times; it is told apart.
 """
 
@@ -18,6 +19,8 @@ from typing import Any
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
 import numpy as np
@@ -104,8 +107,8 @@ def main() -> None:
         if not options.json:
             print(
                 "N = {neurons:5d}: fit {fit_seconds:.2f} s, {fit_ratio:.1f}x ({fit_low:.1f} to {fit_high:.1f}) as fast "
-                "as reservoirpy; run {run_ratio:.1f}x; test error {error:.1e} and {their_error:.1e}; the first fit, which "
-                "compiles, {first_fit_seconds:.1f} s".format(**found)
+                "as reservoirpy; run {run_ratio:.1f}x; test error {error:.1e} and {their_error:.1e}; the first fit, "
+                "which compiles, {first_fit_seconds:.1f} s".format(**found)
             )
     machine = {
         "cores": os.cpu_count(),

@@ -15,6 +15,16 @@ from .driven import ExplodedError as ExplodedError
 from .driven import Recording as Recording
 from .driven import fully_recurrent as fully_recurrent
 from .driven import simulate as simulate
+from .hopfield_memory import BinaryMemory as BinaryMemory
+from .hopfield_memory import Capacity as Capacity
+from .hopfield_memory import Recall as Recall
+from .hopfield_memory import Storage as Storage
+from .hopfield_memory import capacity as capacity
+from .hopfield_memory import continuous_memory as continuous_memory
+from .hopfield_memory import graded_energy as graded_energy
+from .hopfield_memory import overlap as overlap
+from .hopfield_memory import store as store
+from .liquid import Liquid as Liquid
 from .online import AbstractOnlineRule as AbstractOnlineRule
 from .online import OnlineRun as OnlineRun
 from .online import learn_online as learn_online

@@ -61,9 +61,9 @@ class Readout(eqx.Module):
         x, y = (x, y) if known.all() else (x[known], y[known])
         if len(x) < 2:
             raise ValueError(f"{len(x)} samples with a target are left after the washout: give at least two")
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise ValueError("the states or targets hold NaN or infinity after the washout: the run has exploded")
         middle, level = x.mean(axis=0), y.mean(axis=0)
+        if not (np.isfinite(middle).all() and np.isfinite(level).all()):
+            raise ValueError("the states or targets hold NaN or infinity after the washout: the run has exploded")
         x, y = x - middle, y - level
         weights = _solve(x, y, ridge).T
         wide = jnp.result_type(float)
