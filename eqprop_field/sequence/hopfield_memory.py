@@ -1,6 +1,7 @@
 """Associative memory: patterns that a symmetric network falls back into, in binary and in continuous time."""
 
 import enum
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -119,37 +120,42 @@ class BinaryMemory(eqx.Module):
         """Updates all neurons together. Arguments and errors as for `one_by_one`."""
         return _all_at_once(self, checked_patterns(states), steps)
 
-    def updated(self, states: Array, which: Array | slice) -> Array:
-        """The states with these neurons updated."""
-        field = states @ self.weights[:, which] + self.biases[which]
-        return states.at[:, which].set(jnp.where(field == 0, states[:, which], jnp.sign(field)))
+    def field(self, states: Array, which: Array | slice = slice(None)) -> Array:
+        """The summed input of these neurons."""
+        return states @ self.weights[:, which] + self.biases[which]
 
 
 @eqx.filter_jit
 def _one_by_one(memory: BinaryMemory, states: Array, keys: Array) -> Recall:
-    def sweep(states: Array, key: Array) -> tuple[Array, tuple[Array, Array]]:
-        order = jax.random.permutation(key, states.shape[1])
+    def sweep(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        def update(carry: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], Array]:
+            states, energy = carry
+            field = memory.field(states, i)
+            new = jnp.where(field == 0, states[:, i], jnp.sign(field))
+            energy = energy - (new - states[:, i]) * field  # a neuron does not act on itself
+            return (states.at[:, i].set(new), energy), energy
 
-        def update(states: Array, i: Array) -> tuple[Array, Array]:
-            states = memory.updated(states, i)
-            return states, memory.energy(states)
+        after, energies = jax.lax.scan(update, carry, jax.random.permutation(key, states.shape[1]))
+        return after, (energies, jnp.all(after[0] == carry[0], axis=1))
 
-        after, energies = jax.lax.scan(update, states, order)
-        return after, (energies, jnp.all(after == states, axis=1))
-
-    last, (energies, same) = jax.lax.scan(sweep, states, keys)
-    path = jnp.concatenate([memory.energy(states)[None], energies.reshape(-1, len(states))])
+    begun = memory.energy(states)
+    (last, _), (energies, same) = jax.lax.scan(sweep, (states, begun), keys)
+    path = jnp.concatenate([begun[None], energies.reshape(-1, len(states))])
     return Recall(last, path, same[-1].astype(int))
 
 
 @eqx.filter_jit
 def _all_at_once(memory: BinaryMemory, states: Array, steps: int) -> Recall:
+    def updated(states: Array) -> Array:
+        field = memory.field(states)
+        return jnp.where(field == 0, states, jnp.sign(field))
+
     def step(pair: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
-        after = memory.updated(pair[1], slice(None))
+        after = updated(pair[1])
         return (pair[1], after), memory.energy(after)
 
     (before, last), energies = jax.lax.scan(step, (states, states), None, length=steps)
-    after = memory.updated(last, slice(None))
+    after = updated(last)
     period = jnp.where(jnp.all(after == last, axis=1), 1, jnp.where(jnp.all(after == before, axis=1), 2, 0))
     return Recall(last, jnp.concatenate([memory.energy(states)[None], energies]), period)
 
@@ -240,7 +246,7 @@ def capacity(
     key: Key[Array, ""],
     *,
     neurons: int = 200,
-    stored: ArrayLike = (4, 10, 16, 20, 24, 28, 32, 40, 60),
+    stored: Sequence[int] = (4, 10, 16, 20, 24, 28, 32, 40, 60),
     trials: int = 20,
     flipped: float = 0.1,
     storage: Storage = Storage.hebbian,

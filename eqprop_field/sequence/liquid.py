@@ -31,11 +31,10 @@ class Liquid(eqx.Module):
     $$\tau_m \dot v = -v + I(t) + W_{in} u(t) + b, \qquad \tau_s \dot I = -I, \qquad
       I \leftarrow I + W s \ \text{at spikes}$$
 
-    in mV above rest: at v >= threshold a neuron spikes, goes to `reset`, and rests there for its refractory time. Voltage
-    and currents are integrated exactly over a step in which input and current are held, so that a step of 1 ms is
-    accurate below threshold; spikes fall on the grid. The `states` of a recording are the spikes filtered by exp(-t/30
-    ms), which a linear readout takes. Not differentiable: nothing but the readout learns. Source: Maass, Natschlaeger &
-    Markram 2002.
+    in mV above rest: at v >= threshold a neuron spikes, goes to `reset`, and rests there for its refractory time.
+    Voltages and currents are exact for input and currents that are held over a step; spikes fall on the grid. The
+    `states` of a recording are the spikes filtered by exp(-t/30 ms), which a linear readout takes. Not differentiable:
+    nothing but the readout learns. Source: Maass, Natschlaeger & Markram 2002.
 
     Make one with `Liquid.create`.
 
