@@ -1,6 +1,10 @@
 """How it is built: vector fields as circuits, simulated by ngspice."""
 
 from .compile import compile_circuit as compile_circuit
+from .driven import LinearReadout as LinearReadout
+from .driven import Response as Response
+from .driven import driven_netlist as driven_netlist
+from .driven import respond as respond
 from .emit import AbstractLevel as AbstractLevel
 from .emit import Accuracy as Accuracy
 from .emit import Behavioural as Behavioural
