@@ -77,7 +77,7 @@ def driven_netlist(
     """A field whose inputs follow a piecewise linear signal, behavioural level.
 
     Every input is a voltage source through the corners of its signal; ngspice puts a time point on each. The readout's
-    nodes are y0, y1, ... and stand behind the states in the netlist's `state_nodes`; they act on nobody.
+    nodes are out0, out1, ... and stand behind the states in the netlist's `state_nodes`; they act on nobody.
 
     Args:
         field: what moves: leaky integrators.
@@ -105,7 +105,7 @@ def driven_netlist(
     circuit = compile_circuit(field, values[0], None, (window,), start=start, fold_inputs=False)
     plain = level.emit(circuit)
     lines = [line for line in plain.text.splitlines() if not line.startswith("Vx")]
-    outputs = () if readout is None else tuple(f"y{k}" for k in range(len(readout.biases)))
+    outputs = () if readout is None else tuple(f"out{k}" for k in range(len(readout.biases)))
     end = lines.index(".end")
     added = [*_sources(level, corners, values), *_readout(level, readout)]
     lines[end:end] = added + ([f".save {' '.join(f'v({node})' for node in outputs)}"] if outputs else [])
@@ -167,9 +167,9 @@ def _readout(level: Behavioural, readout: LinearReadout | None) -> Iterator[str]
         return
     scale = level.scaling
     for k, (row, bias) in enumerate(zip(readout.weights.tolist(), readout.biases.tolist(), strict=True)):
-        yield f"Ry{k} y{k} 0 {number(scale.leak_ohm)}"
+        yield f"Rout{k} out{k} 0 {number(scale.leak_ohm)}"
         if bias:
-            yield f"Iy{k} 0 y{k} {number(scale.ampere(bias))}"
+            yield f"Iout{k} 0 out{k} {number(scale.ampere(bias))}"
         for j, weight in enumerate(row):
             if weight:
-                yield f"Gy{k}_{j} 0 y{k} s{j} 0 {number(scale.siemens(weight))}"
+                yield f"Gout{k}_{j} 0 out{k} s{j} 0 {number(scale.siemens(weight))}"

@@ -40,14 +40,17 @@ def weight_dynamics(
         for (name, change), dash in zip(changes.items(), _DASHES, strict=False):
             _line(axes[1], change, f"{which}, {name}", colour, dash)
     networks = len(next(iter(error.values())))
-    axes[0].set(ylabel="mean squared error", yscale="log")
+    axes[0].set(ylabel="mean squared error")
     axes[0].set_title(f"Error while learning, median of {networks} networks")
-    axes[1].set(xlabel="epoch", ylabel="weight change a step", yscale="log")
+    axes[1].set(xlabel="epoch", ylabel="weight change a step")
     axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].set_title("Rates of change: output and internal synapses")
-    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].yaxis.set_minor_formatter(NullFormatter())
+    if any(np.isfinite(errors).any() for errors in error.values()):
+        for ax in axes:
+            ax.set_yscale("log")
+        axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes[0].yaxis.set_major_formatter("{x:g}")
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
     axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.04), ncols=2)
     axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
     return axes
@@ -56,6 +59,9 @@ def weight_dynamics(
 def _line(ax: Axes, curves: Float[np.ndarray, "seeds epochs"], label: str, colour: str, dash: Any) -> None:
     epochs = np.arange(1, curves.shape[1] + 1)
     kept = np.isfinite(curves).any(axis=0)
+    if not kept.any():
+        ax.plot([], [], color=colour, linestyle=dash, label=f"{label}: exploded")
+        return
     low, middle, high = np.nanquantile(curves[:, kept], [0.25, 0.5, 0.75], axis=0)
     ax.plot(epochs[kept], middle, color=colour, linestyle=dash, label=label)
     ax.fill_between(epochs[kept], low, high, color=colour, alpha=0.15, linewidth=0)

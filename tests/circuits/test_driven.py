@@ -25,7 +25,7 @@ def single(**weights: float) -> epf.GraphField:
 @pytest.mark.parametrize("scaling", [Scaling(), Scaling(volt_per_unit=0.1, tau_s=1e-3, leak_ohm=1e5)])
 def test_a_ramp_charges_a_neuron_as_on_paper(ngspice, scaling):
     """tau s' = t - s from 0: s = t - tau (1 - exp(-t / tau)); then the input stays at 3."""
-    level = Behavioural(scaling, TIGHT)
+    level = Behavioural(scaling=scaling, accuracy=TIGHT)
     found = respond(single(), [0.0, 3.0, 5.0], [[0.0], [3.0], [3.0]], level=level)
     t = np.linspace(0, 3, 31)
     np.testing.assert_allclose(found.at(t)[0][:, 0], t - 0.8 * (1 - np.exp(-t / 0.8)), atol=1e-5)
@@ -56,8 +56,8 @@ def test_driven_networks_and_their_trained_readout_are_the_ode(ngspice, kind):
 def test_the_netlist_names_its_outputs(tmp_path):
     readout = LinearReadout(np.ones((2, 1)), np.zeros(2))
     netlist = driven_netlist(single(), [0.0, 1.0], [[0.0], [1.0]], readout=readout)
-    assert netlist.state_nodes == ("s0", "y0", "y1")
-    assert netlist.map["outputs"] == ["y0", "y1"]
+    assert netlist.state_nodes == ("s0", "out0", "out1")
+    assert netlist.map["outputs"] == ["out0", "out1"]
     assert netlist.text.count("PWL") == 1 and netlist.text.endswith(".end\n")
 
 
