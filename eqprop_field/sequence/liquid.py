@@ -5,7 +5,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from .._arrays import as_scalar, is_concrete
 from .driven import Recording
@@ -145,7 +145,7 @@ class Liquid(eqx.Module):
         self._check(inputs)
         return _run(self, inputs)[1]
 
-    def fit(self, inputs: Signal, targets: Array, *, washout: int = 100, ridge: float = 1e-3) -> "Liquid":
+    def fit(self, inputs: Signal, targets: ArrayLike, *, washout: int = 100, ridge: float = 1e-3) -> "Liquid":
         """The same liquid with the readout that answers best. Arguments and errors as for `Readout.fit` and `run`."""
         wanted = Signal.sampled(targets, inputs.step, missing=True).values
         readout = Readout.fit(self.run(inputs).states, wanted, washout=washout, ridge=ridge)

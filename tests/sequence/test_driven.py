@@ -111,6 +111,13 @@ def test_a_readout_reads_all_neurons(network):
     np.testing.assert_allclose(run.outputs[..., 1] - 1, run.states.sum(-1), atol=1e-12)
 
 
+def test_a_network_with_synapses_to_itself_is_kept_in_a_file(network, tmp_path):
+    epf.save_network(tmp_path / "net.safetensors", network)
+    for one, other in zip(jax.tree.leaves(epf.load_network(tmp_path / "net.safetensors")), jax.tree.leaves(network),
+                          strict=True):  # fmt: skip
+        np.testing.assert_array_equal(one, other)
+
+
 def test_an_explosion_is_said():
     wild = fully_recurrent(
         jax.random.key(1), neurons=3, inputs=1, outputs=1, spread=80.0, activation=epf.activation("linear")
