@@ -221,6 +221,14 @@ class _Plant(eqx.Module):
     def outputs(self, state: Array) -> Array:
         return state[: self.field.n_outputs] if self.readout is None else self.readout(state)
 
+    def seen(self, state: Array, target: Array) -> tuple[Array, Array | float]:
+        """The state that synapses read, with targets in the place of the outputs where they are taught; and 0 there."""
+        if not self.taught:
+            return state, 1.0
+        known = jnp.isfinite(target)
+        forced = state.at[: len(target)].set(jnp.where(known, target, state[: len(target)]))
+        return forced, jnp.ones_like(state).at[: len(target)].set(~known)
+
     def at_neurons(self, error: Array) -> Array:
         """dE/dx from the error of the outputs."""
         if self.readout is not None:
@@ -272,18 +280,16 @@ def _one_step(
     rates, forced, wanted, live, key = sample
     field = plant.field
     weights, h = way.weights, step / field.tau
-    read = jnp.where(jnp.isfinite(forced), forced, way.state[: len(forced)]) if plant.taught else forced[:0]
-    seen = way.state.at[: len(read)].set(read)
-    reads_own = jnp.ones_like(way.state).at[: len(read)].set(jnp.isnan(forced[: len(read)]))
-    bias = 1.0 if rule.biases else 0.0
+    seen, own = plant.seen(way.state, forced)
     sources = jnp.concatenate([field.activation(seen), rates, jnp.ones(int(rule.biases), field.dtype)])
-    moved = way.state + h * (weights @ sources + (1 - bias) * field.biases - way.state)
+    held = 0.0 if rule.biases else field.biases
+    moved = way.state + h * (weights @ sources + held - way.state)
     state, free = (field.activation(moved), field.activation.derivative(moved)) if field.projected else (moved, 1.0)
     scored = jnp.where(jnp.isfinite(wanted), plant.outputs(state) - wanted, 0)
     now = Moment(
         weights=weights,
         sources=sources,
-        slopes=reads_own * field.activation.derivative(way.state),
+        slopes=own * field.activation.derivative(way.state),
         keep=free * (1 - h),
         gain=free * h,
         error=plant.at_neurons(scored),

@@ -51,7 +51,7 @@ class Reservoir(eqx.Module):
     $$r = \rho(W x + W_{in} u + W_{fb}\, y + b)$$
 
     Attributes:
-        weights: W (neurons, neurons).
+        weights: W (neurons, neurons); a sparse one becomes a `FanIn` for the time of a run.
         input_weights: W_in (neurons, inputs).
         biases: b (neurons,).
         feedback_weights: W_fb (neurons, outputs), with no columns where nothing is fed back.
@@ -93,8 +93,7 @@ class Reservoir(eqx.Module):
             activation: rho.
 
         Raises:
-            ValueError: for sizes that make no reservoir, a density outside (0, 1], negative scales, or so few synapses
-                that W has no eigenvalue but 0.
+            ValueError: for sizes that make no reservoir, a density outside (0, 1], or negative scales.
         """
         if neurons < 1 or inputs < 1 or feedback < 0:
             raise ValueError(f"neurons={neurons}, inputs={inputs}, feedback={feedback}: at least 1, 1 and 0")
@@ -119,10 +118,8 @@ class Reservoir(eqx.Module):
         synapses = order < max(1, round(density * neurons))
         drawn = jnp.where(synapses, jax.random.normal(keys[1], (neurons, neurons), wide), 0)
         size = spectral_radius(drawn)
-        if radius > 0 and not size > 1e-12:
-            raise ValueError(f"{neurons} neurons at density {density} have no loops to scale: use more of either")
         return cls(
-            weights=drawn * (radius / size if radius else 0.0),
+            weights=drawn * (radius / size),
             input_weights=input_scale * uniform(keys[2], (neurons, inputs)),
             biases=bias_scale * uniform(keys[3], (neurons,)),
             feedback_weights=feedback_scale * uniform(keys[4], (neurons, feedback)),
@@ -185,7 +182,9 @@ class AbstractEchoState(eqx.Module):
         quick = eqx.tree_at(lambda esn: esn.reservoir.weights, self, FanIn.of(self.reservoir.weights))
         recording = _run(quick, inputs, first.astype(self.reservoir.biases.dtype), teacher)
         if throw and is_concrete(recording) and bool(jnp.any(recording.exploded)):
-            raise ValueError("the reservoir exploded: lower its radius or the ridge's inverse, or use tanh neurons")
+            raise ValueError(
+                "the reservoir exploded: lower its radius, raise the readout's ridge if it is fed back, or use tanh neurons"
+            )
         return recording
 
     def fit(

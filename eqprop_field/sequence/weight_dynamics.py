@@ -33,7 +33,8 @@ class WeightDynamics:
     @property
     def ratio(self) -> Float[np.ndarray, "seeds epochs"]:
         """How much faster the output neuron's synapses change than all others."""
-        return self.output_change / self.internal_change
+        with np.errstate(divide="ignore", invalid="ignore"):  # nothing may have moved
+            return self.output_change / self.internal_change
 
     @property
     def best_epoch(self) -> Int[np.ndarray, " seeds"]:

@@ -158,7 +158,6 @@ def test_sequences_of_a_batch_do_not_know_each_other():
     [
         (lambda: Reservoir.create(KEY, neurons=0, inputs=1), "at least 1"),
         (lambda: Reservoir.create(KEY, neurons=5, inputs=1, density=0.0), "above 0 and at most 1"),
-        (lambda: Reservoir.create(KEY, neurons=1, inputs=1, density=1e-6), "no loops to scale"),
         (lambda: Reservoir.create(KEY, neurons=5, inputs=1, radius=-1.0), "radius=-1"),
         (lambda: EchoState(small(), 0.0), "above 0 and at most 1"),
         (lambda: ContinuousEchoState(small(), decay=0.0), "above 0"),
