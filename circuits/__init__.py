@@ -2,6 +2,10 @@
 
 from .compile import compile_circuit as compile_circuit
 from .compile import loop_gain as loop_gain
+from .driven import LinearReadout as LinearReadout
+from .driven import Response as Response
+from .driven import driven_netlist as driven_netlist
+from .driven import respond as respond
 from .emit import FAST as FAST
 from .emit import LEVELS as LEVELS
 from .emit import TIGHT as TIGHT

@@ -1,6 +1,6 @@
 """Builds the documentation: the pages of this folder, and the reference from the docstrings. Usage: build.py FOLDER
 
-The public names lie flat in the two packages, so the reference has one page a package, however its folders are cut.
+The public names lie flat in their packages, so the reference has one page a package, however its folders are cut.
 """
 
 import importlib
@@ -14,7 +14,7 @@ import pdoc.render_helpers
 
 _HERE = pathlib.Path(__file__).parent
 _ROOT = _HERE.parent
-_PACKAGES = ("eqprop_field", "circuits")
+_PACKAGES = ("eqprop_field", "eqprop_field.sequence", "circuits")
 _SHELL = """<!doctype html>
 <html lang="en">
 <head>
@@ -80,7 +80,8 @@ def build(folder: pathlib.Path) -> None:
     pages = {source.stem.lower(): source for source in sources}
     pages["index"] = pages.pop("readme")
     stems = [*sorted(pages, key=lambda stem: stem != "index"), *_PACKAGES]
-    links = "".join(f'<a href="{stem}.html">{stem.replace("index", "eqprop-field")}</a>' for stem in stems)
+    names = {stem: stem.replace("index", "eqprop-field") for stem in stems}
+    links = "".join(f'<a href="{stem.replace(".", "/")}.html">{name}</a>' for stem, name in names.items())
     for stem, source in pages.items():
         write_page(source, folder / f"{stem}.html", links)
     shutil.copytree(_HERE / "images", folder / "images", dirs_exist_ok=True)

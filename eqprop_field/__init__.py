@@ -1,5 +1,6 @@
 """Equilibrium propagation in vector fields: simulate, learn, and run as a circuit."""
 
+from . import sequence as sequence
 from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import Activation as Activation
 from .activations import activation as activation

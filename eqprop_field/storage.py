@@ -297,14 +297,14 @@ def _free_outputs(config: dict[str, Any]) -> bool:
 def _graph(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> GraphField:
     parts = _graph_parts(config, tensors)
     if bool(jnp.any((parts["weights"] != 0) & ~parts["mask"])):
-        raise TensorFileError("has strengths in W where there is no synapse (W needs a zero diagonal)")
+        raise TensorFileError("has strengths in W where there is no synapse (a zero diagonal, unless a mask has it)")
     return GraphField(**parts)
 
 
 def _hopfield(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> HopfieldField:
     parts = _graph_parts(config, tensors)
-    if not bool((parts["mask"] == parts["mask"].T).all()):
-        raise TensorFileError("has a mask that is not symmetric")
+    if not bool((parts["mask"] == parts["mask"].T).all()) or bool(jnp.diagonal(parts["mask"]).any()):
+        raise TensorFileError("has a mask that is not symmetric with an empty diagonal")
     if bool(jnp.any((parts["weights"] != 0) & ~jnp.triu(parts["mask"]))):
         raise TensorFileError("has strengths in W below the diagonal or where there is no synapse (each pair has one)")
     return HopfieldField(**parts)
@@ -320,8 +320,8 @@ def _graph_parts(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict
     arrays = _checked_tensors(tensors, {"W": (n, n), "W_in": (n, inputs), "b": (n,)}, {"tau": (n,)})
     if mask is None:
         mask = _all_pairs(n)
-    elif mask.dtype != bool or mask.shape != (n, n) or mask.diagonal().any():
-        raise TensorFileError(f"has a mask that is not ({n}, {n}) booleans with an empty diagonal")
+    elif mask.dtype != bool or mask.shape != (n, n):
+        raise TensorFileError(f"has a mask that is not ({n}, {n}) booleans")
     if input_mask is not None and (input_mask.dtype != bool or input_mask.shape != (n, inputs)):
         raise TensorFileError(f"has a mask_in that is not ({n}, {inputs}) booleans")
     return {

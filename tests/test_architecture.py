@@ -34,7 +34,7 @@ _FLOORS = {
         {"compile", "library"},
         {"emit"},
         {"ngspice"},
-        {"measure"},
+        {"measure", "driven"},
         {"substrate", "variation"},
         {"verify"},
         {"campaign", "plasticity"},

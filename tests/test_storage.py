@@ -167,7 +167,6 @@ SPOILT_GRAPH = {
     "6 output neurons": lambda said, t: said["config"].update(outputs=6),
     "neurons=None": lambda said, t: said["config"].pop("neurons"),
     "zero diagonal": with_value("W", (1, 1), 0.5),
-    "empty diagonal": lambda said, t: t.update(mask=np.ones((5, 5), bool)),
     "\\(5, 5\\) booleans": lambda said, t: t.update(mask=np.zeros((5, 5))),
     "no synapse": lambda said, t: t.update(mask=np.zeros((5, 5), bool)),
 }

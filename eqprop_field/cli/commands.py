@@ -36,6 +36,7 @@ COMMANDS = {
         "good_parameters", "MapGoodParameters", "Maps which random networks settle and descend, by gain and symmetry."
     ),
     "stdp": Entry("stdp", "Stdp", "Shows the STDP curve of the rate rule, by three protocols."),
+    "roessler": Entry("roessler", "Roessler", "Learns the Roessler attractor online: errors, and which weights move."),
     "rules": Entry("list_rules", "Rules", "Lists the learning rules: when each is exact, and what it costs."),
     "bench": Entry("bench", "Bench", "Measures how fast it is, against others and against the hardware."),
     "doctor": Entry("doctor", "Doctor", "Says what is installed, and how to get what is missing."),

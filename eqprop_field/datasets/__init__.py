@@ -7,4 +7,5 @@ from .base import batch_order as batch_order
 from .digits import digits as digits
 from .idx import fashion as fashion
 from .idx import mnist as mnist
+from .roessler import roessler as roessler
 from .xor import xor as xor

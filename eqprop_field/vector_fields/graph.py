@@ -28,7 +28,8 @@ class GraphField(AbstractVectorField):
         weights: W (N, N); entries outside the mask have no effect and no gradient.
         input_weights: W_in (N, M).
         biases: b (N,).
-        mask: which synapses exist (N, N); never the diagonal.
+        mask: which synapses exist (N, N). The diagonal, synapses of neurons to themselves, is only there where the
+            constructor is given it, as by `sequence.fully_recurrent`.
         tau: time constants (N,).
         n_outputs: K, how many neurons are read.
         gain: the initial weights' scale (1 is Glorot's), kept so that the weights can be drawn again.

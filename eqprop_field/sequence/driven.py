@@ -1,0 +1,294 @@
+"""Vector fields driven by a signal: integrated as ODEs, or by the Euler step that online rules follow."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree
+
+from .._arrays import as_scalar, is_concrete
+from ..activations import ACTIVATIONS, Activation
+from ..substrates.euler import clipped
+from ..vector_fields import AbstractVectorField, GraphField
+from ..vector_fields.base import State, check_projected, flatten_state, project, projected_velocity, unflatten_state
+from .readout import Readout
+from .signals import Signal
+
+LARGEST = 1e6  # a state beyond this has exploded
+
+
+class Recording(eqx.Module):
+    """What a driven network did: the one form in which every simulation of this folder comes.
+
+    Attributes:
+        times: the sample times (time,).
+        states: of all neurons, output neurons first (time, batch, neurons): membrane voltages, a reservoir's states, or
+            the filtered spikes of a liquid.
+        outputs: what is read from them (time, batch, outputs).
+    """
+
+    times: Float[Array, " time"]
+    states: Float[Array, "time batch neurons"]
+    outputs: Float[Array, "time batch outputs"]
+
+    @property
+    def exploded(self) -> Bool[Array, " batch"]:
+        """Which sequences hold NaN or a state beyond a million, somewhere."""
+        return ~jnp.all(jnp.abs(self.states) < LARGEST, axis=(0, 2))
+
+
+class ExplodedError(RuntimeError):
+    """A driven network's state grew without bound; the message says in how many sequences, and what to do."""
+
+
+class AbstractIntegrator(eqx.Module):
+    """A way to integrate a driven field."""
+
+    @abc.abstractmethod
+    def states(self, field: AbstractVectorField, inputs: Signal, start: State, teacher: Signal | None) -> Array:
+        """The flattened states at the samples of `inputs`, from `start` on, (time, batch, neurons)."""
+
+
+class EulerClock(AbstractIntegrator):
+    r"""One Euler step a sample: $x(k+1) = \Pi\,[\,x(k) + (\Delta t/\tau)\,\mu(x(k), u(k))\,]$, dt the time between.
+
+    First order in dt; it reads the samples themselves, whatever the signal does in between. For leaky integrators it is
+    equation 2 of Schiller & Steil 2003. This is the dynamics that online rules differentiate.
+    """
+
+    def states(self, field: AbstractVectorField, inputs: Signal, start: State, teacher: Signal | None) -> Array:
+        forced = None if teacher is None else teacher.values[:-1]
+
+        def step(state: State, sample: tuple[Array, Array | None]) -> tuple[State, Array]:
+            return euler_step(field, inputs.step, state, *sample), flatten_state(state)
+
+        last, path = jax.lax.scan(step, start, (inputs.values[:-1], forced))
+        return jnp.concatenate([path, flatten_state(last)[None]])
+
+
+class Continuous(AbstractIntegrator):
+    """The ODE by diffrax, the signal interpolated; steps end at the samples, where the signal has its kinks.
+
+    Attributes:
+        solver: any diffrax solver with an error estimate; `diffrax.Tsit5()` by default.
+        accuracy: relative and absolute error allowed a step; 1e-6 in float32 and 1e-9 in float64 by default.
+    """
+
+    solver: diffrax.AbstractAdaptiveSolver = eqx.field(default_factory=diffrax.Tsit5)
+    accuracy: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
+
+    def states(self, field: AbstractVectorField, inputs: Signal, start: State, teacher: Signal | None) -> Array:
+        taus = field.time_constants()
+
+        def velocity(t: Any, state: State, _: None) -> State:
+            mu = _velocity(field, inputs.at(t), None if teacher is None else teacher.at(t))
+            return jax.tree.map(jnp.divide, projected_velocity(field, state, mu(project(field, state))), taus)
+
+        path = integrated(velocity, project(field, start), inputs, self.solver, self.accuracy)
+        return jax.vmap(flatten_state)(project(field, path))
+
+
+def integrated(
+    velocity: Callable[..., PyTree],
+    start: PyTree,
+    inputs: Signal,
+    solver: diffrax.AbstractAdaptiveSolver,
+    accuracy: Array | None,
+) -> PyTree:
+    """The solution at the samples of `inputs`, of a system whose velocity has its kinks or jumps there.
+
+    Args:
+        velocity: of (time, state, None).
+        start: the state at time 0.
+        inputs: what drives it.
+        solver: how to integrate.
+        accuracy: relative and absolute error allowed a step; 1e-6 in float32 and 1e-9 in float64 by default.
+    """
+    dtype = jax.tree.leaves(start)[0].dtype
+    times, jumps = inputs.times.astype(dtype), inputs.interpolation == "hold"
+    fine = 1e-6 if dtype == jnp.float32 else 1e-9
+    allowed = jnp.asarray(fine if accuracy is None else accuracy, dtype)
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        solver,
+        t0=times[0],
+        t1=times[-1],
+        dt0=None,
+        y0=start,
+        saveat=diffrax.SaveAt(ts=times),
+        stepsize_controller=diffrax.ClipStepSizeController(
+            diffrax.PIDController(rtol=allowed, atol=allowed, norm=optx.max_norm),
+            step_ts=None if jumps else times,
+            jump_ts=times if jumps else None,
+        ),
+        max_steps=1000 * len(times),
+        throw=False,
+    ).ys
+
+
+def simulate(
+    field: AbstractVectorField,
+    inputs: Signal,
+    *,
+    integrator: AbstractIntegrator | None = None,
+    start: ArrayLike | None = None,
+    teacher: Signal | None = None,
+    readout: Readout | None = None,
+    throw: bool = True,
+) -> Recording:
+    r"""Drives a field with a signal: $\tau\,dx/dt = \mu(\theta, u(t), x)$.
+
+    With a teacher (Williams & Zipser 1989), whatever reads an output neuron reads the target in its place; the
+    neuron's own leak does not. A missing target (NaN) leaves the neuron to itself.
+
+    Args:
+        field: what moves; any vector field.
+        inputs: u(t), firing rates.
+        integrator: `EulerClock()` by default; `Continuous()` for the ODE.
+        start: the flattened state at time 0, (neurons,) or (batch, neurons); rest by default.
+        teacher: the targets that are fed back; only for leaky integrators.
+        readout: what reads the outputs from all states; the output neurons' states by default.
+        throw: whether to raise if the state explodes. Nothing is raised while JAX traces.
+
+    Raises:
+        ValueError: for a signal or a start that does not fit the field, or a teacher that does not fit it.
+        ExplodedError: if a sequence exploded and `throw` is true.
+    """
+    check_drive(field, inputs, teacher)
+    begun = started(field, inputs.values.shape[1], start)
+    recording = _simulate(field, inputs, EulerClock() if integrator is None else integrator, begun, teacher, readout)
+    if throw and is_concrete(recording):
+        if count := int(jnp.sum(recording.exploded)):
+            raise ExplodedError(
+                f"{count} of {len(recording.exploded)} sequences exploded (a state beyond {LARGEST:g}, or NaN): lower "
+                "the gain or the input, use an activation that saturates, or sample more finely"
+            )
+    return recording
+
+
+@eqx.filter_jit
+def _simulate(
+    field: AbstractVectorField,
+    inputs: Signal,
+    integrator: AbstractIntegrator,
+    start: State,
+    teacher: Signal | None,
+    readout: Readout | None,
+) -> Recording:
+    states = integrator.states(field, inputs, start, teacher)
+    # The output neurons stand first in every flattened state.
+    return Recording(inputs.times, states, states[..., : field.n_outputs] if readout is None else readout(states))
+
+
+def check_drive(field: AbstractVectorField, inputs: Signal, teacher: Signal | None = None) -> None:
+    """Refuses what cannot drive a field.
+
+    Raises:
+        ValueError: for other numbers of channels or samples than the field and the inputs have, or a teacher for a
+            field that is no network of leaky integrators.
+    """
+    if inputs.channels != field.n_inputs:
+        raise ValueError(f"the signal has {inputs.channels} channels and the network {field.n_inputs} inputs")
+    if teacher is None:
+        return
+    if not field.leaky_integrators:
+        raise ValueError(
+            f"teacher forcing is defined for leaky integrators, whose own leak is apart from what they read; "
+            f"{type(field).__name__} is none: use a GraphField or a LayeredField"
+        )
+    if teacher.values.shape != (*inputs.values.shape[:2], field.n_outputs):
+        raise ValueError(
+            f"the teacher has shape {teacher.values.shape}, but these inputs and this network need "
+            f"{(*inputs.values.shape[:2], field.n_outputs)}"
+        )
+
+
+def started(field: AbstractVectorField, batch: int, start: ArrayLike | None) -> State:
+    """The state at time 0, one for every sequence.
+
+    Raises:
+        ValueError: for a start of another shape than the network's.
+    """
+    rest = field.initial_state(batch)
+    if start is None:
+        return rest
+    flat = jnp.asarray(start, field.dtype)
+    if flat.shape not in ((field.n_neurons,), (batch, field.n_neurons)):
+        raise ValueError(f"start has shape {flat.shape}: give ({field.n_neurons},) or ({batch}, {field.n_neurons})")
+    return clipped(field, unflatten_state(rest, jnp.broadcast_to(flat, (batch, field.n_neurons))))
+
+
+def taught(field: AbstractVectorField, state: State, teacher: Float[Array, "batch outputs"]) -> State:
+    """The state that other neurons read: the output neurons' replaced by the target, where there is one."""
+    own = field.output(state)
+    return jax.tree.map(jnp.add, state, field.embed(jnp.where(jnp.isfinite(teacher), teacher - own, 0)))
+
+
+def euler_step(field: AbstractVectorField, step: Array, state: State, rates: Array, teacher: Array | None) -> State:
+    """x(k+1) from x(k), u(k) and, where it is taught, d(k)."""
+    mu = _velocity(field, rates, teacher)(state)
+    h = step.astype(field.dtype)
+    moved = jax.tree.map(lambda s, m, tau: s + h * m / tau, state, mu, field.time_constants())
+    return clipped(field, moved)
+
+
+def _velocity(field: AbstractVectorField, rates: Array, teacher: Array | None) -> Callable[[State], State]:
+    """mu of the state with this input, and this teacher."""
+    drive = field.drive(rates)
+    if teacher is None:
+        return lambda state: field(state, drive)
+
+    def forced(state: State) -> State:
+        read = taught(field, state, teacher)
+        return jax.tree.map(lambda mu, r, s: mu + (r - s), field(read, drive), read, state)
+
+    return forced
+
+
+def fully_recurrent(
+    key: Key[Array, ""],
+    *,
+    neurons: int,
+    inputs: int,
+    outputs: int,
+    spread: float = 0.1,
+    activation: Activation = ACTIVATIONS["tanh"],
+    tau: ArrayLike = 1.0,
+) -> GraphField:
+    """A graph in which every neuron reads every neuron, itself included: the network of the recurrent-learning papers.
+
+    Weights and input weights are uniform on [-spread, spread], biases 0. (`GraphField.create` has no self-synapses.)
+
+    Args:
+        key: a JAX random key.
+        neurons: N; inputs: M; outputs: K <= N, the first K neurons.
+        spread: the largest weight.
+        activation: rho.
+        tau: time constants, a number or (N,).
+
+    Raises:
+        ValueError: for sizes that make no network, a spread that is negative or not finite, or tau not positive.
+    """
+    if neurons < 1 or inputs < 1 or not 1 <= outputs <= neurons:
+        raise ValueError(f"neurons={neurons}, inputs={inputs}, outputs={outputs}: all at least 1, outputs <= neurons")
+    if not 0 <= spread < float("inf"):
+        raise ValueError(f"spread={spread}: give the largest weight, zero or a positive number")
+    taus = jnp.broadcast_to(jnp.asarray(tau, jnp.result_type(float)), (neurons,))
+    if not bool(jnp.all(taus > 0)):
+        raise ValueError("tau must be positive for every neuron")
+    among, into = jax.random.split(key)
+    return GraphField(
+        weights=spread * jax.random.uniform(among, (neurons, neurons), taus.dtype, -1, 1),
+        input_weights=spread * jax.random.uniform(into, (neurons, inputs), taus.dtype, -1, 1),
+        biases=jnp.zeros(neurons, taus.dtype),
+        mask=jnp.ones((neurons, neurons), bool),
+        tau=taus,
+        n_outputs=outputs,
+        activation=activation,
+        projected=check_projected(activation, None),
+    )

@@ -1,0 +1,181 @@
+"""A liquid state machine: spiking neurons in space that nobody trains, read through filtered spikes."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Key
+
+from .._arrays import as_scalar, is_concrete
+from .driven import Recording
+from .readout import Readout
+from .signals import Signal
+
+# Maass, Natschlaeger & Markram 2002: how likely and how strong (in mV of jump) a synapse is, by [post][pre], E then I.
+_LIKELY = ((0.3, 0.4), (0.2, 0.1))
+_STRONG = ((1.2, -2.4), (2.4, -2.4))
+_REFRACTORY = (3.0, 2.0)  # ms, E and I
+
+
+class _Cells(NamedTuple):
+    voltage: Array
+    resting: Array
+    current: Array
+    trace: Array
+
+
+class Liquid(eqx.Module):
+    r"""Leaky integrate-and-fire neurons with synapses that decay.
+
+    $$\tau_m \dot v = -v + I(t) + W_{in} u(t) + b, \qquad \tau_s \dot I = -I, \qquad
+      I \leftarrow I + W s \ \text{at spikes}$$
+
+    in mV above rest: at v >= threshold a neuron spikes, goes to `reset`, and rests there for its refractory time.
+    Voltages and currents are exact for input and currents that are held over a step; spikes fall on the grid. The
+    `states` of a recording are the spikes filtered by exp(-t/30 ms), which a linear readout takes. Not differentiable:
+    nothing but the readout learns. Source: Maass, Natschlaeger & Markram 2002.
+
+    Make one with `Liquid.create`.
+
+    Attributes:
+        weights: W (neurons, neurons), mV a spike; columns of inhibitory neurons are negative.
+        input_weights: W_in (neurons, inputs), mV for an input of 1.
+        biases: b (neurons,), mV: a current that is always there.
+        refractory: how long a neuron rests after a spike (neurons,), ms.
+        excitatory: which neurons excite (neurons,).
+        positions: where the neurons are (neurons, 3), in units of the grid.
+        membrane: tau_m, ms; synapse: tau_s, ms; filter: of the spikes that are read, ms.
+        threshold: mV; reset: mV.
+        readout: what `fit` found; None before.
+    """
+
+    weights: Float[Array, "n n"]
+    input_weights: Float[Array, "n inputs"]
+    biases: Float[Array, " n"]
+    refractory: Float[Array, " n"]
+    excitatory: Bool[Array, " n"]
+    positions: Float[Array, "n 3"]
+    membrane: Float[Array, ""] = eqx.field(converter=as_scalar, default=30.0)
+    synapse: Float[Array, ""] = eqx.field(converter=as_scalar, default=3.0)
+    filter: Float[Array, ""] = eqx.field(converter=as_scalar, default=30.0)
+    threshold: Float[Array, ""] = eqx.field(converter=as_scalar, default=15.0)
+    reset: Float[Array, ""] = eqx.field(converter=as_scalar, default=13.5)
+    readout: Readout | None = None
+
+    def __check_init__(self) -> None:
+        times = (self.membrane, self.synapse, self.filter)
+        if is_concrete(*times) and not min(float(t) for t in times) > 0:
+            raise ValueError("give time constants above 0, in ms")
+        if is_concrete(self.threshold, self.reset) and not float(self.reset) < float(self.threshold):
+            raise ValueError(f"reset={float(self.reset):g}: a neuron is put below its threshold after a spike")
+
+    @classmethod
+    def create(
+        cls,
+        key: Key[Array, ""],
+        *,
+        neurons: int = 135,
+        inputs: int = 1,
+        reach: float = 2.0,
+        scale: float = 1.0,
+        input_scale: float = 20.0,
+        input_density: float = 0.3,
+        bias: float = 13.5,
+    ) -> "Liquid":
+        r"""Draws a liquid on a grid three neurons wide and three deep: 80 % excite, 20 % inhibit.
+
+        Two neurons at the distance D are joined with probability $C\,e^{-(D/\lambda)^2}$, C = 0.3, 0.2, 0.4, 0.1 from E
+        to E, from E to I, from I to E, from I to I.
+
+        Args:
+            key: a JAX random key.
+            neurons: N.
+            inputs: M.
+            reach: lambda, in units of the grid.
+            scale: of all synapses within the liquid.
+            input_scale: input weights are uniform in [0, this], mV.
+            input_density: share of the neurons that an input reaches.
+            bias: biases are uniform between this and 1.1 times it, mV.
+
+        Raises:
+            ValueError: for sizes that make no liquid, or a reach or density that cannot be.
+        """
+        if neurons < 2 or inputs < 1:
+            raise ValueError(f"neurons={neurons}, inputs={inputs}: give at least 2 and 1")
+        if not reach > 0 or not 0 < input_density <= 1:
+            raise ValueError(f"reach={reach}, input_density={input_density}: above 0, the density at most 1")
+        keys = jax.random.split(key, 6)
+        wide = jnp.result_type(float)
+        grid = jnp.arange(neurons)
+        places = jnp.stack([grid % 3, grid // 3 % 3, grid // 9], axis=1).astype(wide)
+        excites = jax.random.permutation(keys[0], neurons) >= round(0.2 * neurons)
+        kind = (~excites).astype(int)
+        distance = jnp.linalg.norm(places[:, None] - places[None], axis=2)
+        likely = jnp.asarray(_LIKELY)[kind[:, None], kind[None]] * jnp.exp(-((distance / reach) ** 2))
+        joined = jax.random.bernoulli(keys[1], likely) & ~jnp.eye(neurons, dtype=bool)
+        sizes = scale * jnp.asarray(_STRONG)[kind[:, None], kind[None]]
+        spread = jax.random.gamma(keys[2], 1.0, (neurons, neurons), wide)
+        reached = jax.random.bernoulli(keys[3], input_density, (neurons, inputs))
+        return cls(
+            weights=jnp.where(joined, sizes * spread, 0),
+            input_weights=jnp.where(reached, input_scale * jax.random.uniform(keys[4], reached.shape, wide), 0),
+            biases=bias * (1 + 0.1 * jax.random.uniform(keys[5], (neurons,), wide)),
+            refractory=jnp.asarray(_REFRACTORY, wide)[kind],
+            excitatory=excites,
+            positions=places,
+        )
+
+    def run(self, inputs: Signal) -> Recording:
+        """Drives the liquid from rest; the signal's step is the step of the integration, in ms.
+
+        Returns:
+            The filtered spikes at every sample, and the readout's outputs (no channels before there is a readout).
+
+        Raises:
+            ValueError: for a signal that does not fit.
+        """
+        self._check(inputs)
+        states, _ = _run(self, inputs)
+        outputs = states[..., :0] if self.readout is None else self.readout(states)
+        return Recording(inputs.times, states, outputs)
+
+    def spikes(self, inputs: Signal) -> Bool[Array, "time batch n"]:
+        """Who spikes at which sample. Arguments and errors as for `run`."""
+        self._check(inputs)
+        return _run(self, inputs)[1]
+
+    def fit(self, inputs: Signal, targets: ArrayLike, *, washout: int = 100, ridge: float = 1e-3) -> "Liquid":
+        """The same liquid with the readout that answers best. Arguments and errors as for `Readout.fit` and `run`."""
+        wanted = Signal.sampled(targets, inputs.step, missing=True).values
+        readout = Readout.fit(self.run(inputs).states, wanted, washout=washout, ridge=ridge)
+        return eqx.tree_at(lambda liquid: liquid.readout, self, readout, is_leaf=lambda leaf: leaf is None)
+
+    def _check(self, inputs: Signal) -> None:
+        wanted = self.input_weights.shape[1]
+        if inputs.channels != wanted:
+            raise ValueError(f"the signal has {inputs.channels} channels and the liquid {wanted} inputs")
+
+
+@eqx.filter_jit
+def _run(liquid: Liquid, inputs: Signal) -> tuple[Array, Array]:
+    dt = inputs.step
+    leak, decay, forget = (jnp.exp(-dt / tau) for tau in (liquid.membrane, liquid.synapse, liquid.filter))
+    rows = (inputs.values.shape[1], len(liquid.biases))
+
+    def step(cells: _Cells, rates: Array) -> tuple[_Cells, tuple[Array, Array]]:
+        drive = rates @ liquid.input_weights.T + liquid.biases + cells.current
+        awake = cells.resting <= 0
+        voltage = jnp.where(awake, leak * cells.voltage + (1 - leak) * drive, liquid.reset)
+        spike = awake & (voltage >= liquid.threshold)
+        after = _Cells(
+            voltage=jnp.where(spike, liquid.reset, voltage),
+            # Half a step of slack: the times are multiples of dt up to rounding.
+            resting=jnp.where(spike, liquid.refractory - 0.5 * dt, jnp.maximum(cells.resting - dt, -dt)),
+            current=decay * cells.current + spike.astype(voltage.dtype) @ liquid.weights.T,
+            trace=forget * cells.trace + spike,
+        )
+        return after, (after.trace, spike)
+
+    blank = jnp.zeros(rows, liquid.biases.dtype)
+    return jax.lax.scan(step, _Cells(blank, blank, blank, blank), inputs.values)[1]

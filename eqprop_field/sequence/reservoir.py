@@ -1,0 +1,353 @@
+"""Echo state networks: a random network that is not trained, and a linear readout that is."""
+
+import abc
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int, Key
+
+from .._arrays import as_scalar, is_concrete
+from ..activations import ACTIVATIONS, Activation
+from .driven import Recording, integrated
+from .readout import Readout
+from .signals import Signal
+
+_WORTH = 6  # a gathered entry costs about so many entries of a dense product
+
+
+class FanIn(eqx.Module):
+    """A sparse matrix by rows, all with as many entries: what a gather takes fewer steps for than a dense product.
+
+    Attributes:
+        sources: the columns of each row's entries (neurons, synapses).
+        strengths: the entries; 0 where a row has fewer.
+    """
+
+    sources: Int[Array, "n synapses"]
+    strengths: Float[Array, "n synapses"]
+
+    @classmethod
+    def of(cls, weights: "Float[Array, 'n n'] | FanIn") -> "FanIn | Array":
+        """The matrix in this form if it is sparse enough to be worth it, else as it is."""
+        if isinstance(weights, FanIn) or not is_concrete(weights):
+            return weights
+        dense = np.asarray(weights)
+        most = max(1, int((dense != 0).sum(axis=1).max()))
+        if most * _WORTH > len(dense):
+            return weights
+        sources = np.argsort(dense == 0, axis=1, kind="stable")[:, :most].astype(np.int32)
+        return cls(jnp.asarray(sources), jnp.asarray(np.take_along_axis(dense, sources, axis=1)))
+
+    def __matmul__(self, state: Float[Array, " n"]) -> Float[Array, " n"]:
+        return jnp.sum(self.strengths * state.at[self.sources].get(mode="promise_in_bounds"), axis=1)
+
+
+class Reservoir(eqx.Module):
+    r"""The random weights of an echo state network, and the rate of its summed input.
+
+    $$r = \rho(W x + W_{in} u + W_{fb}\, y + b)$$
+
+    Attributes:
+        weights: W (neurons, neurons); a sparse one becomes a `FanIn` for the time of a run.
+        input_weights: W_in (neurons, inputs).
+        biases: b (neurons,).
+        feedback_weights: W_fb (neurons, outputs), with no columns where nothing is fed back.
+        activation: rho.
+    """
+
+    weights: Float[Array, "n n"] | FanIn
+    input_weights: Float[Array, "n inputs"]
+    biases: Float[Array, " n"]
+    feedback_weights: Float[Array, "n outputs"]
+    activation: Activation = eqx.field(static=True, default=ACTIVATIONS["tanh"])
+
+    @classmethod
+    def create(
+        cls,
+        key: Key[Array, ""],
+        *,
+        neurons: int,
+        inputs: int,
+        feedback: int = 0,
+        radius: float = 0.9,
+        density: float = 0.1,
+        input_scale: float = 1.0,
+        feedback_scale: float = 1.0,
+        bias_scale: float = 0.0,
+        activation: Activation = ACTIVATIONS["tanh"],
+    ) -> "Reservoir":
+        """Draws a sparse reservoir and scales it to a spectral radius. Source: Jaeger 2001; Lukosevicius 2012.
+
+        Args:
+            key: a JAX random key.
+            neurons: N; inputs: M.
+            feedback: how many outputs are fed back; 0 for none.
+            radius: the spectral radius of W. Below 1 is neither necessary nor sufficient for the echo state property,
+                and a good start.
+            density: the share of the neurons that each neuron reads, in (0, 1].
+            input_scale: input weights are uniform between minus and plus this.
+            feedback_scale: the same for feedback weights; bias_scale: and for biases.
+            activation: rho.
+
+        Raises:
+            ValueError: for sizes that make no reservoir, a density outside (0, 1], or negative scales.
+        """
+        if neurons < 1 or inputs < 1 or feedback < 0:
+            raise ValueError(f"neurons={neurons}, inputs={inputs}, feedback={feedback}: at least 1, 1 and 0")
+        if not 0 < density <= 1:
+            raise ValueError(f"density={density}: give the share of synapses, above 0 and at most 1")
+        for name, scale in (
+            ("radius", radius),
+            ("input_scale", input_scale),
+            ("feedback_scale", feedback_scale),
+            ("bias_scale", bias_scale),
+        ):
+            if not 0 <= scale < np.inf:
+                raise ValueError(f"{name}={scale}: give zero or a positive number")
+        keys = jax.random.split(key, 5)
+        wide = jnp.result_type(float)
+
+        def uniform(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+            return jax.random.uniform(key, shape, wide, -1.0, 1.0)
+
+        # Every row has as many synapses: the first so many of a random order.
+        order = jnp.argsort(jax.random.uniform(keys[0], (neurons, neurons)), axis=1)
+        synapses = order < max(1, round(density * neurons))
+        drawn = jnp.where(synapses, jax.random.normal(keys[1], (neurons, neurons), wide), 0)
+        size = spectral_radius(drawn)
+        return cls(
+            weights=drawn * (radius / size),
+            input_weights=input_scale * uniform(keys[2], (neurons, inputs)),
+            biases=bias_scale * uniform(keys[3], (neurons,)),
+            feedback_weights=feedback_scale * uniform(keys[4], (neurons, feedback)),
+            activation=activation,
+        )
+
+    @property
+    def feedback(self) -> int:
+        """How many outputs are fed back."""
+        return self.feedback_weights.shape[1]
+
+    def rates(self, state: Array, rates: Array, output: Array) -> Array:
+        """rho of the summed input, for one sequence."""
+        return self.activation(
+            self.weights @ state + self.input_weights @ rates + self.feedback_weights @ output + self.biases
+        )
+
+
+def spectral_radius(weights: ArrayLike) -> float:
+    """The largest modulus of a matrix's eigenvalues (dense, on the host)."""
+    return float(np.abs(np.linalg.eigvals(np.asarray(weights, np.float64))).max())
+
+
+class AbstractEchoState(eqx.Module):
+    """A reservoir in time, with a readout once it is fitted.
+
+    Attributes:
+        reservoir: the random weights.
+        readout: what `fit` found; None before.
+    """
+
+    reservoir: eqx.AbstractVar[Reservoir]
+    readout: eqx.AbstractVar[Readout | None]
+
+    @abc.abstractmethod
+    def _states(self, inputs: Signal, start: Array, teacher: Signal | None) -> Array:
+        """The states of one sequence at its samples (time, neurons); the outputs are fed back without a teacher."""
+
+    def run(
+        self, inputs: Signal, *, start: ArrayLike | None = None, teacher: Signal | None = None, throw: bool = True
+    ) -> Recording:
+        """Drives the reservoir.
+
+        Args:
+            inputs: u.
+            start: the state before the first sample (neurons,) or (batch, neurons); 0 by default.
+            teacher: targets fed back in place of the outputs; needed for feedback before there is a readout.
+            throw: whether to refuse a run that holds NaN or infinity. Nothing is raised while JAX traces.
+
+        Returns:
+            The states, and the readout's outputs (no channels before there is a readout).
+
+        Raises:
+            ValueError: for a signal, a start or a teacher that does not fit, feedback with nothing to feed back, or a
+                run that exploded.
+        """
+        self._check(inputs, teacher)
+        batch, n = inputs.values.shape[1], len(self.reservoir.biases)
+        first = jnp.zeros((batch, n)) if start is None else jnp.broadcast_to(jnp.asarray(start), (batch, n))
+        quick = eqx.tree_at(lambda esn: esn.reservoir.weights, self, FanIn.of(self.reservoir.weights))
+        recording = _run(quick, inputs, first.astype(self.reservoir.biases.dtype), teacher)
+        if throw and is_concrete(recording) and bool(jnp.any(recording.exploded)):
+            raise ValueError(
+                "the reservoir exploded: lower its radius, raise the readout's ridge if it is fed back, or use tanh neurons"
+            )
+        return recording
+
+    def fit(
+        self,
+        inputs: Signal,
+        targets: ArrayLike,
+        *,
+        washout: int = 100,
+        ridge: float = 1e-6,
+        noise: float = 0.0,
+        key: Key[Array, ""] | None = None,
+    ) -> "AbstractEchoState":
+        """The same reservoir with the readout that answers best; feedback is forced by the teacher meanwhile.
+
+        Args:
+            inputs: u.
+            targets: what is wanted (time, outputs) or (time, batch, outputs); samples with NaN are left
+                out, and fed back as 0.
+            washout: samples at the beginning that the readout is not fitted to.
+            ridge: as for `Readout.fit`.
+            noise: standard deviation of Gaussian noise on what is fed back, which makes a free-running network stable;
+                needs a key.
+
+        Raises:
+            ValueError: as `run` and `Readout.fit`, and for noise without a key.
+        """
+        wanted = Signal.sampled(targets, inputs.step, inputs.interpolation, missing=True)
+        teacher = None
+        if self.reservoir.feedback:
+            fed = jnp.nan_to_num(wanted.values)
+            if noise > 0:
+                if key is None:
+                    raise ValueError("noise on the teacher is drawn: give a key")
+                fed = fed + noise * jax.random.normal(key, fed.shape, fed.dtype)
+            teacher = Signal(fed, inputs.step, inputs.interpolation)
+        states = self.run(inputs, teacher=teacher, throw=False).states  # the fit looks at them itself
+        readout = Readout.fit(states, wanted.values, washout=washout, ridge=ridge)
+        return eqx.tree_at(lambda esn: esn.readout, self, readout, is_leaf=lambda leaf: leaf is None)
+
+    def _check(self, inputs: Signal, teacher: Signal | None) -> None:
+        reservoir = self.reservoir
+        if inputs.channels != reservoir.input_weights.shape[1]:
+            raise ValueError(
+                f"the signal has {inputs.channels} channels and the reservoir {reservoir.input_weights.shape[1]} inputs"
+            )
+        if teacher is not None and teacher.values.shape != (*inputs.values.shape[:2], reservoir.feedback):
+            raise ValueError(
+                f"the teacher has shape {teacher.values.shape}, but these inputs and this reservoir need "
+                f"{(*inputs.values.shape[:2], reservoir.feedback)}"
+            )
+        if reservoir.feedback and teacher is None:
+            if self.readout is None:
+                raise ValueError("nothing to feed back yet: give a teacher, or fit a readout first")
+            if len(self.readout.weights) != reservoir.feedback:
+                raise ValueError(
+                    f"the readout has {len(self.readout.weights)} outputs, {reservoir.feedback} are fed back"
+                )
+
+
+class EchoState(AbstractEchoState):
+    r"""In discrete time: $x(k) = (1-a)\,x(k-1) + a\,\rho(W x(k-1) + W_{in} u(k) + W_{fb}\,y(k-1) + b)$.
+
+    The state at sample k knows the input of sample k, and the output of the one before.
+
+    Attributes:
+        reservoir: the random weights.
+        leak: a, in (0, 1].
+        readout: what `fit` found; None before.
+    """
+
+    reservoir: Reservoir
+    leak: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
+    readout: Readout | None = None
+
+    def __check_init__(self) -> None:
+        if is_concrete(self.leak) and not 0 < float(self.leak) <= 1:
+            raise ValueError(f"leak={float(self.leak):g}: give a share above 0 and at most 1")
+
+    def _states(self, inputs: Signal, start: Array, teacher: Signal | None) -> Array:
+        forced = None if teacher is None else jnp.pad(teacher.values[:-1, 0], ((1, 0), (0, 0)))
+
+        def step(state: Array, sample: tuple[Array, Array | None]) -> tuple[Array, Array]:
+            rates, taught = sample
+            moved = self.reservoir.rates(state, rates, _fed_back(self, state, taught))
+            state = (1 - self.leak) * state + self.leak * moved
+            return state, state
+
+        return jax.lax.scan(step, start, (inputs.values[:, 0], forced))[1]
+
+
+class ContinuousEchoState(AbstractEchoState):
+    r"""In continuous time: $c\,\dot x = -a\,x + \rho(W x + W_{in} u(t) + W_{fb}\,y(t) + b)$, by diffrax.
+
+    Its Euler steps are `EchoState` with the leak a dt/c, for a = 1.
+
+    Attributes:
+        reservoir: the random weights.
+        time_constant: c, in the unit of the signal's time.
+        decay: a.
+        accuracy: relative and absolute error allowed a step; 1e-6 in float32 and 1e-9 in float64 by default.
+        readout: what `fit` found; None before.
+    """
+
+    reservoir: Reservoir
+    time_constant: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
+    decay: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
+    accuracy: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
+    readout: Readout | None = None
+
+    def __check_init__(self) -> None:
+        if is_concrete(self.time_constant, self.decay) and not (
+            float(self.time_constant) > 0 and float(self.decay) > 0
+        ):
+            raise ValueError("give a time constant and a decay above 0")
+
+    def _states(self, inputs: Signal, start: Array, teacher: Signal | None) -> Array:
+
+        def velocity(t: ArrayLike, state: Array, _: None) -> Array:
+            now = jnp.asarray(t)
+            taught = None if teacher is None else teacher.at(now)[0]
+            moved = self.reservoir.rates(state, inputs.at(now)[0], _fed_back(self, state, taught))
+            return (moved - self.decay * state) / self.time_constant
+
+        return integrated(velocity, start, inputs, diffrax.Tsit5(), self.accuracy)
+
+
+def echo_distance(network: AbstractEchoState, inputs: Signal, starts: ArrayLike) -> Float[Array, " time"]:
+    """How far apart two states are that the same input drives: the echo state property is that this tends to 0.
+
+    Args:
+        network: a reservoir without feedback.
+        inputs: one sequence.
+        starts: the two states before its first sample (2, neurons).
+
+    Returns:
+        The Euclidean distance at every sample.
+
+    Raises:
+        ValueError: for a network with feedback, or more than one sequence.
+    """
+    if network.reservoir.feedback or inputs.values.shape[1] != 1:
+        raise ValueError("the echo state property is of one input sequence, and of a reservoir without feedback")
+    twice = Signal(jnp.tile(inputs.values, (1, 2, 1)), inputs.step, inputs.interpolation)
+    states = network.run(twice, start=jnp.asarray(starts)).states
+    return jnp.linalg.norm(states[:, 0] - states[:, 1], axis=1)
+
+
+def _fed_back(network: AbstractEchoState, state: Array, taught: Array | None) -> Array:
+    if network.reservoir.feedback == 0:
+        return state[:0]
+    if taught is not None or network.readout is None:
+        return jnp.zeros(network.reservoir.feedback) if taught is None else taught
+    return network.readout(state)
+
+
+@eqx.filter_jit
+def _run(network: AbstractEchoState, inputs: Signal, start: Array, teacher: Signal | None) -> Recording:
+    def one(values: Array, start: Array, taught: Array | None) -> Array:
+        own = Signal(values[:, None], inputs.step, inputs.interpolation)
+        forced = None if taught is None else Signal(taught[:, None], inputs.step, inputs.interpolation)
+        return network._states(own, start, forced)
+
+    taught = None if teacher is None else teacher.values
+    states = jax.vmap(one, in_axes=(1, 0, None if taught is None else 1), out_axes=1)(inputs.values, start, taught)
+    outputs = states[..., :0] if network.readout is None else network.readout(states)
+    return Recording(inputs.times, states, outputs)
