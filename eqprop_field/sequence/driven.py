@@ -39,7 +39,12 @@ class Recording(eqx.Module):
     @property
     def exploded(self) -> Bool[Array, " batch"]:
         """Which sequences hold NaN or a state beyond a million, somewhere."""
-        return ~jnp.all(jnp.abs(self.states) < LARGEST, axis=(0, 2))
+        return _beyond(self.states)
+
+
+@jax.jit  # one pass over what may be large
+def _beyond(states: Array) -> Array:
+    return ~jnp.all(jnp.abs(states) < LARGEST, axis=(0, 2))
 
 
 class ExplodedError(RuntimeError):
