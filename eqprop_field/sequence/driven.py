@@ -165,8 +165,10 @@ def simulate(
         ExplodedError: if a sequence exploded and `throw` is true.
     """
     check_drive(field, inputs, teacher)
+    inputs = inputs.astype(field.dtype)
     begun = started(field, inputs.values.shape[1], start)
-    recording = _simulate(field, inputs, EulerClock() if integrator is None else integrator, begun, teacher, readout)
+    forced = None if teacher is None else teacher.astype(field.dtype)
+    recording = _simulate(field, inputs, EulerClock() if integrator is None else integrator, begun, forced, readout)
     if throw and is_concrete(recording):
         if count := int(jnp.sum(recording.exploded)):
             raise ExplodedError(
