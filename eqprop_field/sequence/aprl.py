@@ -118,6 +118,7 @@ class BatchAPRL(eqx.Module):
         """
         check_unbounded(field)
         check_task(field, task, readout)
+        task = task.astype(field.dtype)
         teacher = teacher_of(task) if taught else None
         run = simulate(
             field, task.inputs, integrator=EulerClock(), start=start, teacher=teacher, readout=readout, throw=False

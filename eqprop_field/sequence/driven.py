@@ -39,7 +39,12 @@ class Recording(eqx.Module):
     @property
     def exploded(self) -> Bool[Array, " batch"]:
         """Which sequences hold NaN or a state beyond a million, somewhere."""
-        return ~jnp.all(jnp.abs(self.states) < LARGEST, axis=(0, 2))
+        return _beyond(self.states)
+
+
+@jax.jit  # one pass over what may be large
+def _beyond(states: Array) -> Array:
+    return ~jnp.all(jnp.abs(states) < LARGEST, axis=(0, 2))
 
 
 class ExplodedError(RuntimeError):
@@ -160,8 +165,10 @@ def simulate(
         ExplodedError: if a sequence exploded and `throw` is true.
     """
     check_drive(field, inputs, teacher)
+    inputs = inputs.astype(field.dtype)
     begun = started(field, inputs.values.shape[1], start)
-    recording = _simulate(field, inputs, EulerClock() if integrator is None else integrator, begun, teacher, readout)
+    forced = None if teacher is None else teacher.astype(field.dtype)
+    recording = _simulate(field, inputs, EulerClock() if integrator is None else integrator, begun, forced, readout)
     if throw and is_concrete(recording):
         if count := int(jnp.sum(recording.exploded)):
             raise ExplodedError(

@@ -177,7 +177,7 @@ def learn_online(
     """
     if epochs < 1:
         raise ValueError(f"epochs={epochs}: give at least one")
-    plant, begun = _prepared(rule, field, task, start, taught, readout)
+    plant, task, begun = _prepared(rule, field, task, start, taught, readout)
     return _learn(rule, plant, task, begun, jax.random.key(0) if key is None else key, epochs)
 
 
@@ -198,7 +198,7 @@ def total_change(
     Raises:
         ValueError: as `learn_online`.
     """
-    plant, begun = _prepared(rule, field, task, start, taught, readout)
+    plant, task, begun = _prepared(rule, field, task, start, taught, readout)
     key = jax.random.key(0) if key is None else key
     change = _total(rule, plant, task, begun, key)
     parameters = plant.field.parameters()
@@ -243,7 +243,7 @@ def _prepared(
     start: ArrayLike | None,
     taught: bool,
     readout: Readout | None,
-) -> tuple[_Plant, Array]:
+) -> tuple[_Plant, Task, Array]:
     if not isinstance(field, GraphField):
         raise ValueError(
             f"online rules change one matrix of synapses, which {type(field).__name__} has not: use a GraphField "
@@ -252,7 +252,8 @@ def _prepared(
     rule.check(field)
     check_task(field, task, readout)
     check_drive(field, task.inputs, teacher_of(task) if taught else None)
-    return _Plant(field, visible_sources(field, rule.biases), readout, taught), started(field, task.batch, start)
+    plant = _Plant(field, visible_sources(field, rule.biases), readout, taught)
+    return plant, task.astype(field.dtype), started(field, task.batch, start)
 
 
 def visible_sources(field: GraphField, biases: bool) -> Float[Array, "rows sources"]:
@@ -298,7 +299,7 @@ def _one_step(
         key=key,
     )
     change, memory = rule.step(way.memory, now)
-    change = jnp.where(plant.visible > 0, change, 0)
+    change = jnp.where(plant.visible > 0, change, 0).astype(weights.dtype)
     sound = jnp.all(jnp.abs(state) < LARGEST) & jnp.all(jnp.isfinite(change))
     after = _Way(state, now.error, weights + change if applied else weights, memory, way.alive & sound)
     goes_on = live & after.alive

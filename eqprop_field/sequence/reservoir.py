@@ -35,11 +35,15 @@ class FanIn(eqx.Module):
         if isinstance(weights, FanIn) or not is_concrete(weights):
             return weights
         dense = np.asarray(weights)
-        most = max(1, int((dense != 0).sum(axis=1).max()))
+        rows, columns = np.nonzero(dense)
+        counts = np.bincount(rows, minlength=len(dense))
+        most = max(1, int(counts.max()))
         if most * _WORTH > len(dense):
             return weights
-        sources = np.argsort(dense == 0, axis=1, kind="stable")[:, :most].astype(np.int32)
-        return cls(jnp.asarray(sources), jnp.asarray(np.take_along_axis(dense, sources, axis=1)))
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        sources, strengths = np.zeros((len(dense), most), np.int32), np.zeros((len(dense), most), dense.dtype)
+        sources[rows, place], strengths[rows, place] = columns, dense[rows, columns]
+        return cls(jnp.asarray(sources), jnp.asarray(strengths))
 
     def __matmul__(self, state: Float[Array, " n"]) -> Float[Array, " n"]:
         return jnp.sum(self.strengths * state.at[self.sources].get(mode="promise_in_bounds"), axis=1)
@@ -183,7 +187,7 @@ class AbstractEchoState(eqx.Module):
         recording = _run(quick, inputs, first.astype(self.reservoir.biases.dtype), teacher)
         if throw and is_concrete(recording) and bool(jnp.any(recording.exploded)):
             raise ValueError(
-                "the reservoir exploded: lower its radius, raise the readout's ridge if it is fed back, or use tanh neurons"
+                "the reservoir exploded: lower its radius, raise the ridge of a readout that is fed back, or use tanh"
             )
         return recording
 

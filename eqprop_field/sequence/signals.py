@@ -76,6 +76,10 @@ class Signal(eqx.Module):
         """How many numbers a sample has."""
         return self.values.shape[2]
 
+    def astype(self, dtype: jnp.dtype) -> "Signal":
+        """The same in another precision."""
+        return Signal(self.values.astype(dtype), self.step.astype(dtype), self.interpolation)
+
     def at(self, time: Float[Array, ""]) -> Float[Array, "batch channels"]:
         """The signal at any time; before 0 its first sample, after its end its last."""
         place = jnp.clip(time / self.step, 0, len(self.values) - 1)
@@ -167,6 +171,10 @@ class Task(eqx.Module):
     def outputs(self) -> int:
         """How many numbers are to be answered."""
         return self.targets.shape[2]
+
+    def astype(self, dtype: jnp.dtype) -> "Task":
+        """The same in another precision."""
+        return Task(self.inputs.astype(dtype), self.targets.astype(dtype), self.live)
 
     def errors(self, outputs: Float[Array, "time batch outputs"]) -> Float[Array, "time batch outputs"]:
         """Output minus target; 0 at the first sample, and where the target is missing."""

@@ -75,8 +75,9 @@ class ThroughTime(eqx.Module):
         Raises:
             ValueError: for a task that does not fit the field.
         """
-        teacher = teacher_of(task) if taught else None
         check_task(field, task, readout)
+        task = task.astype(field.dtype)
+        teacher = teacher_of(task) if taught else None
         check_drive(field, task.inputs, teacher)
         return _estimate(self, field, task, started(field, task.batch, start), teacher, readout)
 

@@ -247,6 +247,16 @@ def test_every_rule_learns_online(rule, network, task):
     assert float(task.mean_squared_error(best.outputs)) < float(run.error[0])
 
 
+@pytest.mark.parametrize("rule", [RTRL(rate=0.1), APRL(rate=0.5), KFRTRL(rate=0.003), UORO(rate=0.003)],
+                         ids=lambda rule: type(rule).__name__)  # fmt: skip
+def test_a_network_learns_in_its_own_precision(rule, network, task):
+    narrow = jax.tree.map(lambda leaf: leaf.astype(np.float32) if eqx.is_inexact_array(leaf) else leaf, network)
+    run, wide = learn_online(rule, narrow, task), learn_online(rule, network, task)
+    assert run.last.weights.dtype == np.float32
+    assert float(run.error[0]) == pytest.approx(float(wide.error[0]), rel=1e-3)
+    assert ThroughTime().estimate(narrow, task).gradient.weights.dtype == np.float32
+
+
 def test_an_explosion_ends_learning_and_keeps_the_best(network, task):
     linear = dataclasses.replace(network, activation=epf.activation("linear"))
     run = learn_online(RTRL(rate=40.0), linear, task, epochs=5)

@@ -115,6 +115,19 @@ def test_different_beginnings_are_forgotten(kind):
     assert apart[0] > 1 and apart[-1] < 1e-8
 
 
+@pytest.mark.parametrize("entries", [3, 40])
+def test_sparse_weights_compute_what_dense_ones_do(entries):
+    """Rows of different numbers of synapses, one without any; against numpy."""
+    rng = np.random.default_rng(entries)
+    w = np.where(rng.uniform(size=(40, 40)) < entries / 40, rng.normal(size=(40, 40)), 0) / 4
+    w[7] = 0
+    dense = Reservoir(jnp.asarray(w), jnp.ones((40, 1)), jnp.zeros(40), jnp.zeros((40, 0)))
+    x, found = np.zeros(40), np.asarray(EchoState(dense).run(Signal(U.values[:9], U.step)).states)[:, 0]
+    for k in range(9):
+        x = np.tanh(w @ x + PATH[k, 0])
+        np.testing.assert_allclose(found[k], x, atol=1e-13)
+
+
 def test_a_reservoir_without_the_property_remembers_its_beginning():
     """Without input or bias the dynamics are odd: x and -x stay opposite, and far from the unstable 0."""
     start = jax.random.uniform(KEY, (30,), minval=-1, maxval=1)
