@@ -97,7 +97,7 @@ def write(folder: Path, results: list["Ratio"], said: dict[str, object]) -> list
         [(result.low, result.ratio, result.high) for result in drawn],
         [(result.goal, result.at_least) for result in drawn],
     )
-    plotting.save(axes.figure, folder / "bench.png")
+    plotting.save(axes[0].figure, folder / "bench.png")
     files = ["bench.csv", "bench.md", "bench.png", "summary.json"]
     write_summary(folder, {"results": [as_row(result) for result in results], "machine": said, "files": files})
     return files

@@ -32,7 +32,8 @@ class Recipe:
         convolutions: (channels, kernel width, pooling width) of layers of feature maps behind the input, an image.
         settings: of the training loop.
         rule: the learning rule's name, as in `learning.catalogue.RULES`.
-        gain: the initial weights' scale relative to Glorot's; feedback weights are drawn independently.
+        gain: the initial weights' scale relative to Glorot's.
+        symmetry: c of the initial feedback weights, c W^T + sqrt(1 - c^2) R; they learn on their own from there.
         beta: the influence parameter; nudging is as the rule has it.
         cost: C at the outputs, `Quadratic` or `Matching`.
         weight_decay: lambda of (lambda / 2) ||theta||^2.
@@ -47,6 +48,7 @@ class Recipe:
     settings: Settings
     rule: str = "eqprop"
     gain: float = 0.25
+    symmetry: float = 0.0
     beta: float = 0.2
     cost: Cost = "quadratic"
     weight_decay: float = 0.0
@@ -59,7 +61,12 @@ class Recipe:
     def field(self) -> LayeredField | ConvField:
         """The untrained network, drawn from the settings' seed."""
         key = jax.random.key(self.settings.seed)
-        options = {"gain": self.gain, "projected": self.projected, "free_outputs": self.free_outputs}
+        options = {
+            "gain": self.gain,
+            "symmetry": self.symmetry,
+            "projected": self.projected,
+            "free_outputs": self.free_outputs,
+        }
         if self.convolutions:
             return ConvField.create(key, square_image(self.sizes[0]), self.convolutions, self.sizes[1:], **options)
         return LayeredField.create(key, self.sizes, **options)

@@ -69,7 +69,7 @@ def everywhere(mesh: Mesh | None, tree: PyTree) -> PyTree:
     def put(leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array):
             return leaf
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
         value = np.asarray(leaf)  # `device_put` does not reach the devices of other processes
         return jax.make_array_from_callback(leaf.shape, whole, lambda index: value[index])
