@@ -75,7 +75,6 @@ from .training import SymmetryRepair as SymmetryRepair
 from .training import TrainingRun as TrainingRun
 from .training import load_dataset as load_dataset
 from .training import train as train
-from .training import train_by_epoch as train_by_epoch
 from .vector_fields import AbstractVectorField as AbstractVectorField
 from .vector_fields import ConvField as ConvField
 from .vector_fields import GraphField as GraphField

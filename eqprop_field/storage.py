@@ -265,7 +265,7 @@ def _conv(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> ConvField:
         for value in part:
             _count("image, convolutions or sizes", value)
     try:
-        shapes, pools, kernels = architecture(tuple(image), [tuple(layer) for layer in triples[1:]], sizes)
+        shapes, pools, kernels = architecture(tuple(triples[0]), [tuple(layer) for layer in triples[1:]], sizes)
     except ValueError as error:
         raise TensorFileError(f"describes no usable network ({error})") from error
     depth = len(kernels)

@@ -84,11 +84,13 @@ class Recipe:
         substrate = Equilibrium(tol=self.tol, max_iterations=self.max_iterations)
         return RULES[self.rule].make(self.beta, substrate, cost)
 
-    def resized(self, sizes: tuple[int, ...]) -> "Recipe":
+    def resized(self, sizes: tuple[int, ...], convolutions: tuple[tuple[int, int, int], ...] | None = None) -> "Recipe":
         """The same for other layers: the output keeps its learning rate, all others have the last hidden layer's."""
+        convolutions = self.convolutions if convolutions is None else convolutions
         first, *hidden = self.settings.learning_rates
-        rates = (first, *[(hidden or [first])[-1]] * (len(sizes) - 2 + len(self.convolutions)))
-        return dataclasses.replace(self, sizes=sizes, settings=dataclasses.replace(self.settings, learning_rates=rates))
+        rates = (first, *[(hidden or [first])[-1]] * (len(sizes) - 2 + len(convolutions)))
+        settings = dataclasses.replace(self.settings, learning_rates=rates)
+        return dataclasses.replace(self, sizes=sizes, convolutions=convolutions, settings=settings)
 
     def seeded(self, seed: int) -> "Recipe":
         """The same with another seed."""
