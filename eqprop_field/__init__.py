@@ -26,6 +26,7 @@ from .analysis import stability as stability
 from .analysis import successive_updates as successive_updates
 from .analysis import weight_symmetry as weight_symmetry
 from .costs import AbstractCost as AbstractCost
+from .costs import Matching as Matching
 from .costs import Quadratic as Quadratic
 from .datasets import DataError as DataError
 from .datasets import Dataset as Dataset

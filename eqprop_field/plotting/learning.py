@@ -42,8 +42,9 @@ def learning_curve(
         axes[2].plot(
             epochs, values, color=COLOURS[("green", "grey")[n]], marker=few and MARKERS[n], markersize=4, label=name
         )
-        axes[2].set_title("Alignment with the gradient, and symmetry")
-        axes[2].set(ylim=(min(0, np.nanmin(values), axes[2].get_ylim()[0]), 1.05))
+    if followed:
+        lowest = min(0.0, *(np.min(values, where=np.isfinite(values), initial=0.0) for values in followed.values()))
+        axes[2].set(title="Alignment with the gradient, and symmetry", ylim=(1.05 * lowest, 1.05))
         axes[2].legend(loc="lower right")
     axes[0].plot(epochs, objective, color=COLOURS["blue"], marker=few, markersize=4)
     axes[0].set(ylabel="objective J", yscale="log" if np.nanmin(objective) > 0 else "linear")

@@ -85,7 +85,7 @@ def begin(
     batches = samples // size
     _check_rule(rule, settings)
     if mesh is not None:
-        check_batch(mesh, size)
+        check_batch(mesh.size, size)
     steps = 0 if settings.schedule == "constant" else settings.epochs * batches
     optimiser = optimiser_of(settings.optimiser, settings.schedule, steps)
     fixed = Fixed(
