@@ -97,34 +97,61 @@ class Recipe:
         return dataclasses.replace(self, settings=dataclasses.replace(self.settings, seed=seed))
 
 
-_ONE_HIDDEN = Recipe("mnist", (784, 512, 10), Settings(epochs=20, batch_size=20, learning_rates=(0.1, 0.3)))
+_MNIST = Recipe(
+    "mnist",
+    (784, 512, 10),
+    Settings(epochs=40, learning_rates=(0.04, 0.4), input_noise=0.25),
+    gain=0.5,
+    symmetry=1.0,
+    beta=0.5,
+    weight_decay=1e-4,
+    tol=3e-3,
+    max_iterations=100,
+)
 
 RECIPES = {
-    "digits": Recipe("digits", (64, 32, 10), Settings(epochs=40, batch_size=20, learning_rates=(0.1, 0.7))),
+    "digits": Recipe("digits", (64, 32, 10), Settings(epochs=40, learning_rates=(0.1, 0.7))),
     "xor": Recipe(
         "xor", (2, 16, 2), Settings(epochs=300, batch_size=4, learning_rates=(0.1, 0.5)), gain=0.5, max_iterations=2000
     ),
-    "mnist-1x512": _ONE_HIDDEN,
+    "mnist-1x512": _MNIST,
+    "mnist-2x512": dataclasses.replace(
+        _MNIST,
+        sizes=(784, 512, 512, 10),
+        settings=Settings(epochs=30, learning_rates=(0.02, 0.1, 0.4), input_noise=0.2),
+        beta=0.3,
+        max_iterations=60,
+    ),
+    "mnist-3x512": dataclasses.replace(
+        _MNIST,
+        sizes=(784, 512, 512, 512, 10),
+        settings=Settings(epochs=24, learning_rates=(0.01, 0.03, 0.1, 0.4), input_noise=0.15),
+        beta=0.3,
+        max_iterations=60,
+    ),
     "mnist-2x512-aep": Recipe(
         "mnist",
         (784, 512, 512, 10),
-        Settings(epochs=24, batch_size=20, learning_rates=(0.1, 0.8, 1.0)),
+        Settings(epochs=30, learning_rates=(0.1, 0.8, 1.0), input_noise=0.15),
         rule="aep",
         gain=0.5,
         cost="matching",
-        weight_decay=5e-5,
+        weight_decay=1.5e-4,
         projected=False,
         max_iterations=60,
     ),
     "mnist-cnn": Recipe(
         "mnist",
         (784, 10),
-        Settings(epochs=20, batch_size=20, learning_rates=(0.05, 0.1, 0.2)),
+        Settings(epochs=10, learning_rates=(0.015, 0.035, 0.15)),
         convolutions=((32, 5, 2), (64, 5, 2)),
         gain=0.5,
-        max_iterations=60,
+        symmetry=1.0,
+        beta=0.25,
+        tol=3e-3,
+        max_iterations=30,
     ),
-    "fashion": dataclasses.replace(_ONE_HIDDEN, data="fashion"),  # taken over from MNIST, not chosen for it
+    "fashion": dataclasses.replace(_MNIST, data="fashion"),  # taken over from MNIST, not chosen for it
 }
 FIRST_RECIPES = {"digits": "digits", "mnist": "mnist-1x512", "fashion": "fashion", "xor": "xor"}
 
