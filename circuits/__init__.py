@@ -19,6 +19,7 @@ from .emit import OtaC as OtaC
 from .emit import Thresholds as Thresholds
 from .emit import Transistor as Transistor
 from .ir import Circuit as Circuit
+from .ir import Disturbance as Disturbance
 from .ir import Sample as Sample
 from .ir import Synapses as Synapses
 from .ir import Window as Window
@@ -43,6 +44,9 @@ from .ngspice import parse_raw as parse_raw
 from .ngspice import run_all as run_all
 from .scaling import Scaling as Scaling
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
+from .variation import Chip as Chip
+from .variation import OnChip as OnChip
+from .variation import Variation as Variation
 from .verify import Agreement as Agreement
 from .verify import AgreementVerdict as AgreementVerdict
 from .verify import SampleTrace as SampleTrace

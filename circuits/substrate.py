@@ -25,6 +25,7 @@ from .emit import AbstractLevel, Behavioural
 from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
+from .variation import Chip, field_on, nudges_on
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         from_operating_point: whether the simulator solves for the free state instead of settling into it, which takes
             half the time; refused with a ValueError unless the network's `loop_gain` is below 1. The free phase is
             then one time unit long by default, and starts from rest only where a start is given.
+        chip: the chip that the circuit is built on; None for nominal devices. Durations are chosen for it too.
         keep_trajectories: whether solutions hold the trajectory, on a time axis common to the batch.
         saved_points: points of that axis, equidistant.
         workers: how many simulators run at once; one for each core by default.
@@ -67,6 +69,7 @@ class NgspiceSubstrate(AbstractSubstrate):
     longest_time: float = eqx.field(static=True, default=200.0)
     tol: float = eqx.field(static=True, default=1e-6)
     from_operating_point: bool = eqx.field(static=True, default=False)
+    chip: Chip | None = None
     keep_trajectories: bool = eqx.field(static=True, default=False)
     saved_points: int = eqx.field(static=True, default=2001)
     workers: int = eqx.field(static=True, default_factory=lambda: os.cpu_count() or 1)
@@ -82,6 +85,9 @@ class NgspiceSubstrate(AbstractSubstrate):
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
         beta, targets = (0.0, None) if nudge is None else nudge_of(nudge)
+        if nudge is not None:
+            (nudge,) = nudges_on(self.chip, [nudge], len(x))
+        field = field_on(self.chip, field)
         duration = self.free_time if nudge is None else self.nudged_time
         if duration is None:
             duration = self._chosen_time(field, x, nudge, start)[0]
@@ -97,6 +103,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         betas, target = [beta for beta, _ in built], built[0][1] if built else None
         if target is not None and any(not np.array_equal(other, target) for _, other in built):
             raise ValueError("one circuit nudges towards one target: give all nudges the same y")
+        field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
         free_time, nudged_time = self.times(field, x, nudges)
         windows = schedule(free_time, nudged_time, betas)
         measured = self._simulate(field, x, target, windows, None, throw)
@@ -130,6 +137,8 @@ class NgspiceSubstrate(AbstractSubstrate):
             )
             for i, row in enumerate(np.asarray(x, np.float64))
         ]
+        if self.chip is not None:
+            circuits = [self.chip.circuit(circuit) for circuit in circuits]
         klu = self.engine.klu
         netlists = [self.level.emit(circuit, klu=klu) for circuit in circuits]
         measured: list[tuple[Phase, ...] | None] = []

@@ -14,6 +14,7 @@ from ..ir import Circuit
 from ..library import Subcircuit, subcircuit
 from ..netlist import Netlist as Netlist
 from ..netlist import number as number
+from ..netlist import piecewise_linear
 from ..scaling import Scaling
 
 MAP_FORMAT = 1
@@ -294,9 +295,10 @@ def membranes(
         nodes: the neuron's nodes, with `{i}` for its number, such as "s{i} r{i}".
         options: further parameters of the neuron.
     """
-    common = f"leak={number(scaling.leak_ohm)} unit={number(scaling.volt_per_unit)}{options and ' ' + options}"
-    for i, (tau, start) in enumerate(zip(circuit.tau.tolist(), circuit.start.tolist(), strict=True)):
-        own = f"capacitance={number(scaling.farad(tau))} {common} start={number(scaling.volt(start))}"
+    common = f"unit={number(scaling.volt_per_unit)}{options and ' ' + options}"
+    rows = zip(circuit.tau.tolist(), leaks(circuit, scaling), circuit.start.tolist(), strict=True)
+    for i, (tau, leak, start) in enumerate(rows):
+        own = f"capacitance={number(scaling.farad(tau))} leak={leak} {common} start={number(scaling.volt(start))}"
         yield parts["neuron"].call(f"n{i}", nodes.format(i=i), own)
     if circuit.bounds is None:
         return
@@ -311,12 +313,28 @@ def membranes(
         yield parts["clamp"].call(f"c{i}", summed.format(i=i), own)
 
 
+def leaks(circuit: Circuit, scaling: Scaling) -> list[str]:
+    """The resistance of every neuron's leak, ohm."""
+    relative = np.ones(circuit.n_neurons) if circuit.leaks is None else circuit.leaks
+    return [number(scaling.leak_ohm / g) for g in relative.tolist()]
+
+
+def nudge_gains(circuit: Circuit) -> list[float]:
+    """The strength of every output's nudge over the nominal."""
+    count = 0 if circuit.target is None else len(circuit.target)
+    return [1.0] * count if circuit.nudge_gains is None else circuit.nudge_gains.tolist()
+
+
 def drives(circuit: Circuit, scaling: Scaling, time: Timeline, nodes: str) -> Iterator[str]:
-    """A current source for every neuron that a sample drives; a source `0 s` pushes its current INTO s."""
+    """Current sources for what drives every neuron, the sample and noise; a source `0 s` pushes its current INTO s."""
     amperes = scaling.ampere(1.0) * np.stack([circuit.samples[window.sample].drive for window in circuit.schedule])
     for i, values in enumerate(amperes.T.tolist()):
         if any(values):
             yield f"Id{i} {nodes.format(i=i)} {time.source(values)}"
+    if circuit.noise is not None:
+        seconds = [scaling.second(t) for t in circuit.noise.times.tolist()]
+        for i, column in enumerate(circuit.noise.drive.T.tolist()):
+            yield from piecewise_linear(f"In{i} {nodes.format(i=i)}", seconds, [scaling.ampere(d) for d in column])
 
 
 def inputs(circuit: Circuit, scaling: Scaling, time: Timeline, inverted: bool = False) -> Iterator[str]:
@@ -349,8 +367,8 @@ def nudges(
     yield f"Vbeta beta 0 {time.source([window.beta for window in circuit.schedule])}"
     clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
     volts = scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
-    own = f"leak={number(scaling.leak_ohm)}{options and ' ' + options}"
-    for i, values in enumerate(volts.T.tolist()):
+    for i, (values, gain) in enumerate(zip(volts.T.tolist(), nudge_gains(circuit), strict=True)):
+        own = f"leak={number(scaling.leak_ohm / gain)}{options and ' ' + options}"
         yield f"Vy{i} y{i} 0 {time.source(values)}"
         yield parts["nudge"].call(f"t{i}", nodes.format(i=i), own)
 

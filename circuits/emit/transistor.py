@@ -10,7 +10,7 @@ import numpy as np
 from ..ir import Circuit
 from ..library import Subcircuit, models, subcircuit
 from ..scaling import Scaling
-from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, number
+from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, leaks, nudge_gains, number
 
 _VDD, _VSS = 0.45, -0.9  # V; ground is one gate-source voltage below vdd, which balances the mirrors at state 0
 _WEIGHT_V = -0.25  # common mode of a Gilbert synapse's weight, V: between the tail and the pairs above it
@@ -72,8 +72,7 @@ class Transistor(AbstractLevel):
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         yield f"Vdd vdd 0 {number(_VDD)}"
         yield f"Vss vss 0 {number(_VSS)}"
-        leak = number(self.scaling.leak_ohm)
-        for i, tau in enumerate(circuit.tau.tolist()):
+        for i, (tau, leak) in enumerate(zip(circuit.tau.tolist(), leaks(circuit, self.scaling), strict=True)):
             own = f"capacitance={number(self.scaling.farad(tau))} leak={leak}"
             yield parts["neuron"].call(f"n{i}", f"s{i}", own)
 
@@ -118,12 +117,12 @@ class Transistor(AbstractLevel):
             yield f"Voff{k} off{k} 0 {time.source([_ON + _OFF - volts for volts in on])}"
         clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
         volts = self.scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
-        for i, values in enumerate(volts.T.tolist()):
+        for i, (values, gain) in enumerate(zip(volts.T.tolist(), nudge_gains(circuit), strict=True)):
             yield f"Vy{i} y{i} 0 {time.source(values)}"
             for k, beta in enumerate(distinct):
                 pair = f"y{i} s{i}" if beta > 0 else f"s{i} y{i}"
                 yield parts["nudge"].call(f"t{i}_{k}", f"{pair} s{i} on{k} off{k} bt{i}_{k} vdd vss")
-                yield f"Ibt{i}_{k} vdd bt{i}_{k} {number(self.scaling.ampere(abs(beta)))}"
+                yield f"Ibt{i}_{k} vdd bt{i}_{k} {number(self.scaling.ampere(abs(beta) * gain))}"
 
     def start(self, circuit: Circuit) -> tuple[Sequence[str], str]:
         """The operating point of the transistors, with the membranes held at their initial states."""
