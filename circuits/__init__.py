@@ -42,6 +42,8 @@ from .ngspice import find_ngspice as find_ngspice
 from .ngspice import find_pyspice as find_pyspice
 from .ngspice import parse_raw as parse_raw
 from .ngspice import run_all as run_all
+from .noise import Noise as Noise
+from .noise import NoisyTrajectory as NoisyTrajectory
 from .scaling import Scaling as Scaling
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
 from .variation import Chip as Chip

@@ -190,6 +190,7 @@ class Chip(eqx.Module):
             following=tuple(rest),
             synapses=times_leaks(circuit.synapses),
             input_synapses=times_leaks(circuit.input_synapses),
+            noise=circuit.noise and dataclasses.replace(circuit.noise, drive=circuit.noise.drive * g),
             leaks=g,
             nudge_gains=None if first.target is None else np.asarray(self.nudge_gains, np.float64),
         )

@@ -34,7 +34,7 @@ _FLOORS = {
         {"compile", "library"},
         {"emit"},
         {"ngspice"},
-        {"measure", "driven", "variation"},
+        {"measure", "driven", "variation", "noise"},
         {"substrate"},
         {"verify"},
         {"campaign", "plasticity"},
