@@ -37,6 +37,11 @@ class Transistor(AbstractLevel):
         synapse: a subcircuit with the ports of `mos_synapse` or `gilbert_synapse` instead of these.
         cell: what multiplies.
         model: the transistors: level 3, or BSIM3 (level 8); model cards of our own, see `circuits/library`.
+        celsius: the temperature. The pairs' 2 n kT/q goes with it and the volts of a unit do not, so the network of a
+            hot chip has flatter activations.
+
+    Raises:
+        ValueError: for a temperature outside -100 and 200.
     """
 
     name: ClassVar[str] = "transistor"
@@ -50,6 +55,11 @@ class Transistor(AbstractLevel):
     synapse: Subcircuit | None = None
     cell: Literal["ota", "gilbert"] = "ota"
     model: Literal["level3", "bsim3"] = "level3"
+    celsius: float = 27.0
+
+    def __post_init__(self) -> None:
+        if not -100 <= self.celsius <= 200:
+            raise ValueError(f"celsius={self.celsius!r}: the device models are for -100 to 200 degrees")
 
     @property
     def promise(self) -> Thresholds:
@@ -132,10 +142,12 @@ class Transistor(AbstractLevel):
         return [f".ic v(s{i})={number(self.scaling.volt(state))}" for i, state in states], ""
 
     def options(self) -> Sequence[str]:
-        return ("num_threads=1",)  # BSIM runs many times slower on several threads where the circuit is small
+        # BSIM runs many times slower on several threads where the circuit is small.
+        return ("num_threads=1", *(() if self.celsius == 27.0 else (f"temp={number(self.celsius)}",)))
 
     def remarks(self) -> Sequence[str]:
         return (
-            f"transistors: {self.model}, synapses: {self.cell}, supplies of {_VDD!r} and {_VSS!r} V",
+            f"transistors: {self.model}, synapses: {self.cell}, supplies of {_VDD!r} and {_VSS!r} V, "
+            f"{self.celsius!r} degrees Celsius",
             "the rate of a neuron is the tanh of every synapse that it drives",
         )
