@@ -21,12 +21,14 @@ class Netlist:
         state_nodes: the node of every neuron's state, in the order of `flatten_state`.
         end_s: when the transient ends, in seconds.
         map: what `net.map.json` holds: nodes to neurons, scales, the times of the phases.
+        supplies: the volts of the sources whose currents are saved, by name.
     """
 
     text: str
     state_nodes: tuple[str, ...]
     end_s: float
     map: dict[str, Any]
+    supplies: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def write(self, path: str | os.PathLike[str]) -> tuple[pathlib.Path, pathlib.Path]:
         """Writes the netlist and, beside it, the map (`net.cir` gives `net.map.json`), each whole or not at all.

@@ -102,15 +102,36 @@ class NgspiceSubstrate(AbstractSubstrate):
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
+        return self.solutions(field, x, nudges, self.transients(field, x, nudges, throw=throw), throw=throw)
+
+    def transients(
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
+    ) -> list[tuple[Phase, ...] | None]:
+        """Every sample's transient as measured, window by window of `schedule`; None where the simulator failed.
+
+        Arguments and errors as for `phases`.
+        """
         x = checked_data("x", x, field.n_inputs, field.dtype)
         built = [nudge_of(nudge) for nudge in nudges]
         betas, target = [beta for beta, _ in built], built[0][1] if built else None
         if target is not None and any(not np.array_equal(other, target) for _, other in built):
             raise ValueError("one circuit nudges towards one target: give all nudges the same y")
         field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
-        free_time, nudged_time = self.times(field, x, nudges)
-        windows = schedule(free_time, nudged_time, betas)
-        measured = self._simulate(field, x, target, windows, None, throw)
+        windows = schedule(*self.times(field, x, nudges), betas)
+        return self._simulate(field, x, target, windows, None, throw)
+
+    def solutions(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudges: Sequence[AbstractNudge],
+        measured: Sequence[tuple[Phase, ...] | None],
+        *,
+        throw: bool = True,
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        """What `phases` gives, from the measured transients."""
+        x = checked_data("x", x, field.n_inputs, field.dtype)
+        field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
         free = self._solution(field, x, None, in_window(measured, 0), throw)
         nudged, returned = [], None
         for k, nudge in enumerate(nudges):

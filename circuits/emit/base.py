@@ -103,7 +103,8 @@ class AbstractLevel(abc.ABC):
             1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
         rest: how far voltages may move in a time unit, in state units, and still count as at rest, whatever the
             tolerance that was asked for: weakly biased transistors settle slowly, and ngspice follows them so far.
-        supplies: voltage sources that the devices take their power from; their currents are saved too, as i(vdd).
+        supplies: the volts of the sources that the devices take their power from, by name; their currents are saved
+            too, as i(vdd). Where there are none, parts are ideal and their power is not defined.
         has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
@@ -115,7 +116,7 @@ class AbstractLevel(abc.ABC):
     ideal: ClassVar[bool] = False
     edge: ClassVar[float] = 1e-6
     rest: ClassVar[float] = 0.0
-    supplies: ClassVar[tuple[str, ...]] = ()
+    supplies: ClassVar[Mapping[str, float]] = {}
     has_rates: ClassVar[bool] = True
     scaling: Scaling
     accuracy: Accuracy
@@ -162,7 +163,8 @@ class AbstractLevel(abc.ABC):
             self._analysis(circuit, float(ends[-1]), klu),
         )
         nodes = tuple(f"s{i}" for i in range(circuit.n_neurons))
-        return Netlist("\n".join(lines) + "\n", nodes, float(ends[-1]), self._map(circuit, ends))
+        text = "\n".join(lines) + "\n"
+        return Netlist(text, nodes, float(ends[-1]), self._map(circuit, ends), dict(self.supplies))
 
     @abc.abstractmethod
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:

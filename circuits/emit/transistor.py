@@ -47,7 +47,7 @@ class Transistor(AbstractLevel):
     name: ClassVar[str] = "transistor"
     edge: ClassVar[float] = 0.01
     rest: ClassVar[float] = 1e-5
-    supplies: ClassVar[tuple[str, ...]] = ("vdd", "vss")
+    supplies: ClassVar[Mapping[str, float]] = {"vdd": _VDD, "vss": _VSS}
     has_rates: ClassVar[bool] = False
     scaling: Scaling = dataclasses.field(default_factory=lambda: Scaling(0.07, 1e-5, 3.5e6))
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
@@ -80,8 +80,8 @@ class Transistor(AbstractLevel):
         }
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
-        yield f"Vdd vdd 0 {number(_VDD)}"
-        yield f"Vss vss 0 {number(_VSS)}"
+        for supply, volts in self.supplies.items():
+            yield f"V{supply[1:]} {supply} 0 {number(volts)}"
         for i, (tau, leak) in enumerate(zip(circuit.tau.tolist(), leaks(circuit, self.scaling), strict=True)):
             own = f"capacitance={number(self.scaling.farad(tau))} leak={leak}"
             yield parts["neuron"].call(f"n{i}", f"s{i}", own)
