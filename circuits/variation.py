@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Inexact, Key
+from jaxtyping import Array, ArrayLike, Float, Inexact, Int, Key
 
 from eqprop_field.substrates.base import AbstractSubstrate
 from eqprop_field.substrates.nudging import AbstractNudge
@@ -91,7 +91,8 @@ class Chip(eqx.Module):
         offsets: o (N,), state units.
         nudge_gains: n (K,).
         nudge_offsets: e (K,), state units.
-        bits: of the programmed weights, 0 for any value; largest: the largest of them; as in `Variation`.
+        bits: of the programmed weights' magnitudes; 0 for any value.
+        largest: the largest weight that can be programmed; infinity takes the largest of the network's own.
     """
 
     capacitances: Float[Array, " neurons"]
@@ -103,8 +104,8 @@ class Chip(eqx.Module):
     offsets: Float[Array, " neurons"]
     nudge_gains: Float[Array, " outputs"]
     nudge_offsets: Float[Array, " outputs"]
-    bits: int = eqx.field(static=True, default=0)
-    largest: float | None = eqx.field(static=True, default=None)
+    bits: Int[Array, ""]
+    largest: Float[Array, ""]
 
     @classmethod
     def draw(cls, key: Key[Array, ""], field: AbstractVectorField, variation: Variation) -> "Chip":
@@ -134,7 +135,8 @@ class Chip(eqx.Module):
             # In float32 whatever the session's precision: chip 7 is chip 7 there too.
             values = spread * jax.random.normal(own, shape, jnp.float32).astype(field.dtype)
             drawn[name] = values if name.endswith("offsets") else jnp.exp(values)
-        return cls(**drawn, bits=variation.bits, largest=variation.largest)
+        largest = math.inf if variation.largest is None else variation.largest
+        return cls(**drawn, bits=jnp.asarray(variation.bits, jnp.int32), largest=jnp.asarray(largest, field.dtype))
 
     def field(self, field: AnyField) -> AnyField:
         """The network that this chip is when it is programmed with the parameters of `field`.
@@ -197,15 +199,11 @@ class Chip(eqx.Module):
 
     def _programmed(self, *weights: Array) -> tuple[Array, ...]:
         """q of all of them, with the derivative 1."""
-        if not self.bits and self.largest is None:
-            return weights
-        most = self.largest
-        if most is None:
-            most = jax.lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(w)) for w in weights])))
+        own = jnp.max(jnp.stack([jnp.max(jnp.abs(w)) for w in weights]))
+        most = jnp.where(jnp.isfinite(self.largest), self.largest, own).astype(own.dtype)
+        step = most / (2.0 ** jnp.maximum(self.bits, 1) - 1)
         held = [jnp.clip(w, -most, most) for w in weights]
-        if self.bits:
-            step = most / (2**self.bits - 1)
-            held = [jnp.round(w / jnp.where(step > 0, step, 1)) * step for w in held]
+        held = [jnp.where((self.bits > 0) & (step > 0), jnp.round(w / step) * step, w) for w in held]
         return tuple(w + jax.lax.stop_gradient(q - w) for w, q in zip(weights, held, strict=True))
 
 
