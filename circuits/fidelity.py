@@ -29,6 +29,7 @@ from .substrate import NgspiceSubstrate
 from .variation import Chip, Variation
 
 TRUTHS = ("eqprop", "own", "nominal")
+_NEAR_0 = {4: 0.03, 8: 1e-3}  # the beta of ideal equilibrium propagation, by bytes a number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Knob:
     linear: bool = False
 
 
-def _varied(conditions: Conditions, **spreads: float) -> Conditions:
+def _varied(conditions: Conditions, **spreads: float | int) -> Conditions:
     return dataclasses.replace(conditions, variation=dataclasses.replace(conditions.variation, **spreads))
 
 
@@ -119,7 +120,7 @@ KNOBS: Mapping[str, Knob] = {
     "bits": Knob(
         "bits of a weight's magnitude",
         (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
-        lambda c, value: _varied(c, bits=int(value)),
+        lambda c, value: _varied(c, bits=round(value)),
         linear=True,
     ),
     "mismatch": Knob(
@@ -145,7 +146,7 @@ class Fidelity:
     without much of a direction, and counts as much as any other. Samples without any update are left out.
 
     Attributes:
-        eqprop: cosine of the update to what equilibrium propagation gives on the nominal ODE.
+        eqprop: cosine of the update to that of ideal equilibrium propagation: the nominal ODE, beta near 0.
         own: to the true gradient of the network as its chip is, at the free state as measured.
         nominal: to the true gradient of the nominal network.
         worst: the lowest of the samples' cosines to the nominal gradient.
@@ -258,6 +259,7 @@ def _cosines(
 ) -> Float[Array, "batch truth"]:
     """The cosines of every sample's measured update to the three TRUTHS."""
     cost = Quadratic()
+    ideal = EqProp(nudging=Nudging.symmetric(_NEAR_0[field.dtype.itemsize]), cost=cost)
 
     def own_gradient(x: Array, y: Array, state: State) -> AbstractVectorField:
         """With respect to the PROGRAMMED weights, through what the chip makes of them."""
@@ -270,7 +272,7 @@ def _cosines(
         displacement = nudging.displacement(free, nudged)
         measured = jax.tree.map(jnp.negative, pull_back(field, x, free, displacement))
         truths = (
-            EqProp(nudging=nudging, cost=cost).estimate(field, x, y, throw=False).gradient,
+            ideal.estimate(field, x, y, throw=False).gradient,
             own_gradient(x, y, free),
             ImplicitGradient(cost=cost).estimate(field, x, y, throw=False).gradient,
         )
