@@ -17,7 +17,7 @@ _TIMES = {"settling_free": "free phase", "settling_nudged": "nudged phases"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MeasureFidelity(AbstractCampaign):
+class Fidelity(AbstractCampaign):
     """Turns one knob of the circuit at a time, runs free and nudged phases in ngspice, and judges the updates.
 
     Knobs: beta, time (of every phase), gain and bandwidth (of op-amps: these two build --level opamp), offset (of
