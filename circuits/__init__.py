@@ -1,5 +1,9 @@
 """How it is built: vector fields as circuits, simulated by ngspice."""
 
+from .campaign import Cell as Cell
+from .campaign import FidelityCampaign as FidelityCampaign
+from .campaign import read_campaign as read_campaign
+from .campaign import run_campaign as run_campaign
 from .compile import compile_circuit as compile_circuit
 from .compile import loop_gain as loop_gain
 from .driven import LinearReadout as LinearReadout
@@ -18,7 +22,13 @@ from .emit import OpAmp as OpAmp
 from .emit import OtaC as OtaC
 from .emit import Thresholds as Thresholds
 from .emit import Transistor as Transistor
+from .fidelity import KNOBS as KNOBS
+from .fidelity import Conditions as Conditions
+from .fidelity import Fidelity as Fidelity
+from .fidelity import Knob as Knob
+from .fidelity import fidelity as fidelity
 from .ir import Circuit as Circuit
+from .ir import Disturbance as Disturbance
 from .ir import Sample as Sample
 from .ir import Synapses as Synapses
 from .ir import Window as Window
@@ -41,8 +51,17 @@ from .ngspice import find_ngspice as find_ngspice
 from .ngspice import find_pyspice as find_pyspice
 from .ngspice import parse_raw as parse_raw
 from .ngspice import run_all as run_all
+from .noise import Noise as Noise
+from .noise import NoisyTrajectory as NoisyTrajectory
+from .pool import AbstractTask as AbstractTask
+from .pool import TaskFailed as TaskFailed
+from .pool import WorkerDied as WorkerDied
+from .pool import work_through as work_through
 from .scaling import Scaling as Scaling
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
+from .variation import Chip as Chip
+from .variation import OnChip as OnChip
+from .variation import Variation as Variation
 from .verify import Agreement as Agreement
 from .verify import AgreementVerdict as AgreementVerdict
 from .verify import SampleTrace as SampleTrace

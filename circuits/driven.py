@@ -11,12 +11,10 @@ from eqprop_field.vector_fields import AbstractVectorField
 
 from .compile import compile_circuit
 from .emit import Behavioural, Netlist
-from .emit.base import number
 from .ir import Window
+from .netlist import number, piecewise_linear
 from .ngspice.base import AbstractEngine
 from .ngspice.batch import Batch
-
-_CORNERS_PER_LINE = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,13 +151,9 @@ def respond(
 
 def _sources(level: Behavioural, times: np.ndarray, rates: np.ndarray) -> Iterator[str]:
     scale = level.scaling
-    seconds = [number(scale.second(t)) for t in times.tolist()]
+    seconds = [scale.second(t) for t in times.tolist()]
     for k, column in enumerate(rates.T.tolist()):
-        corners = [f"{t} {number(scale.volt(rate))}" for t, rate in zip(seconds, column, strict=True)]
-        yield f"Vx{k} x{k} 0 PWL("
-        for first in range(0, len(corners), _CORNERS_PER_LINE):
-            yield f"+ {' '.join(corners[first : first + _CORNERS_PER_LINE])}"
-        yield "+ )"
+        yield from piecewise_linear(f"Vx{k} x{k} 0", seconds, [scale.volt(rate) for rate in column])
 
 
 def _readout(level: Behavioural, readout: LinearReadout | None) -> Iterator[str]:

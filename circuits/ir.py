@@ -105,15 +105,29 @@ class Synapses:
         return len(self.weight)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Disturbance:
+    """Currents that nobody asked for, piecewise linear in time.
+
+    Attributes:
+        times: of the corners (corners,), from 0, strictly increasing, in state-time units.
+        drive: what is added to every neuron's drive at the corners (corners, neurons).
+    """
+
+    times: Float[np.ndarray, " corners"]
+    drive: Float[np.ndarray, "corners neurons"]
+
+
 _NONE = Synapses(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Circuit:
-    r"""A network of leaky integrators with clamped samples: $\tau_i \dot s_i = \sum_j W_{ij}\rho(s_j) + d_i - s_i$.
+    r"""A network of leaky integrators with clamped samples: $\tau_i \dot s_i = \sum_j W_{ij}\rho(s_j) + d_i - g_i s_i$.
 
     The first `len(target)` neurons are the output; during a window with influence parameter beta they also feel
-    $\beta (y - s)$. Neurons are in the order of `flatten_state`: group by group, the output first.
+    $\beta n_k (y_k - s_k)$. All g and n are 1 but on a chip whose devices differ. Neurons are in the order of
+    `flatten_state`: group by group, the output first.
 
     Attributes:
         activation: the name of rho, which is the name of its subcircuit.
@@ -130,6 +144,9 @@ class Circuit:
         input_rates: firing rates of explicit inputs (M,); empty where they are folded.
         input_synapses: from the explicit inputs.
         following: the samples after the first one, which `drive`, `target` and `input_rates` describe.
+        leaks: g, the conductance of every leak over the scaling's (N,), positive; None where all are 1.
+        nudge_gains: n, the strength of every nudge over the nominal (K,), positive; None where all are 1.
+        noise: what is added to the drives; None for a quiet circuit.
 
     Raises:
         ValueError: for anything that is not finite, and for shapes or indices that do not fit each other.
@@ -148,6 +165,9 @@ class Circuit:
     input_synapses: Synapses = _NONE
     following: tuple[Sample, ...] = ()
     from_operating_point: bool = False
+    leaks: Float[np.ndarray, " neurons"] | None = None
+    nudge_gains: Float[np.ndarray, " outputs"] | None = None
+    noise: Disturbance | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -163,6 +183,10 @@ class Circuit:
         """The duration of all windows, in state-time units."""
         return math.fsum(window.duration for window in self.schedule)
 
+    @property
+    def _outputs(self) -> int:
+        return 0 if self.target is None else len(self.target)
+
     def __post_init__(self) -> None:
         self._check_finite()
         n = self.n_neurons
@@ -177,6 +201,9 @@ class Circuit:
                 and 0 <= synapses.pre.min() <= synapses.pre.max() < sources
             ):
                 raise ValueError("a synapse joins neurons or inputs that this circuit does not have")
+        for what, values, count in (("leaks", self.leaks, n), ("nudge gains", self.nudge_gains, self._outputs)):
+            if values is not None and not (values.shape == (count,) and np.all(values > 0)):
+                raise ValueError(f"the {what} of this circuit are {count} positive numbers, one each")
         if np.any(self.tau <= 0):
             raise ValueError("every time constant must be positive: a neuron's capacitance is tau over its leak")
         if not self.schedule:
@@ -210,6 +237,9 @@ class Circuit:
             "the target": np.concatenate([np.zeros(0) if s.target is None else s.target for s in samples]),
             "the input": np.concatenate([sample.input_rates for sample in samples]),
             "the input weights": self.input_synapses.weight,
+            "the leaks": np.zeros(0) if self.leaks is None else self.leaks,
+            "the nudge gains": np.zeros(0) if self.nudge_gains is None else self.nudge_gains,
+            "the noise": np.zeros(0) if self.noise is None else self.noise.drive,
         }
         for what, values in arrays.items():
             bad = int(np.sum(~np.isfinite(values)))

@@ -33,11 +33,13 @@ class Phase:
         beta: the influence parameter.
         times: the simulator's own time points, from 0 to the window's duration (time,).
         states: the flattened states at those times, clipped to the bounds (time, neurons).
+        joules: what the supplies delivered during it; None where the level has none.
     """
 
     beta: float
     times: Float[np.ndarray, " time"]
     states: Float[np.ndarray, "time neurons"]
+    joules: float | None = None
 
     @property
     def end(self) -> Float[np.ndarray, " neurons"]:
@@ -83,8 +85,19 @@ def measure(circuit: Circuit, scaling: Scaling, waveforms: Waveforms) -> tuple[P
         inside = (times > start + _APART) & (times < end - _APART)
         first, last = (np.stack([np.interp(t, times, column) for column in states.T]) for t in (start, end))
         own = np.concatenate([[0.0], times[inside] - start, [window.duration]])
-        phases.append(Phase(window.beta, own, np.concatenate([first[None], states[inside], last[None]])))
+        path = np.concatenate([first[None], states[inside], last[None]])
+        phases.append(Phase(window.beta, own, path, _joules(waveforms, start * scaling.tau_s, end * scaling.tau_s)))
     return tuple(phases)
+
+
+def _joules(waveforms: Waveforms, start_s: float, end_s: float) -> float | None:
+    """The supplies' power integrated over a stretch of the transient."""
+    if waveforms.watts is None:
+        return None
+    times, watts = waveforms.times_s, waveforms.watts
+    inside = times[(times > start_s) & (times < end_s)]
+    points = np.concatenate([[start_s], inside, [end_s]])
+    return float(np.trapezoid(np.interp(points, times, watts), points))
 
 
 def in_window(measured: Sequence[tuple[Phase, ...] | None], i: int) -> list[Phase | None]:

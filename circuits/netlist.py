@@ -4,10 +4,12 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eqprop_field.storage import write_json, write_text
+
+_CORNERS_PER_LINE = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,12 +21,14 @@ class Netlist:
         state_nodes: the node of every neuron's state, in the order of `flatten_state`.
         end_s: when the transient ends, in seconds.
         map: what `net.map.json` holds: nodes to neurons, scales, the times of the phases.
+        supplies: the volts of the sources whose currents are saved, by name.
     """
 
     text: str
     state_nodes: tuple[str, ...]
     end_s: float
     map: dict[str, Any]
+    supplies: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def write(self, path: str | os.PathLike[str]) -> tuple[pathlib.Path, pathlib.Path]:
         """Writes the netlist and, beside it, the map (`net.cir` gives `net.map.json`), each whole or not at all.
@@ -92,3 +96,12 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         raise ValueError(f"a circuit element would get the value {value!r}; check the weights, inputs and scales")
     return repr(value)
+
+
+def piecewise_linear(source: str, seconds: Sequence[float], values: Sequence[float]) -> Iterator[str]:
+    """The lines of a source, given by its name and nodes, that runs through these corners."""
+    corners = [f"{number(t)} {number(value)}" for t, value in zip(seconds, values, strict=True)]
+    yield f"{source} PWL("
+    for first in range(0, len(corners), _CORNERS_PER_LINE):
+        yield f"+ {' '.join(corners[first : first + _CORNERS_PER_LINE])}"
+    yield "+ )"

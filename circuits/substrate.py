@@ -1,5 +1,6 @@
 """The circuit as a substrate: the bridge back to every learning rule."""
 
+import dataclasses
 import logging
 import math
 import os
@@ -25,6 +26,8 @@ from .emit import AbstractLevel, Behavioural
 from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
+from .noise import Noise
+from .variation import Chip, field_on, nudges_on
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ class NgspiceSubstrate(AbstractSubstrate):
         from_operating_point: whether the simulator solves for the free state instead of settling into it, which takes
             half the time; refused with a ValueError unless the network's `loop_gain` is below 1. The free phase is
             then one time unit long by default, and starts from rest only where a start is given.
+        chip: the chip that the circuit is built on; None for nominal devices. Durations are chosen for it too.
+        noise: what is added to every neuron's drive; None for quiet circuits. Give a `tol` that it leaves within reach.
         keep_trajectories: whether solutions hold the trajectory, on a time axis common to the batch.
         saved_points: points of that axis, equidistant.
         workers: how many simulators run at once; one for each core by default.
@@ -67,6 +72,8 @@ class NgspiceSubstrate(AbstractSubstrate):
     longest_time: float = eqx.field(static=True, default=200.0)
     tol: float = eqx.field(static=True, default=1e-6)
     from_operating_point: bool = eqx.field(static=True, default=False)
+    chip: Chip | None = None
+    noise: Noise | None = None
     keep_trajectories: bool = eqx.field(static=True, default=False)
     saved_points: int = eqx.field(static=True, default=2001)
     workers: int = eqx.field(static=True, default_factory=lambda: os.cpu_count() or 1)
@@ -82,6 +89,9 @@ class NgspiceSubstrate(AbstractSubstrate):
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
         beta, targets = (0.0, None) if nudge is None else nudge_of(nudge)
+        if nudge is not None:
+            (nudge,) = nudges_on(self.chip, [nudge], len(x))
+        field = field_on(self.chip, field)
         duration = self.free_time if nudge is None else self.nudged_time
         if duration is None:
             duration = self._chosen_time(field, x, nudge, start)[0]
@@ -92,20 +102,42 @@ class NgspiceSubstrate(AbstractSubstrate):
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
+        return self.solutions(field, x, nudges, self.transients(field, x, nudges, throw=throw), throw=throw)
+
+    def transients(
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
+    ) -> list[tuple[Phase, ...] | None]:
+        """Every sample's transient as measured, window by window of `schedule`; None where the simulator failed.
+
+        Arguments and errors as for `phases`.
+        """
         x = checked_data("x", x, field.n_inputs, field.dtype)
         built = [nudge_of(nudge) for nudge in nudges]
         betas, target = [beta for beta, _ in built], built[0][1] if built else None
         if target is not None and any(not np.array_equal(other, target) for _, other in built):
             raise ValueError("one circuit nudges towards one target: give all nudges the same y")
-        free_time, nudged_time = self.times(field, x, nudges)
-        windows = schedule(free_time, nudged_time, betas)
-        measured = self._simulate(field, x, target, windows, None, throw)
+        field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
+        windows = schedule(*self.times(field, x, nudges), betas)
+        return self._simulate(field, x, target, windows, None, throw)
+
+    def solutions(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudges: Sequence[AbstractNudge],
+        measured: Sequence[tuple[Phase, ...] | None],
+        *,
+        throw: bool = True,
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        """What `phases` gives, from the measured transients."""
+        x = checked_data("x", x, field.n_inputs, field.dtype)
+        field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
         free = self._solution(field, x, None, in_window(measured, 0), throw)
         nudged, returned = [], None
         for k, nudge in enumerate(nudges):
             if k:
                 way_back = self._solution(field, x, None, in_window(measured, 2 * k), False)
-                returned = _worse(returned, _return_verdict(free, way_back))
+                returned = _worse(returned, _return_verdict(free, way_back, max(_SAME_STATE, self.tol)))
             nudged.append(self._solution(field, x, nudge, in_window(measured, 2 * k + 1), throw, returned))
         return free, tuple(nudged)
 
@@ -130,6 +162,12 @@ class NgspiceSubstrate(AbstractSubstrate):
             )
             for i, row in enumerate(np.asarray(x, np.float64))
         ]
+        if self.noise is not None:
+            n, total = field.n_neurons, circuits[0].total_time
+            noise = [self.noise.disturbance(total, n, i) for i in range(len(circuits))]
+            circuits = [dataclasses.replace(c, noise=own) for c, own in zip(circuits, noise, strict=True)]
+        if self.chip is not None:
+            circuits = [self.chip.circuit(circuit) for circuit in circuits]
         klu = self.engine.klu
         netlists = [self.level.emit(circuit, klu=klu) for circuit in circuits]
         measured: list[tuple[Phase, ...] | None] = []
@@ -194,11 +232,11 @@ class NgspiceSubstrate(AbstractSubstrate):
         return float(np.clip(_MARGIN * time, min(_SHORTEST * slowest, longest), longest)), result.state
 
 
-def _return_verdict(free: Solution, back: Solution) -> np.ndarray:
+def _return_verdict(free: Solution, back: Solution, within: float) -> np.ndarray:
     """Whether a way back from a nudged phase ended at the free state."""
     apart = np.abs(np.asarray(flatten_state(free.state)) - np.asarray(flatten_state(back.state))).max(axis=1)
     verdict = np.asarray(back.verdict)
-    moved = (verdict == Verdict.converged) & (apart > _SAME_STATE)
+    moved = (verdict == Verdict.converged) & (apart > within)
     return np.where(moved, Verdict.wrong_branch.value, verdict)
 
 

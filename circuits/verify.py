@@ -27,6 +27,7 @@ from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
 from .substrate import NgspiceSubstrate
+from .variation import Chip, field_on, nudges_on
 
 _SAME_STATE = 1e-3
 _SIGNIFICANT = 1e-3  # of the update's largest element; smaller ones have no sign to speak of
@@ -133,6 +134,7 @@ def verify(
     level: AbstractLevel | None = None,
     free_time: float | None = None,
     nudged_time: float | None = None,
+    chip: Chip | None = None,
     fold_inputs: bool = True,
     tol: float = 1e-6,
     thresholds: Thresholds | None = None,
@@ -153,6 +155,7 @@ def verify(
         level: how the circuit is built; behavioural with the TIGHT accuracy by default.
         free_time: duration of the free phase, dimensionless; chosen from the ODE by default, see `NgspiceSubstrate`.
         nudged_time: duration of the nudged phase.
+        chip: on which chip, in both simulators; None for nominal devices.
         fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
         tol: the residual up to which a phase of the circuit counts as at rest.
         thresholds: up to which differences they agree; by default what the level promises.
@@ -170,10 +173,12 @@ def verify(
     nudging = Nudging.one_sided(beta)
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     nudge = nudging.nudges(Quadratic(), y)[0]
+    field, (nudge,) = field_on(chip, field), nudges_on(chip, [nudge], len(x))
     chooser = NgspiceSubstrate(engine=engine, level=level, free_time=free_time, nudged_time=nudged_time, tol=tol)
-    windows = schedule(*chooser.times(field, x, (nudge,)), [float(nudge.beta)])
+    windows = schedule(*chooser.times(field, x, (nudge,)), [float(nudging.betas[0])])
     rows = zip(np.asarray(x, np.float64), np.asarray(y, np.float64), strict=True)
     circuits = [compile_circuit(field, row, target, windows, fold_inputs=fold_inputs) for row, target in rows]
+    circuits = circuits if chip is None else [chip.circuit(circuit) for circuit in circuits]
     klu = engine.klu
     netlists = tuple(level.emit(circuit, klu=klu) for circuit in circuits)
     results = run_all(engine, netlists, workers, progress)
@@ -181,7 +186,7 @@ def verify(
         None if isinstance(result, SimulatorFailed) else measure(circuit, level.scaling, result)
         for circuit, result in zip(circuits, results, strict=True)
     ]
-    return _compare(field, x, y, nudging, measured, windows, netlists, results, tol, thresholds, level)
+    return _compare(field, x, y, nudging, measured, windows, netlists, results, tol, thresholds, level, chip)
 
 
 def _compare(
@@ -196,6 +201,7 @@ def _compare(
     tol: float,
     thresholds: Thresholds,
     level: AbstractLevel,
+    chip: Chip | None,
 ) -> Agreement:
     """The measured phases beside the ODE's, in float64 throughout."""
     ode_tol = min(1e-9, 1e-3 * thresholds.state, 0.1 * tol)
@@ -203,10 +209,10 @@ def _compare(
         exact, nudging = in_float64(field), in_float64(nudging)
         x, y = (np.asarray(data, np.float64) for data in (x, y))
         ode = [
-            _ode_phases(exact, x[i : i + 1], y[i : i + 1], windows, phases, ode_tol)
+            _ode_phases(exact, x[i : i + 1], y[i : i + 1], windows, phases, ode_tol, chip)
             for i, phases in enumerate(measured)
         ]
-        nudges = (None, *nudging.nudges(Quadratic(), jnp.asarray(y)))
+        nudges = (None, *nudges_on(chip, nudging.nudges(Quadratic(), jnp.asarray(y)), len(x)))
         of_circuit, of_ode = (
             tuple(solution(exact, x, n, in_window(all_of, i), tol=still, exact=own) for i, n in enumerate(nudges))
             for all_of, still, own in ((measured, max(tol, level.rest), level.exact), (ode, tol, True))
@@ -242,6 +248,7 @@ def _ode_phases(
     windows: tuple[Window, ...],
     measured: tuple[Phase, ...] | None,
     tol: float,
+    chip: Chip | None,
 ) -> tuple[Phase, Phase]:
     """One sample's phases by the ODE, at the time points of the measured ones."""
     coarse = [np.linspace(0.0, window.duration, _COARSE) for window in windows]
@@ -253,7 +260,8 @@ def _ode_phases(
         behind = window.duration + np.arange(1, length - len(points) + 1) / length
         padded, longest = np.concatenate([points, behind]), window.duration + 1.0
         ode = Trajectory(tol=tol, nudged_time=longest, nudged_times=padded)
-        path = ode.settle(field, x, CostNudge(window.beta, jnp.asarray(y), Quadratic()), state, throw=False).trajectory
+        (nudge,) = nudges_on(chip, [CostNudge(window.beta, jnp.asarray(y), Quadratic())], 1)
+        path = ode.settle(field, x, nudge, state, throw=False).trajectory
         flat = np.concatenate([np.asarray(leaf).reshape(length, -1) for leaf in jax.tree.leaves(path)], axis=1)
         phases.append(Phase(window.beta, points, flat[: len(points)]))
         state = unflatten_state(state, jnp.asarray(phases[-1].end[None]))

@@ -8,6 +8,7 @@ on its range (so that states may be clipped to it), and how a circuit writes it 
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,12 @@ class Activation:
     def __call__(self, state: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         """rho(state), elementwise."""
         return self.function(state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name: functions written in place cannot be sent to another process.
+        if ACTIVATIONS.get(self.name) is self:
+            return activation, (self.name,)
+        return object.__reduce__(self)  # pyright: ignore[reportReturnType]
 
 
 def _clipped(low: float, high: float) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:

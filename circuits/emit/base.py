@@ -14,6 +14,7 @@ from ..ir import Circuit
 from ..library import Subcircuit, subcircuit
 from ..netlist import Netlist as Netlist
 from ..netlist import number as number
+from ..netlist import piecewise_linear
 from ..scaling import Scaling
 
 MAP_FORMAT = 1
@@ -102,7 +103,8 @@ class AbstractLevel(abc.ABC):
             1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
         rest: how far voltages may move in a time unit, in state units, and still count as at rest, whatever the
             tolerance that was asked for: weakly biased transistors settle slowly, and ngspice follows them so far.
-        supplies: voltage sources that the devices take their power from; their currents are saved too, as i(vdd).
+        supplies: the volts of the sources that the devices take their power from, by name; their currents are saved
+            too, as i(vdd). Where there are none, parts are ideal and their power is not defined.
         has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
@@ -114,7 +116,7 @@ class AbstractLevel(abc.ABC):
     ideal: ClassVar[bool] = False
     edge: ClassVar[float] = 1e-6
     rest: ClassVar[float] = 0.0
-    supplies: ClassVar[tuple[str, ...]] = ()
+    supplies: ClassVar[Mapping[str, float]] = {}
     has_rates: ClassVar[bool] = True
     scaling: Scaling
     accuracy: Accuracy
@@ -161,7 +163,8 @@ class AbstractLevel(abc.ABC):
             self._analysis(circuit, float(ends[-1]), klu),
         )
         nodes = tuple(f"s{i}" for i in range(circuit.n_neurons))
-        return Netlist("\n".join(lines) + "\n", nodes, float(ends[-1]), self._map(circuit, ends))
+        text = "\n".join(lines) + "\n"
+        return Netlist(text, nodes, float(ends[-1]), self._map(circuit, ends), dict(self.supplies))
 
     @abc.abstractmethod
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
@@ -294,9 +297,10 @@ def membranes(
         nodes: the neuron's nodes, with `{i}` for its number, such as "s{i} r{i}".
         options: further parameters of the neuron.
     """
-    common = f"leak={number(scaling.leak_ohm)} unit={number(scaling.volt_per_unit)}{options and ' ' + options}"
-    for i, (tau, start) in enumerate(zip(circuit.tau.tolist(), circuit.start.tolist(), strict=True)):
-        own = f"capacitance={number(scaling.farad(tau))} {common} start={number(scaling.volt(start))}"
+    common = f"unit={number(scaling.volt_per_unit)}{options and ' ' + options}"
+    rows = zip(circuit.tau.tolist(), leaks(circuit, scaling), circuit.start.tolist(), strict=True)
+    for i, (tau, leak, start) in enumerate(rows):
+        own = f"capacitance={number(scaling.farad(tau))} leak={leak} {common} start={number(scaling.volt(start))}"
         yield parts["neuron"].call(f"n{i}", nodes.format(i=i), own)
     if circuit.bounds is None:
         return
@@ -311,12 +315,28 @@ def membranes(
         yield parts["clamp"].call(f"c{i}", summed.format(i=i), own)
 
 
+def leaks(circuit: Circuit, scaling: Scaling) -> list[str]:
+    """The resistance of every neuron's leak, ohm."""
+    relative = np.ones(circuit.n_neurons) if circuit.leaks is None else circuit.leaks
+    return [number(scaling.leak_ohm / g) for g in relative.tolist()]
+
+
+def nudge_gains(circuit: Circuit) -> list[float]:
+    """The strength of every output's nudge over the nominal."""
+    count = 0 if circuit.target is None else len(circuit.target)
+    return [1.0] * count if circuit.nudge_gains is None else circuit.nudge_gains.tolist()
+
+
 def drives(circuit: Circuit, scaling: Scaling, time: Timeline, nodes: str) -> Iterator[str]:
-    """A current source for every neuron that a sample drives; a source `0 s` pushes its current INTO s."""
+    """Current sources for what drives every neuron, the sample and noise; a source `0 s` pushes its current INTO s."""
     amperes = scaling.ampere(1.0) * np.stack([circuit.samples[window.sample].drive for window in circuit.schedule])
     for i, values in enumerate(amperes.T.tolist()):
         if any(values):
             yield f"Id{i} {nodes.format(i=i)} {time.source(values)}"
+    if circuit.noise is not None:
+        seconds = [scaling.second(t) for t in circuit.noise.times.tolist()]
+        for i, column in enumerate(circuit.noise.drive.T.tolist()):
+            yield from piecewise_linear(f"In{i} {nodes.format(i=i)}", seconds, [scaling.ampere(d) for d in column])
 
 
 def inputs(circuit: Circuit, scaling: Scaling, time: Timeline, inverted: bool = False) -> Iterator[str]:
@@ -349,8 +369,8 @@ def nudges(
     yield f"Vbeta beta 0 {time.source([window.beta for window in circuit.schedule])}"
     clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
     volts = scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
-    own = f"leak={number(scaling.leak_ohm)}{options and ' ' + options}"
-    for i, values in enumerate(volts.T.tolist()):
+    for i, (values, gain) in enumerate(zip(volts.T.tolist(), nudge_gains(circuit), strict=True)):
+        own = f"leak={number(scaling.leak_ohm / gain)}{options and ' ' + options}"
         yield f"Vy{i} y{i} 0 {time.source(values)}"
         yield parts["nudge"].call(f"t{i}", nodes.format(i=i), own)
 

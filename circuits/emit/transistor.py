@@ -10,7 +10,7 @@ import numpy as np
 from ..ir import Circuit
 from ..library import Subcircuit, models, subcircuit
 from ..scaling import Scaling
-from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, number
+from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, leaks, nudge_gains, number
 
 _VDD, _VSS = 0.45, -0.9  # V; ground is one gate-source voltage below vdd, which balances the mirrors at state 0
 _WEIGHT_V = -0.25  # common mode of a Gilbert synapse's weight, V: between the tail and the pairs above it
@@ -37,12 +37,17 @@ class Transistor(AbstractLevel):
         synapse: a subcircuit with the ports of `mos_synapse` or `gilbert_synapse` instead of these.
         cell: what multiplies.
         model: the transistors: level 3, or BSIM3 (level 8); model cards of our own, see `circuits/library`.
+        celsius: the temperature. The pairs' 2 n kT/q goes with it and the volts of a unit do not, so the network of a
+            hot chip has flatter activations.
+
+    Raises:
+        ValueError: for a temperature outside -100 and 200.
     """
 
     name: ClassVar[str] = "transistor"
     edge: ClassVar[float] = 0.01
     rest: ClassVar[float] = 1e-5
-    supplies: ClassVar[tuple[str, ...]] = ("vdd", "vss")
+    supplies: ClassVar[Mapping[str, float]] = {"vdd": _VDD, "vss": _VSS}
     has_rates: ClassVar[bool] = False
     scaling: Scaling = dataclasses.field(default_factory=lambda: Scaling(0.07, 1e-5, 3.5e6))
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
@@ -50,6 +55,11 @@ class Transistor(AbstractLevel):
     synapse: Subcircuit | None = None
     cell: Literal["ota", "gilbert"] = "ota"
     model: Literal["level3", "bsim3"] = "level3"
+    celsius: float = 27.0
+
+    def __post_init__(self) -> None:
+        if not -100 <= self.celsius <= 200:
+            raise ValueError(f"celsius={self.celsius!r}: the device models are for -100 to 200 degrees")
 
     @property
     def promise(self) -> Thresholds:
@@ -70,10 +80,9 @@ class Transistor(AbstractLevel):
         }
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
-        yield f"Vdd vdd 0 {number(_VDD)}"
-        yield f"Vss vss 0 {number(_VSS)}"
-        leak = number(self.scaling.leak_ohm)
-        for i, tau in enumerate(circuit.tau.tolist()):
+        for supply, volts in self.supplies.items():
+            yield f"V{supply[1:]} {supply} 0 {number(volts)}"
+        for i, (tau, leak) in enumerate(zip(circuit.tau.tolist(), leaks(circuit, self.scaling), strict=True)):
             own = f"capacitance={number(self.scaling.farad(tau))} leak={leak}"
             yield parts["neuron"].call(f"n{i}", f"s{i}", own)
 
@@ -118,12 +127,12 @@ class Transistor(AbstractLevel):
             yield f"Voff{k} off{k} 0 {time.source([_ON + _OFF - volts for volts in on])}"
         clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
         volts = self.scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
-        for i, values in enumerate(volts.T.tolist()):
+        for i, (values, gain) in enumerate(zip(volts.T.tolist(), nudge_gains(circuit), strict=True)):
             yield f"Vy{i} y{i} 0 {time.source(values)}"
             for k, beta in enumerate(distinct):
                 pair = f"y{i} s{i}" if beta > 0 else f"s{i} y{i}"
                 yield parts["nudge"].call(f"t{i}_{k}", f"{pair} s{i} on{k} off{k} bt{i}_{k} vdd vss")
-                yield f"Ibt{i}_{k} vdd bt{i}_{k} {number(self.scaling.ampere(abs(beta)))}"
+                yield f"Ibt{i}_{k} vdd bt{i}_{k} {number(self.scaling.ampere(abs(beta) * gain))}"
 
     def start(self, circuit: Circuit) -> tuple[Sequence[str], str]:
         """The operating point of the transistors, with the membranes held at their initial states."""
@@ -133,10 +142,12 @@ class Transistor(AbstractLevel):
         return [f".ic v(s{i})={number(self.scaling.volt(state))}" for i, state in states], ""
 
     def options(self) -> Sequence[str]:
-        return ("num_threads=1",)  # BSIM runs many times slower on several threads where the circuit is small
+        # BSIM runs many times slower on several threads where the circuit is small.
+        return ("num_threads=1", *(() if self.celsius == 27.0 else (f"temp={number(self.celsius)}",)))
 
     def remarks(self) -> Sequence[str]:
         return (
-            f"transistors: {self.model}, synapses: {self.cell}, supplies of {_VDD!r} and {_VSS!r} V",
+            f"transistors: {self.model}, synapses: {self.cell}, supplies of {_VDD!r} and {_VSS!r} V, "
+            f"{self.celsius!r} degrees Celsius",
             "the rate of a neuron is the tanh of every synapse that it drives",
         )

@@ -41,11 +41,13 @@ class Waveforms:
         times_s: the simulator's own time points (time,), seconds, strictly increasing.
         volts: voltages of the netlist's state nodes (time, nodes), in their order.
         log: what the simulator printed.
+        watts: the power that the supplies deliver (time,); None for a netlist without any.
     """
 
     times_s: Float[np.ndarray, " time"]
     volts: Float[np.ndarray, "time nodes"]
     log: str
+    watts: Float[np.ndarray, " time"] | None = None
 
 
 class AbstractEngine(abc.ABC):
@@ -76,20 +78,24 @@ def waveforms(netlist: Netlist, vectors: dict[str, np.ndarray], log: str) -> Wav
     Raises:
         SimulatorFailed: for a missing node, NaN, times that run back, or a transient that ended early.
     """
-    names = ("time", *(f"v({node})" for node in netlist.state_nodes))
+    nodes = [f"v({node})" for node in netlist.state_nodes]
+    currents = {f"i({source})": volts for source, volts in netlist.supplies.items()}
+    names = ("time", *nodes, *currents)
     missing = [name for name in names if name not in vectors]
     if missing:
         raise SimulatorFailed(f"ngspice's result has no {missing[0]} ({len(missing)} vectors are missing)", log)
     times = np.asarray(vectors["time"], np.float64)
-    volts = np.stack([np.asarray(vectors[name], np.float64) for name in names[1:]], axis=1)
-    if len(times) < 2 or not (np.isfinite(times).all() and np.isfinite(volts).all()):
+    volts = np.stack([np.asarray(vectors[name], np.float64) for name in nodes], axis=1)
+    # A source's current runs from plus to minus THROUGH it: what it delivers counts as negative.
+    watts = -sum((v * np.asarray(vectors[name], np.float64) for name, v in currents.items()), np.zeros(len(times)))
+    if len(times) < 2 or not (np.isfinite(times).all() and np.isfinite(volts).all() and np.isfinite(watts).all()):
         raise SimulatorFailed("ngspice's result is empty or holds NaN or infinity", log)
     if abs(times[-1] - netlist.end_s) > 1e-9 * netlist.end_s:
         raise SimulatorFailed(f"the transient stopped at {times[-1]:g} s instead of {netlist.end_s:g} s", log)
     fresh = np.concatenate([[True], np.diff(times) > 0])
     if np.any(np.diff(times) < 0):
         raise SimulatorFailed("the time points of ngspice's result run backwards", log)
-    return Waveforms(times[fresh], volts[fresh], log)
+    return Waveforms(times[fresh], volts[fresh], log, watts[fresh] if currents else None)
 
 
 def run_all(

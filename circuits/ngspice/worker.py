@@ -17,8 +17,13 @@ _ABORTED = "aborted"
 
 def _vectors(library: NgSpiceShared) -> dict[str, np.ndarray]:
     plot = library.plot(None, library.last_plot)
-    names = {name: name.lower() if name.lower() == "time" or "(" in name else f"v({name.lower()})" for name in plot}
-    return {names[name]: vector._data for name, vector in plot.items()}
+    return {_as_in_a_raw_file(name.lower()): vector._data for name, vector in plot.items()}
+
+
+def _as_in_a_raw_file(name: str) -> str:
+    if name == "time" or "(" in name:
+        return name
+    return f"i({name.removesuffix('#branch')})" if name.endswith("#branch") else f"v({name})"
 
 
 def _run(library: NgSpiceShared, text: str) -> tuple[str, object, str]:

@@ -118,6 +118,11 @@ Betas = Annotated[
     tuple[float, ...],
     _one_word(_betas, lambda v: ",".join(f"{one:g}" for one in v), "BETA,..."),
 ]
+Numbers = Annotated[
+    tuple[float, ...],
+    _one_word(_numbers("values"), lambda v: ",".join(f"{one:g}" for one in v), "VALUE,..."),
+    tyro.conf.arg(help_behavior_hint=""),
+]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), OF_RECIPE]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECIPE]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]

@@ -40,6 +40,8 @@ class LevelOptions:
     """Transistor: what multiplies by the weight, a pair's tail current or a Gilbert cell."""
     model: Literal["level3", "bsim3"] = "level3"
     """Transistor: the MOS model."""
+    celsius: _Number = None
+    """Transistor: the temperature, degrees Celsius."""
     volt_per_unit: _Number = None
     """Volts of a state of 1."""
     tau_s: _Number = None

@@ -5,6 +5,8 @@ from .alignment import alignment_curve as alignment_curve
 from .alignment import alignment_over_training as alignment_over_training
 from .budget import error_budget as error_budget
 from .digits import digits as digits
+from .fidelity import fidelity as fidelity
+from .fidelity import histograms as histograms
 from .gdu import successive_updates as successive_updates
 from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps

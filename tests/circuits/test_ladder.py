@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ from circuits import (
     verify,
 )
 from circuits.library import subcircuit
+from eqprop_field.vector_fields.base import flatten_state
 
 EVERY = [level() for level in LEVELS.values()] + [Transistor(cell="gilbert"), Transistor(model="bsim3")]
 
@@ -98,6 +100,22 @@ def test_transistors_learn_with_all_signs_right(ngspice, sizes, model, cell, cos
         found = verify(field, *samples(field, seed=seed), 0.5, level=level, free_time=60.0, nudged_time=50.0)
         assert found.verdict is AgreementVerdict.agrees, found.summary()
         assert found.update_cosine > cosine and found.update_signs == 1.0
+
+
+@pytest.mark.parametrize("celsius", [-20.0, 85.0])
+def test_activations_of_a_hot_chip_are_flatter(ngspice, celsius):
+    """A pair is tanh(v / (2 n kT/q)): in units of its own temperature, currents count as T0 / T of what they did."""
+    field = perceptron(0, 2, 3, 1)
+    x, _ = samples(field)
+    (free,) = run(compile_circuit(field, x, None, (Window(60.0),)), Transistor(celsius=celsius))
+    ratio = (27.0 + 273.15) / (celsius + 273.15)
+    scaled = jax.tree.map(lambda w: ratio * w, field.parameters())
+    equilibrium = epf.Equilibrium().settle(eqx.combine(scaled, field), x).state
+    cold = epf.Equilibrium().settle(field, x).state
+    apart, ignored = (np.abs(flatten_state(s)[0] - r * free.end).max() for s, r in ((equilibrium, ratio), (cold, 1.0)))
+    assert apart < 0.006 and apart < ignored / 3
+    with pytest.raises(ValueError, match="celsius=300"):
+        Transistor(celsius=300.0)
 
 
 def test_a_small_beta_is_steered_into_the_nudge(ngspice):

@@ -1,0 +1,44 @@
+"""A worker of `pool.work_through`. Run as `python -m circuits.pool_worker FD FOLDER`.
+
+FD is a connection's file descriptor: the worker is sent a pickled task, says ("ready", None), is sent numbers, answers
+each with ("done", row) or ("failed", message), and ends when the connection does, with FOLDER, where it keeps what is
+temporary.
+"""
+
+import pickle
+import shutil
+import signal
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+def _unwind(number: int, frame: Any) -> None:
+    """A request to end unwinds like Ctrl-C, so that simulators end and temporary files go."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Serves numbers until the connection closes."""
+    signal.signal(signal.SIGTERM, _unwind)
+    connection = Connection(int(sys.argv[1]))
+    try:
+        task = pickle.loads(connection.recv_bytes())
+        connection.send(("ready", None))
+        while True:
+            index = connection.recv()
+            try:
+                answer = "done", task(index)
+            except Exception as error:  # noqa: BLE001  it is told to the parent, which raises it
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                answer = "failed", f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
+            connection.send(answer)
+    except (EOFError, OSError, KeyboardInterrupt):
+        shutil.rmtree(sys.argv[2], ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
