@@ -12,6 +12,11 @@ from ..library import subcircuit
 from .plan import PlasticCircuit
 
 
+_WEIGHT_V = -0.25  # a weight of 0, V: between the tail of a synapse's Gilbert cell and the pairs above it
+_LOW, _VEE = -0.7, -1.2  # supplies of the transistor multiplier, V
+_OPEN, _SHUT = -0.5, -0.9  # gates of its steering pair, V
+
+
 @dataclasses.dataclass(frozen=True)
 class AbstractWiring(abc.ABC):
     """The lines of plastic synapses among a level's neurons.
@@ -87,8 +92,8 @@ class MosWiring(AbstractWiring):
     """Gilbert cells as synapses, whose weight is the voltage of a capacitor; an ideal multiplier as plasticity."""
 
     rate: ClassVar[str] = "s"
+    reference: ClassVar[float] = _WEIGHT_V
     gate_levels: ClassVar[tuple[tuple[str, float, float], ...]] = (("gate", 0.0, 1.0),)
-    reference: ClassVar[float] = -0.25
     level: Transistor
 
     def parts(self) -> Iterator[str]:
@@ -100,11 +105,48 @@ class MosWiring(AbstractWiring):
 
     def synapse(self, k: int, source: str, i: int, bound: float, rate: float) -> Iterator[str]:
         scale = self.level.scaling
-        yield f"Ib{k} vdd b{k} {number(scale.ampere(bound))}"
-        yield subcircuit("gilbert_synapse").call(f"g{k}", f"{source} 0 w{k} wref s{i} b{k} vdd vss")
+        yield from gilbert_synapse(self.level, k, source, i, bound)
         own = f"leak={number(scale.leak_ohm)} unit={number(scale.volt_per_unit)}"
         yield subcircuit("plasticity_of_state").call(f"p{k}", f"{source} d{i} gate w{k}", own)
         yield self.capacitor(k, bound, rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class MosPlasticWiring(AbstractWiring):
+    """Gilbert cells as synapses and as plasticity: transistors, capacitors, resistors and bias currents alone.
+
+    The change of a membrane is sensed by a capacitor and a resistor of one time unit, so it comes late by that much and
+    what the gate cuts off of it is not learnt; each multiplier saturates at changes of about 1 state unit a time unit.
+    """
+
+    rate: ClassVar[str] = "s"
+    reference: ClassVar[float] = _WEIGHT_V
+    gate_levels: ClassVar[tuple[tuple[str, float, float], ...]] = (("gon", _SHUT, _OPEN), ("goff", _OPEN, _SHUT))
+    level: Transistor
+
+    def parts(self) -> Iterator[str]:
+        yield from (subcircuit(name).text for name in ("gilbert_synapse", "mos_plasticity"))
+        for node, volts in (("wref", self.reference), ("low", _LOW), ("vee", _VEE)):
+            yield f"V{node} {node} 0 {number(volts)}"
+
+    def senses(self, circuit: Circuit) -> Iterator[str]:
+        for i, capacitance in enumerate(map(self.level.scaling.farad, (0.5 * circuit.tau).tolist())):
+            for node, source in (("d", f"s{i}"), ("e", "0")):
+                yield f"C{node}{i} {source} {node}{i} {number(capacitance)}"
+                yield f"R{node}{i} {node}{i} wref {number(self.level.scaling.tau_s / capacitance)}"
+
+    def synapse(self, k: int, source: str, i: int, bound: float, rate: float) -> Iterator[str]:
+        yield from gilbert_synapse(self.level, k, source, i, bound)
+        yield f"Ip{k} vdd a{k} {number(self.level.scaling.ampere(1.0))}"
+        nodes = f"{source} d{i} e{i} w{k} gon goff a{k} vdd low vee"
+        yield subcircuit("mos_plasticity").call(f"p{k}", nodes)
+        yield self.capacitor(k, bound, rate)
+
+
+def gilbert_synapse(level: Transistor, k: int, source: str, i: int, bound: float) -> Iterator[str]:
+    """A Gilbert cell between the node `source` and neuron i, whose weight is v(w<k>) - v(wref)."""
+    yield f"Ib{k} vdd b{k} {number(level.scaling.ampere(bound))}"
+    yield subcircuit("gilbert_synapse").call(f"g{k}", f"{source} 0 w{k} wref s{i} b{k} vdd vss")
 
 
 def wiring_for(level: AbstractLevel, multiplier: str) -> AbstractWiring:
@@ -118,6 +160,8 @@ def wiring_for(level: AbstractLevel, multiplier: str) -> AbstractWiring:
             return IdealWiring(level)
         case Transistor(cell="gilbert"), "behavioural":
             return MosWiring(level)
+        case Transistor(cell="gilbert"), "transistor":
+            return MosPlasticWiring(level)
     raise ValueError(
         f"no plastic synapse is built with level {level.name!r} and a {multiplier} multiplier: use Behavioural() or "
         'Transistor(cell="gilbert"), and a transistor multiplier with the latter only'
