@@ -1,6 +1,8 @@
 """How a circuit learnt: run in ngspice, and read back presentation by presentation."""
 
 import dataclasses
+import os
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -10,11 +12,13 @@ from jaxtyping import Float, Int
 
 from eqprop_field.vector_fields import AbstractVectorField
 
-from ..emit import AbstractLevel, Behavioural
-from ..ngspice import AbstractEngine, Batch, Waveforms
+from ..emit import AbstractLevel, Accuracy, Behavioural
+from ..ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
 from .netlist import Multiplier, plastic_netlist
 from .plan import PlasticCircuit
 from .wiring import wiring_for
+
+LEARNING = Accuracy(reltol=3e-4, max_step=0.2)  # losses are some tenths of a percent off
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,6 +46,10 @@ class Course:
         return np.array([windows[k].sample for k in self.plastic.presented])
 
     @property
+    def _targets(self) -> Float[np.ndarray, "samples outputs"]:
+        return np.stack([sample.target for sample in self.plastic.circuit.samples if sample.target is not None])
+
+    @property
     def learning(self) -> int:
         """How many presentations were learnt from; those behind them are tests."""
         return sum(window.beta != 0 for window in self.plastic.circuit.schedule)
@@ -49,9 +57,13 @@ class Course:
     @property
     def costs(self) -> Float[np.ndarray, " learning"]:
         """1/2 ||y - s_0||^2 at the end of the free phases that were learnt from."""
-        targets = np.stack([sample.target for sample in self.plastic.circuit.samples])  # pyright: ignore
-        apart = self.outputs - targets[self.samples]
+        apart = self.outputs - self._targets[self.samples]
         return 0.5 * np.sum(apart[: self.learning] ** 2, axis=1)
+
+    def unlearnt(self, epoch: int) -> Float[np.ndarray, " epochs"]:
+        """The mean cost of every so many presentations, as a share of what the targets' mean would cost."""
+        shown = self._targets[self.samples[: self.learning]]
+        return self.loss(epoch) / (0.5 * np.mean(np.sum((shown - shown.mean(axis=0)) ** 2, axis=1)))
 
     def loss(self, epoch: int) -> Float[np.ndarray, " epochs"]:
         """The mean cost of every so many presentations."""
@@ -88,7 +100,7 @@ def learn_in_circuit(
 
     Args:
         plastic: what learns, from `compile_plastic`.
-        level: what it is built of, `Behavioural()` by default; see `plastic_netlist`.
+        level: what it is built of, `Behavioural(accuracy=LEARNING)` by default; see `plastic_netlist`.
         multiplier: what its plasticity is built of.
         engine: what runs it, `Batch()` by default.
 
@@ -97,13 +109,38 @@ def learn_in_circuit(
         SimulatorFailed: if ngspice gave no usable result, as where learning ran away.
         NgspiceMissing: if there is none.
     """
-    level, engine = Behavioural() if level is None else level, Batch() if engine is None else engine
-    found = engine.run(plastic_netlist(plastic, level, multiplier=multiplier, klu=engine.klu))
-    return _read(plastic, level, wiring_for(level, multiplier).reference, found)
+    (found,) = learn_side_by_side([plastic], level=level, multiplier=multiplier, engine=engine, workers=1)
+    if isinstance(found, SimulatorFailed):
+        raise found
+    return found
 
 
-def _read(plastic: PlasticCircuit, level: AbstractLevel, reference: float, found: Waveforms) -> Course:
-    circuit, scale = plastic.circuit, level.scaling
+def learn_side_by_side(
+    plastics: Sequence[PlasticCircuit],
+    *,
+    level: AbstractLevel | None = None,
+    multiplier: Multiplier = "behavioural",
+    engine: AbstractEngine | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Course | SimulatorFailed]:
+    """Lets circuits learn, each in a simulator of its own; a failure takes the place of its course.
+
+    Arguments as for `learn_in_circuit`; `workers` says how many simulators run at once (one for each core by default),
+    `progress` is called with the circuits that are done and their number.
+    """
+    level = Behavioural(accuracy=LEARNING) if level is None else level
+    engine = Batch() if engine is None else engine
+    netlists = [plastic_netlist(plastic, level, multiplier=multiplier, klu=engine.klu) for plastic in plastics]
+    results = run_all(engine, netlists, workers or os.cpu_count() or 1, progress)
+    return [
+        found if isinstance(found, SimulatorFailed) else _read(plastic, level, multiplier, found)
+        for plastic, found in zip(plastics, results, strict=True)
+    ]
+
+
+def _read(plastic: PlasticCircuit, level: AbstractLevel, multiplier: Multiplier, found: Waveforms) -> Course:
+    circuit, scale, reference = plastic.circuit, level.scaling, wiring_for(level, multiplier).reference
     ends = np.cumsum([window.duration for window in circuit.schedule])[plastic.presented]
     rows = _at(found, scale.tau_s * ends)
     n = circuit.n_neurons

@@ -30,7 +30,7 @@ def plastic_netlist(
     Args:
         plastic: what learns.
         level: what neurons, synapses and nudges are made of: `Behavioural()` or `Transistor(cell="gilbert")`.
-        multiplier: what multiplies rate and change of the membrane: an ideal source or, for transistors, a Gilbert cell.
+        multiplier: what multiplies rate and change: an ideal source or, for transistors, a Gilbert cell.
         klu: whether to ask for the KLU solver.
 
     Raises:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Int
 
 from eqprop_field.vector_fields import AbstractVectorField
 
@@ -17,7 +17,7 @@ _FULLEST = 0.95  # of the bound: how strong a synapse may be at first
 
 @dataclasses.dataclass(frozen=True)
 class Plasticity:
-    r"""How the synapses of a circuit learn: equation 2 of the paper, $dW_{ij} = \eta\,\rho(s_j)\,ds_i$, while a gate is open.
+    r"""How the synapses of a circuit learn: $dW_{ij} = \eta\,\rho(s_j)\,ds_i$ while a gate is open.
 
     A weight is $W = B\tanh u$ with u on a capacitor, so that no synapse outgrows its bound B, and
     $B\,\dot u = \eta\,g(t)\,\rho(s_j)\,\dot s_i$. The gate g opens just before beta rises and shuts just before it
@@ -78,6 +78,19 @@ class PlasticCircuit:
         """u = artanh(W / B) at time 0, in the order of `bounds`."""
         weights = np.concatenate([self.circuit.synapses.weight, self.circuit.input_synapses.weight])
         return np.arctanh(weights / self.bounds)
+
+    @property
+    def kinds(self) -> tuple[Int[np.ndarray, " synapses"], list[str]]:
+        """Which kind every synapse is of, and the kinds' names."""
+        among, entering, groups = self.circuit.synapses, self.circuit.input_synapses, self.circuit.groups
+        layer = np.repeat(np.arange(len(groups)), groups)
+        kind = np.concatenate(
+            [
+                np.where(layer[among.pre] < layer[among.post], 2, 1),
+                np.where(entering.pre == len(self.circuit.input_rates) - 1, 3, 0),
+            ]
+        )
+        return kind, ["inputs", "forward", "feedback", "biases"]
 
     @property
     def presented(self) -> list[int]:

@@ -11,9 +11,9 @@ from ..ir import Circuit
 from ..library import subcircuit
 from .plan import PlasticCircuit
 
-
 _WEIGHT_V = -0.25  # a weight of 0, V: between the tail of a synapse's Gilbert cell and the pairs above it
 _LOW, _VEE = -0.7, -1.2  # supplies of the transistor multiplier, V
+_PLASTIC = 0.1  # its tail current, in units of drive: a large one charges parasitic capacitances as the gate moves
 _OPEN, _SHUT = -0.5, -0.9  # gates of its steering pair, V
 
 
@@ -137,10 +137,10 @@ class MosPlasticWiring(AbstractWiring):
 
     def synapse(self, k: int, source: str, i: int, bound: float, rate: float) -> Iterator[str]:
         yield from gilbert_synapse(self.level, k, source, i, bound)
-        yield f"Ip{k} vdd a{k} {number(self.level.scaling.ampere(1.0))}"
+        yield f"Ip{k} vdd a{k} {number(self.level.scaling.ampere(_PLASTIC))}"
         nodes = f"{source} d{i} e{i} w{k} gon goff a{k} vdd low vee"
         yield subcircuit("mos_plasticity").call(f"p{k}", nodes)
-        yield self.capacitor(k, bound, rate)
+        yield self.capacitor(k, _PLASTIC * bound, rate)
 
 
 def gilbert_synapse(level: Transistor, k: int, source: str, i: int, bound: float) -> Iterator[str]:

@@ -28,6 +28,9 @@ COMMANDS = {
     "align": Entry("align", "Align", "Measures alignment with the gradient against symmetry."),
     "export": Entry("export", "Export", "Writes a netlist that any ngspice runs."),
     "circuit": Entry("circuit", "Circuit", "Runs the netlist in ngspice and compares with the ODE."),
+    "learn-in-circuit": Entry(
+        "learn_in_circuit", "LearnInCircuit", "Lets a circuit learn by itself, in one transient of ngspice."
+    ),
     "train": Entry("train", "Train", "Trains a network; checkpoints and resumes."),
     "align-training": Entry("align_training", "AlignTraining", "Follows alignment and symmetry while rules train."),
     "budget": Entry("budget", "Budget", "Divides the error of an update among its causes."),

@@ -6,6 +6,7 @@ from .alignment import alignment_over_training as alignment_over_training
 from .budget import error_budget as error_budget
 from .digits import digits as digits
 from .gdu import successive_updates as successive_updates
+from .in_circuit import in_circuit as in_circuit
 from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps
 from .phases import phases as phases
