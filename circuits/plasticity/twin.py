@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
@@ -24,13 +24,13 @@ _DIGITS = 9  # of times: corners that differ by rounding are one
 
 
 class _Stretches(NamedTuple):
-    """Stretches of time in which all sources are linear, by their values at both ends: each leaf (stretches, ...)."""
+    """Stretches of time in which all sources are linear, by their values at both ends."""
 
-    length: Float[np.ndarray, " stretches"]
-    rates: Float[np.ndarray, "stretches 2 inputs"]
-    target: Float[np.ndarray, "stretches 2 outputs"]
-    beta: Float[np.ndarray, "stretches 2"]
-    gate: Float[np.ndarray, "stretches 2"]
+    length: Array  # (stretches,), the others (stretches, 2, ...)
+    rates: Array
+    target: Array
+    beta: Array
+    gate: Array
 
 
 class _Network(NamedTuple):
@@ -65,13 +65,13 @@ def twin(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> Course:
     """
     circuit = plastic.circuit
     times = np.cumsum([window.duration for window in circuit.schedule])
-    corners, stretches = _cut(plastic, times, edge)
     with float64():
+        corners, stretches = _cut(plastic, times, edge)
         n, m = circuit.n_neurons, len(circuit.input_rates)
         shapes = ((circuit.synapses, (n, n)), (circuit.input_synapses, (n, m)))
-        network = _Network(*_matrices(shapes, plastic.bounds), circuit.tau, np.float64(plastic.plasticity.rate))
-        start = _State(circuit.start, *_matrices(shapes, plastic.start))
-        network, start, stretches = jax.tree.map(jnp.asarray, (network, start, stretches))
+        bounds, start = (_matrices(shapes, values) for values in (plastic.bounds, plastic.start))
+        network = _Network(*bounds, jnp.asarray(circuit.tau), jnp.asarray(plastic.plasticity.rate))
+        start = _State(jnp.asarray(circuit.start), *start)
         states, learnt, learnt_in = (
             np.asarray(leaf) for leaf in _integrate(ACTIVATIONS[circuit.activation], network, start, stretches)
         )
@@ -83,13 +83,14 @@ def twin(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> Course:
 
 def _matrices(
     shapes: Sequence[tuple[Synapses, tuple[int, int]]], values: Float[np.ndarray, " synapses"]
-) -> list[np.ndarray]:
-    """Values of all synapses as one matrix for each kind."""
-    found, parts = [], np.split(values, [len(shapes[0][0])])
-    for (synapses, shape), part in zip(shapes, parts, strict=True):
-        found.append(np.zeros(shape))
-        found[-1][synapses.post, synapses.pre] = part
-    return found
+) -> tuple[Array, Array]:
+    """Values of all synapses as one matrix among neurons, and one from inputs."""
+    among, entering = np.split(values, [len(shapes[0][0])])
+    first, second = (
+        jnp.zeros(shape).at[synapses.post, synapses.pre].set(part)
+        for (synapses, shape), part in zip(shapes, (among, entering), strict=True)
+    )
+    return first, second
 
 
 def _cut(plastic: PlasticCircuit, times: np.ndarray, edge: float) -> tuple[np.ndarray, _Stretches]:
@@ -102,29 +103,29 @@ def _cut(plastic: PlasticCircuit, times: np.ndarray, edge: float) -> tuple[np.nd
     shown = [samples[window.sample] for window in windows]
     controls = {
         "rates": np.stack([sample.input_rates for sample in shown]),
-        "target": np.stack([sample.target for sample in shown]),
+        "target": np.stack([sample.target for sample in shown if sample.target is not None]),
         "beta": np.array([window.beta for window in windows]),
     }
     corners = np.unique(np.round(np.concatenate([[0.0], moments.ravel(), times, gate_times]), _DIGITS))
 
-    def both_ends(moments: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def both_ends(moments: np.ndarray, values: np.ndarray) -> Array:
         columns = values.reshape(len(values), -1).T
         path = np.stack([np.interp(corners, moments, column) for column in columns], axis=1)
         path = path.reshape(-1, *values.shape[1:])
-        return np.stack([path[:-1], path[1:]], axis=1)
+        return jnp.stack([path[:-1], path[1:]], axis=1)
 
     held = {}
     for name, values in controls.items():
         before = np.concatenate([values[:1], values[:-1]])
         held[name] = both_ends(moments.ravel(), np.stack([before, values], axis=1).reshape(-1, *values.shape[1:]))
-    return corners, _Stretches(np.diff(corners), **held, gate=both_ends(gate_times, gate))
+    return corners, _Stretches(jnp.diff(corners), **held, gate=both_ends(gate_times, gate))
 
 
 @functools.partial(jax.jit, static_argnames="rho")
 def _integrate(rho: Activation, network: _Network, start: _State, stretches: _Stretches) -> _State:
     """The states at the end of every stretch."""
 
-    def velocity(t: Array, state: _State, stretch: _Stretches) -> _State:
+    def velocity(t: Any, state: _State, stretch: _Stretches) -> _State:
         share = t / stretch.length
         rates, target, beta, gate = (ends[0] + share * (ends[1] - ends[0]) for ends in stretch[1:])
         r = rho(state.s)
