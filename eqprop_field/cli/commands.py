@@ -30,6 +30,9 @@ COMMANDS = {
     "circuit": Entry("circuit", "Circuit", "Runs the netlist in ngspice and compares with the ODE."),
     "fidelity": Entry("fidelity", "Fidelity", "Asks whether a circuit still learns, one knob at a time."),
     "montecarlo": Entry("montecarlo", "MonteCarlo", "Runs many chips, and shows how their updates spread."),
+    "learn-in-circuit": Entry(
+        "learn_in_circuit", "LearnInCircuit", "Lets a circuit learn by itself, in one transient of ngspice."
+    ),
     "train": Entry("train", "Train", "Trains a network; checkpoints and resumes."),
     "align-training": Entry("align_training", "AlignTraining", "Follows alignment and symmetry while rules train."),
     "budget": Entry("budget", "Budget", "Divides the error of an update among its causes."),
