@@ -1,0 +1,1 @@
+"""Networks of kernels, and backward tuning."""
