@@ -5,6 +5,7 @@ with the weights of the profile held, a step is one of least squares, and their 
 """
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,7 +20,13 @@ Gains = Float[Array, "#time #batch #outputs"]
 
 
 class AbstractCriterion(eqx.Module):
-    """rho(x): a number to be made small; the tuning error starts from its derivative by every node."""
+    """rho(x): a number to be made small; the tuning error starts from its derivative by every node.
+
+    Attributes:
+        reweighted: whether it takes its weights from the states before a step.
+    """
+
+    reweighted: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, states: States, task: Task, before: States) -> Float[Array, ""]:
@@ -83,6 +90,7 @@ class AbstractWidth(AbstractPointwise):
 class RobustUnbounded(AbstractWidth):
     r"""Reweighted $\tfrac{e^2}{2(\nu + |\hat e|)}$, e = x - o: an absolute error, rounded within nu."""
 
+    reweighted: ClassVar[bool] = True
     width: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
     gains: Gains | None = None
 
@@ -96,6 +104,7 @@ class RobustBounded(AbstractWidth):
     Here nu is in the unit of SQUARED outputs.
     """
 
+    reweighted: ClassVar[bool] = True
     width: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
     gains: Gains | None = None
 
@@ -126,7 +135,7 @@ class Biweight(AbstractWidth):
 
 
 class BooleanMargin(AbstractWidth):
-    r"""$q(\nu - \mathrm{sg}(o - \tfrac12)(x - \tfrac12))$, $q(v) = H(v)\,v^2/2$: the right side of 1/2, by a margin nu."""
+    r"""$q(\nu - \mathrm{sg}(o - \tfrac12)(x - \tfrac12))$, $q(v) = H(v)\,v^2/2$: the right side of 1/2, by a margin."""
 
     width: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.1)
     gains: Gains | None = None
@@ -160,6 +169,7 @@ class AbstractActivity(AbstractCriterion):
 class SparseActivity(AbstractActivity):
     r"""$\sum_n x_n^2/(\epsilon + |\hat x_n|)$: few nodes active at a time."""
 
+    reweighted: ClassVar[bool] = True
     strength: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
     floor: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
     nodes: int | None = eqx.field(static=True, default=None)
@@ -188,6 +198,7 @@ class Orthogonality(AbstractCriterion):
         nodes: how many nodes it concerns, the first ones; all by default.
     """
 
+    reweighted: ClassVar[bool] = True
     strength: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
     nodes: int | None = eqx.field(static=True, default=None)
 

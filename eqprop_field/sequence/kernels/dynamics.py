@@ -38,9 +38,9 @@ def windows(unit: AbstractUnit, inputs: Float[Array, "time batch inputs"]) -> Wi
 
 
 def forward(
-    unit: AbstractUnit, weights: Weights, past: Past, stimuli: Windows
-) -> tuple[Past, Float[Array, "steps batch nodes"]]:
-    """Steps through all windows; returns the past at the end too."""
+    unit: AbstractUnit, weights: Weights, past: Past, stimuli: Windows, *, observed: bool = False
+) -> tuple[Past, Float[Array, "steps batch kept"]]:
+    """Steps through all windows; returns the past at the end, and all nodes, or the observed ones alone."""
     known = plan(unit)
 
     def step(past: Past, window: Array) -> tuple[Past, Array]:
@@ -54,7 +54,8 @@ def forward(
         reading = _reading(unit, now, past, window)
         for name in known.groups:
             now(name)
-        return {n: jnp.concatenate([values[n][None], past[n][:-1]]) for n in past}, known.joined(values)
+        kept = values[next(iter(known.groups))][:, : unit.outputs] if observed else known.joined(values)
+        return {n: jnp.concatenate([values[n][None], past[n][:-1]]) for n in past}, kept
 
     return jax.lax.scan(step, past, stimuli)
 
@@ -115,7 +116,9 @@ def lagged(known: Plan, past: Past, states: Float[Array, "steps batch nodes"]) -
     """What every step finds as its past (steps, reach, batch, nodes), by group."""
     values, steps, reach = known.split(states), len(states), known.reach
     whole = {n: jnp.concatenate([past[n][::-1], values[n]]) for n in known.remembered}
-    return {n: jnp.stack([x[reach - lag : reach - lag + steps] for lag in range(1, reach + 1)], 1) for n, x in whole.items()}
+    return {
+        n: jnp.stack([x[reach - lag : reach - lag + steps] for lag in range(1, reach + 1)], 1) for n, x in whole.items()
+    }
 
 
 def given(
@@ -156,10 +159,8 @@ def _given_reading(
     unit: AbstractUnit, past: Past, stimuli: Windows, states: Float[Array, "steps batch nodes"]
 ) -> tuple[Reading, tuple[int, int]]:
     """A reading of all steps at once, their axis merged with the batch's, and the two sizes."""
-    known, shape = plan(unit), states.shape[:2]
+    known, (steps, batch) = plan(unit), states.shape[:2]
     flat = known.split(states.reshape(-1, states.shape[2]))
-    history = {
-        n: x.swapaxes(0, 1).reshape(x.shape[1], -1, x.shape[3]) for n, x in lagged(known, past, states).items()
-    }
+    history = {n: x.swapaxes(0, 1).reshape(x.shape[1], -1, x.shape[3]) for n, x in lagged(known, past, states).items()}
     window = stimuli.swapaxes(0, 1).reshape(stimuli.shape[1], -1, stimuli.shape[3])
-    return _reading(unit, flat.__getitem__, history, window), shape
+    return _reading(unit, flat.__getitem__, history, window), (steps, batch)

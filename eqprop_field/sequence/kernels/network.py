@@ -17,7 +17,7 @@ from .nodes import AbstractUnit, Plan, Weights, plan
 class KernelNetwork(eqx.Module):
     r"""Nodes that are weighted sums of kernels, $x_n(t) = \Phi_{n0t} + \sum_d W_{nd}\,\Phi_{ndt}$.
 
-    Sample 0 is rest, where all nodes are 0; sample k is x after k steps, of which the first reads sample 0 of the input.
+    Sample 0 is rest, where all nodes are 0; sample k is x after k steps, the first of which reads sample 0 of the input.
     Source: Vieville et al. 2017, equation 1.
 
     Attributes:
@@ -27,6 +27,7 @@ class KernelNetwork(eqx.Module):
         low: lower bounds of the parameters (parameters,).
         high: upper bounds.
         sharing: whether any two weights are one parameter.
+        uneven: the groups in which some node learns other kernels than the next.
     """
 
     unit: AbstractUnit = eqx.field(static=True)
@@ -35,6 +36,7 @@ class KernelNetwork(eqx.Module):
     low: Float[Array, " parameters"]
     high: Float[Array, " parameters"]
     sharing: bool = eqx.field(static=True)
+    uneven: tuple[str, ...] = eqx.field(static=True)
 
     @classmethod
     def create(
@@ -51,13 +53,15 @@ class KernelNetwork(eqx.Module):
         Raises:
             ValueError: for a unit whose kernels do not fit together, or a spread that is negative or not finite.
         """
-        spread = 0.5 / unit.units**0.5 if spread is None else spread
-        if not 0 <= spread < np.inf:
+        deviation = 0.5 / unit.units**0.5 if spread is None else spread
+        if not 0 <= deviation < np.inf:
             raise ValueError(f"spread={spread}: give a standard deviation, zero or a finite positive number")
         widths = plan(unit).widths
         shapes = {name: (plan(unit).groups[name].count, widths[name]) for name in plan(unit).groups if name in widths}
         keys = jax.random.split(key, len(shapes))
-        drawn = {name: mean + spread * jax.random.normal(k, shapes[name]) for k, name in zip(keys, shapes, strict=True)}
+        drawn = {
+            name: mean + deviation * jax.random.normal(k, shapes[name]) for k, name in zip(keys, shapes, strict=True)
+        }
         labels, count = {}, 0
         for name, shape in shapes.items():
             labels[name] = count + np.arange(shape[0] * shape[1]).reshape(shape)
@@ -137,7 +141,9 @@ class KernelNetwork(eqx.Module):
         chosen = np.asarray(self.labels[name])[where].ravel()
         lows, highs = np.array(self.low), np.array(self.high)
         lows[chosen[chosen >= 0]], highs[chosen[chosen >= 0]] = low, high
-        changed = eqx.tree_at(lambda network: (network.low, network.high), self, (jnp.asarray(lows), jnp.asarray(highs)))
+        changed = eqx.tree_at(
+            lambda network: (network.low, network.high), self, (jnp.asarray(lows), jnp.asarray(highs))
+        )
         return changed.with_parameters(changed.parameters)
 
     def share(self, *places: tuple[str, int, int]) -> "KernelNetwork":
@@ -196,4 +202,5 @@ def _relabelled(
         low=jnp.asarray(low[kept], dtype),
         high=jnp.asarray(high[kept], dtype),
         sharing=bool((counts > 1).any()),
+        uneven=tuple(name for name, found in labels.items() if ((found < 0) != (found[:1] < 0)).any()),
     )

@@ -195,7 +195,9 @@ def plan(unit: AbstractUnit) -> Plan:
     nodes = unit.nodes()
     groups = {group.name: group for group in nodes}
     if len(groups) < len(nodes) or nodes[0].count < unit.outputs:
-        raise ValueError(f"{type(unit).__name__}.nodes(): name every group differently, and give the observed one first")
+        raise ValueError(
+            f"{type(unit).__name__}.nodes(): name every group differently, and give the observed one first"
+        )
     survey = _Survey(unit, groups)
     jax.eval_shape(lambda: [survey.now(name) for name in groups])
     return Plan(

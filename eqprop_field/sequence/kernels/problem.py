@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ..signals import Task
 from . import dynamics
-from .criteria import AbstractCriterion, AbstractRegulariser, LeastSquares
+from .criteria import AbstractCriterion, AbstractPointwise, AbstractRegulariser, LeastSquares
 from .network import KernelNetwork
 from .nodes import Kernels
 
@@ -60,9 +60,21 @@ class Problem(eqx.Module):
         if self.network.low.size == 0:
             raise ValueError("all weights are held: there is nothing to learn")
 
+    @property
+    def reweighted(self) -> bool:
+        """Whether a term takes its weights from the states or parameters before a step."""
+        return bool(self.regularisers) or any(term.reweighted for term in self.terms)
+
     def states(self, theta: Theta) -> States:
         """All nodes at all samples."""
         return dynamics.run(self.network.unit, self.network.at(theta), self.task.inputs.values)
+
+    def observed(self, theta: Theta) -> Float[Array, "time batch outputs"]:
+        """The observed units alone, at all samples: what `states` begins with, at less memory."""
+        unit, values = self.network.unit, self.task.inputs.values
+        past, stimuli = dynamics.rest(unit, values), dynamics.windows(unit, values)
+        _, found = dynamics.forward(unit, self.network.at(theta), past, stimuli, observed=True)
+        return jnp.concatenate([jnp.zeros_like(found[:1]), found])
 
     def rho(self, states: States, before: States) -> Float[Array, ""]:
         """The criterion."""
@@ -85,23 +97,27 @@ class Problem(eqx.Module):
         found = self.rho(here, then) + self.penalty(theta, theta if before is None else before)
         return jnp.where(jnp.isfinite(found), found, jnp.inf)
 
-    def tuned(self, theta: Theta, *, guarded: bool = False) -> Tuned:
+    def tuned(
+        self, theta: Theta, before: Theta | None = None, states: States | None = None, *, guarded: bool = False
+    ) -> Tuned:
         r"""Simulates, and tunes backwards: $\partial L/\partial W_{nd} = \sum_t \varphi_{ndt}\,\varepsilon_{nt} + \partial R$.
 
         Args:
             theta: the parameters.
+            before: as for `cost`.
+            states: as for `cost`.
             guarded: whether the guard g stands in the way back (equation 4); without it the gradient is exact.
         """
         unit, weights, values = self.network.unit, self.network.at(theta), self.task.inputs.values
         past, stimuli = dynamics.rest(unit, values), dynamics.windows(unit, values)
-        states = dynamics.run(unit, weights, values)
-        rho, slopes = jax.value_and_grad(self.rho)(states, jax.lax.stop_gradient(states))
+        here = dynamics.run(unit, weights, values)
+        rho, slopes = jax.value_and_grad(self.rho)(here, here if states is None else states)
         guard = Guard.scaled(slopes) if guarded else None
-        _, errors = dynamics.backward(unit, weights, past, stimuli, states[1:], slopes[1:], guard)
-        found = dynamics.kernels(unit, past, stimuli, states[1:])
-        penalty, pull = jax.value_and_grad(self.penalty)(theta, theta)
+        _, errors = dynamics.backward(unit, weights, past, stimuli, here[1:], slopes[1:], guard)
+        found = dynamics.kernels(unit, past, stimuli, here[1:])
+        penalty, pull = jax.value_and_grad(self.penalty)(theta, theta if before is None else before)
         gradient = self.gathered(theta, dynamics.gradient(found, self.flat(errors))) + pull
-        return Tuned(rho + penalty, gradient, states, errors)
+        return Tuned(rho + penalty, gradient, here, errors)
 
     def gathered(self, theta: Theta, by_weight: dict[str, Array]) -> Theta:
         """A derivative by weights as one by parameters: summed over those that share."""
@@ -110,6 +126,18 @@ class Problem(eqx.Module):
     def flat(self, states: Float[Array, "steps batch nodes"]) -> dict[str, Array]:
         """States by group, with steps and batch in one axis."""
         return self.network.plan.split(states.reshape(-1, states.shape[2]))
+
+    def kappa(self) -> tuple[Float[Array, " steps"], Float[Array, "steps outputs"]]:
+        """1/K at every live step of every sequence, and the same times the gains for the observed nodes."""
+        unit = 1 / jnp.maximum(jnp.sum(self.task.scored), 1).astype(self.network.low.dtype)
+        pointwise = [term for term in self.terms if isinstance(term, AbstractPointwise)]
+        live = self.task.live[1:].reshape(-1).astype(self.network.low.dtype)
+        gains = (
+            pointwise[0].kappa(self.task)
+            if pointwise
+            else jnp.broadcast_to(self.task.live[..., None], self.task.targets.shape)
+        )
+        return unit * live, unit * gains[1:].reshape(len(live), -1)
 
     def kernels(self, states: States) -> dict[str, Kernels]:
         """The kernels of all steps, steps and batch in one axis, where the nodes have these values."""

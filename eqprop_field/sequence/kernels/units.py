@@ -1,4 +1,4 @@
-r"""The units of Vieville et al. 2017 (appendix A), each as its kernels. u(t) is the input, gamma a leak, alpha an offset."""
+r"""The units of Vieville et al. 2017 (appendix A), each as its kernels; u is the input, gamma a leak, alpha an offset."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -113,7 +113,7 @@ class LSTM(AbstractUnit):
 
     with $g = W^g x(t-1) + V^g u(t-1)$ and $y^*_n = w^*_n s_n(t-1) + W^* x(t-1) + V^* u(t-1)$. The report leaves the y^c
     that its gates read undefined; here it is the cell's output x, as is usual. It prints no offsets: they are held at 0
-    and can be freed. Columns of `out`, `forget`, `in`: offset, rates, inputs, peephole; of `g` the same without the last.
+    and can be freed. Columns of `out`, `forget`, `in`: offset, rates, inputs, peephole; of `g`: offset, rates, inputs.
     """
 
     def nodes(self) -> tuple[Nodes, ...]:
@@ -146,8 +146,8 @@ class AIF(AbstractUnit):
       \qquad v_n(t) = \omega_n (x_n(t-1) - \theta)$$
 
     The print reads zeta(v_k(t-1)), which would delay a spike twice, for v(t) already holds x(t-1). omega stays within
-    [0, 100]. The derivative of (1 - Y) x by v is negative: AIF kernels are not monotone. Columns of `x`: offset, spikes,
-    inputs, gamma; of `v`: omega.
+    [0, 100]. The derivative of (1 - Y) x by v is negative: AIF kernels are not monotone. Columns of `x`: offset,
+    spikes, inputs, gamma; of `v`: omega.
 
     Attributes:
         threshold: theta; 1/2 in the report, 1 on the slides.
@@ -176,9 +176,10 @@ class AIF(AbstractUnit):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SoftMax(AbstractUnit):
-    r"""Soft maximum (equation 11): $x_n = e^{z_n - \Lambda}$ with $\Lambda = \log\sum_k e^{z_k}$ and z affine, as in LNL.
+    r"""Soft maximum (equation 11): $x_n = e^{z_n - \Lambda}$, $\Lambda = \log\sum_k e^{z_k}$, with z affine, as in LNL.
 
-    The report has e^z and their sum as nodes; by the logarithm nothing overflows. Columns of `z`: offset, rates, inputs.
+    The report has e^z and their sum as nodes; by the logarithm nothing overflows. Columns of `z`: offset, rates,
+    inputs.
     """
 
     def nodes(self) -> tuple[Nodes, ...]:
