@@ -35,8 +35,8 @@ class BackwardTuning(AbstractTuner):
     - first order: for k in `momenta`, $g_k \leftarrow (1 - \tfrac1k) g_k + \tfrac1k \partial L$, a search between the
       weights and $\hat W - v_k g_k$, and $v_k \leftarrow 2 a_k v_k$ for the share a_k that was gone; the best is taken.
 
-    Searches are Brent's to 1e-2; where that finds nothing it looks a hundred times closer, twice. Weights beyond a bound
-    are put on it, in every trial. v begins where the first step has the length 1e-2.
+    Searches are Brent's to 1e-2; where that finds nothing it looks a hundred times closer, twice. Weights beyond a
+    bound are put on it, in every trial. v begins where the first step has the length 1e-2.
 
     Strategies: `second_then_first`, the report's text: first order where second order finds nothing. `best_of`, the
     authors' program: all are tried and the best is taken. `remembering` is ours: the direction is that of a
@@ -51,7 +51,7 @@ class BackwardTuning(AbstractTuner):
         memory: how many pairs of changes `remembering` keeps.
         iterations: how many at most.
         target: a cost that is good enough.
-        seconds: the longest time.
+        seconds: the longest processor time.
     """
 
     strategy: Strategy = eqx.field(static=True, default="second_then_first")
@@ -126,6 +126,11 @@ class Trial:
         """The weights at this share of the step, within their bounds."""
         return np.clip(self.theta + share * self.direction, self.low, self.high)
 
+    def _free(self, theta: np.ndarray) -> np.ndarray:
+        """The direction, without the weights that it has brought to a bound."""
+        ended = ((theta <= self.low) & (self.direction < 0)) | ((theta >= self.high) & (self.direction > 0))
+        return np.where(ended, 0, self.direction)
+
     def brent(self) -> Step | None:
         """The best share in [0, 1]; None if none is better than nothing."""
         if not np.isfinite(self.direction).all() or not self.direction.any():
@@ -152,9 +157,9 @@ class Trial:
         for _ in range(20):
             theta = self.at(share)
             there = self.trace.tuned(theta, *self.before, guarded=guarded)
-            if not float(there.cost) <= self.start + _SUFFICIENT * share * slope:
+            if not float(there.cost) <= self.start + _SUFFICIENT * float(gradient @ (theta - self.theta)):
                 high = share
-            elif float(np.asarray(there.gradient) @ self.direction) < _CURVATURE * slope:
+            elif float(np.asarray(there.gradient) @ self._free(theta)) < _CURVATURE * slope:
                 low = share
             else:
                 return Step(float(there.cost), share, theta, there)

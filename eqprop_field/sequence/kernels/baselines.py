@@ -23,7 +23,7 @@ class Adam(AbstractTuner):
         rate: the learning rate at the beginning.
         iterations: steps.
         target: a cost that is good enough.
-        seconds: the longest time.
+        seconds: the longest processor time.
     """
 
     rate: float = 1e-2
@@ -69,7 +69,7 @@ class LBFGS(AbstractTuner):
         memory: how many pairs of changes are kept.
         iterations: how many at most.
         target: a cost that is good enough.
-        seconds: the longest time.
+        seconds: the longest processor time.
     """
 
     memory: int = 20
@@ -110,7 +110,7 @@ class LevenbergMarquardt(AbstractTuner):
     Attributes:
         iterations: how many at most.
         target: a cost that is good enough.
-        seconds: the longest time.
+        seconds: the longest processor time.
     """
 
     iterations: int = 200

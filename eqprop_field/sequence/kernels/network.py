@@ -17,7 +17,8 @@ from .nodes import AbstractUnit, Plan, Weights, plan
 class KernelNetwork(eqx.Module):
     r"""Nodes that are weighted sums of kernels, $x_n(t) = \Phi_{n0t} + \sum_d W_{nd}\,\Phi_{ndt}$.
 
-    Sample 0 is rest, where all nodes are 0; sample k is x after k steps, the first of which reads sample 0 of the input.
+    Sample 0 is rest, where all nodes are 0; sample k is x after k steps, the first of which reads sample 0 of the
+    input.
     Source: Vieville et al. 2017, equation 1.
 
     Attributes:

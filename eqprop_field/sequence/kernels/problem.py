@@ -100,7 +100,7 @@ class Problem(eqx.Module):
     def tuned(
         self, theta: Theta, before: Theta | None = None, states: States | None = None, *, guarded: bool = False
     ) -> Tuned:
-        r"""Simulates, and tunes backwards: $\partial L/\partial W_{nd} = \sum_t \varphi_{ndt}\,\varepsilon_{nt} + \partial R$.
+        r"""Simulates, tunes back: $\partial L/\partial W_{nd} = \sum_t \varphi_{ndt}\varepsilon_{nt} + \partial R$.
 
         Args:
             theta: the parameters.
@@ -158,8 +158,8 @@ class Guard(eqx.Module):
     $$g(u) = \mathrm{sg}(u) \cdot \begin{cases} \nu + u^2/(4\nu) & |u| \le 2\nu \\ |u| & 2\nu \le |u| \le \omega - a \\
       \omega - a\,e^{-(|u| - \omega)/a - 1} & |u| \ge \omega - a \end{cases}$$
 
-    Continuously derivable at 2 nu and at omega - a, with the limit omega; at 0 it JUMPS from -nu to nu (the report calls
-    it continuous there), and g(0) = 0. With it the gradient is not exact.
+    Continuously derivable at 2 nu and at omega - a, with the limit omega; at 0 it JUMPS from -nu to nu (the report
+    calls it continuous there), and g(0) = 0. With it the gradient is not exact.
 
     Attributes:
         scale: r, the mean of |rho'| where it is not 0 (the print has the signed mean, which can vanish): nu = 1e-6 r,

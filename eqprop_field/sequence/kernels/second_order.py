@@ -23,7 +23,7 @@ class SecondOrder(eqx.Module):
     r"""For every node the weights that answer its tuning error best, at the smallest distance from the present ones.
 
     $$A_n = \sum_t \kappa_{nt}\,\varphi_{nt}\varphi_{nt}^\top, \qquad
-      b_n = \sum_t \varphi_{nt}\,(\kappa_{nt}\,\hat x_n(t) - \varepsilon_{nt}) - \frac{\partial R}{\partial W_n}(\hat W),
+      b_n = \sum_t \varphi_{nt} (\kappa_{nt} \hat x_n(t) - \varepsilon_{nt}) - \frac{\partial R}{\partial W_n}(\hat W),
       \qquad W_n = \hat W_n + A_n^+ (b_n - A_n \hat W_n)$$
 
     The print has +eps and +dR, which climbs. With kappa = 1 and the simulated values for x-hat the step is
@@ -113,8 +113,8 @@ def estimated(problem: Problem, theta: Theta, states: States, estimate: Estimate
     r"""x-hat: what the nodes should have been.
 
     Retro-propagated, the outputs are the targets, and every hidden node is corrected until it fits what it is given
-    and what is asked of it: $\hat x \leftarrow \Phi(\hat x) + \beta^\top(\hat x - \Phi(\hat x))$, 20 sweeps at most, a sweep
-    that does not bring the network's equations closer being the last.
+    and what is asked of it, $\hat x \leftarrow \Phi(\hat x) + \beta^\top(\hat x - \Phi(\hat x))$: 20 sweeps at most,
+    and none from where one does not bring the network's equations closer.
     """
     if estimate == "simulated":
         return states

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from .network import KernelNetwork
 from .problem import Problem, States, Theta, Tuned
 
-_STALL = 100
+_STALL = 1000
 
 Progress = Callable[[int, int], None]
 
@@ -33,7 +33,7 @@ class Tuning:
         costs: the cost at the start and after every iteration.
         simulations: how often the network was run, forwards, or forwards and backwards.
         exploded: how many trial weights made it explode; none of them was taken.
-        seconds: the time it took, compilation apart where the caller has warmed up.
+        seconds: processor time that it took, with compilation where it had not run before.
         ended: one sentence on why it ended.
     """
 
@@ -63,7 +63,7 @@ class Finished(Exception):
 
 
 class Reached(Finished):
-    """Raised when the target is reached, or a part of a fit is done."""
+    """Raised when the target is reached."""
 
 
 class Trace:
@@ -74,8 +74,8 @@ class Trace:
         self.costs: list[float] = []
         self.best, self.lowest = np.asarray(problem.network.parameters), np.inf
         self.simulations = self.exploded = 0
-        self.begun = time.perf_counter()
-        self.first, self.until = 0, tuner.iterations
+        self.begun = time.process_time()
+        self.first = 0
 
     def tuned(self, theta: np.ndarray, *at: Any, guarded: bool = False) -> Tuned:
         """One simulation and one way back."""
@@ -97,8 +97,8 @@ class Trace:
         """
         self.simulations += 1
         self.exploded += not np.isfinite(found)
-        if time.perf_counter() - self.begun > self.tuner.seconds:
-            raise Finished(f"stopped after {self.tuner.seconds:g} seconds")
+        if time.process_time() - self.begun > self.tuner.seconds:
+            raise Finished(f"stopped after {self.tuner.seconds:g} seconds of processor time")
 
     def took(self, found: float, theta: np.ndarray) -> None:
         """Notes an iteration, whose weights are the fit's next ones.
@@ -115,27 +115,23 @@ class Trace:
             raise Reached("reached the target")
         if len(self.costs) > self.tuner.iterations:
             raise Finished(f"stopped after {self.tuner.iterations} iterations")
-        if len(self.costs) > self.until:
-            raise Reached("stopped a part of the fit")
 
     @property
     def stalled(self) -> bool:
-        """Whether the last hundred iterations of this part lowered the cost by less than a thousandth."""
+        """Whether the last thousand iterations of this part lowered the cost by less than a thousandth."""
         own = self.costs[self.first :]
         return len(own) > _STALL and own[-1] > (1 - 1e-3) * own[-1 - _STALL]
 
     @contextlib.contextmanager
-    def part(self, problem: Problem, theta: Theta, iterations: int) -> Iterator["Trace"]:
+    def part(self, problem: Problem, theta: Theta) -> Iterator["Trace"]:
         """A part of the fit, of another problem; it ends quietly where its target is reached.
 
         Args:
             problem: what is fitted meanwhile.
             theta: the weights it begins with.
-            iterations: how many it may take.
         """
         part = copy.copy(self)  # with the same list of costs, and the same clock
-        part.best, part.lowest = np.asarray(theta), np.inf
-        part.first, part.until = len(self.costs), len(self.costs) + iterations
+        part.best, part.lowest, part.first = np.asarray(theta), np.inf, len(self.costs)
         part.problem = eqx.tree_at(lambda p: p.network, problem, problem.network.with_parameters(theta))
         with contextlib.suppress(Reached):
             yield part
@@ -150,7 +146,7 @@ class Trace:
     def result(self, ended: str) -> Tuning:
         """What came of it."""
         network = self.problem.network.with_parameters(jnp.asarray(self.best))
-        seconds = time.perf_counter() - self.begun
+        seconds = time.process_time() - self.begun
         costs = np.asarray(self.costs or [self.lowest])
         return Tuning(network, self.lowest, costs, self.simulations, self.exploded, seconds, ended)
 
@@ -161,7 +157,7 @@ class AbstractTuner(eqx.Module):
     Attributes:
         iterations: how many at most.
         target: a cost that is good enough.
-        seconds: the longest time.
+        seconds: the longest processor time.
     """
 
     iterations: eqx.AbstractVar[int]

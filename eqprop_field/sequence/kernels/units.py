@@ -1,4 +1,4 @@
-r"""The units of Vieville et al. 2017 (appendix A), each as its kernels; u is the input, gamma a leak, alpha an offset."""
+r"""The units of Vieville et al. 2017 (appendix A) by their kernels; u is the input, gamma a leak, alpha an offset."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
