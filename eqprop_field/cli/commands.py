@@ -42,6 +42,9 @@ COMMANDS = {
     ),
     "stdp": Entry("stdp", "Stdp", "Shows the STDP curve of the rate rule, by three protocols."),
     "roessler": Entry("roessler", "Roessler", "Learns the Roessler attractor online: errors, and which weights move."),
+    "reverse-engineer": Entry(
+        "reverse_engineer", "ReverseEngineer", "Finds networks again from their input and output, by several rules."
+    ),
     "rules": Entry("list_rules", "Rules", "Lists the learning rules: when each is exact, and what it costs."),
     "bench": Entry("bench", "Bench", "Measures how fast it is, against others and against the hardware."),
     "doctor": Entry("doctor", "Doctor", "Says what is installed, and how to get what is missing."),
