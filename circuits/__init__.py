@@ -53,10 +53,6 @@ from .ngspice import parse_raw as parse_raw
 from .ngspice import run_all as run_all
 from .noise import Noise as Noise
 from .noise import NoisyTrajectory as NoisyTrajectory
-from .pool import AbstractTask as AbstractTask
-from .pool import TaskFailed as TaskFailed
-from .pool import WorkerDied as WorkerDied
-from .pool import work_through as work_through
 from .plasticity import LEARNING as LEARNING
 from .plasticity import LESSONS as LESSONS
 from .plasticity import Course as Course
@@ -68,6 +64,10 @@ from .plasticity import learn_in_circuit as learn_in_circuit
 from .plasticity import learn_side_by_side as learn_side_by_side
 from .plasticity import plastic_netlist as plastic_netlist
 from .plasticity import twin as twin
+from .pool import AbstractTask as AbstractTask
+from .pool import TaskFailed as TaskFailed
+from .pool import WorkerDied as WorkerDied
+from .pool import work_through as work_through
 from .scaling import Scaling as Scaling
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
 from .variation import Chip as Chip
