@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench(AbstractCommand):
-    """Measures settling and training in paired runs: against scipy, PyTorch and its solvers, and bare matrix products.
+    """Measures settling, circuits and training in paired runs: against scipy, PyTorch, matrix products, bare ngspice.
 
     Each ratio is the median over turns in which both sides ran one after the other, with the lowest and the highest
     turn. What is not installed is left out and named (pip install 'eqprop-field[bench]'). With --out: bench.csv,
@@ -36,7 +36,7 @@ class Bench(AbstractCommand):
         if self.x64:
             raise Refused("--x64: the goals are for float32; leave it away")
 
-        from ..benchmarks import machine, settling, training
+        from ..benchmarks import circuits, machine, settling, training
         from .files import folder_for
         from .progress import bar
 
@@ -44,7 +44,7 @@ class Bench(AbstractCommand):
         turns = 3 if self.quick else self.turns
         results: list[Ratio] = []
         with bar("benchmarks") as progress:
-            for part in (settling(turns), training(turns, epoch=not self.quick)):
+            for part in (settling(turns), circuits(turns), training(turns, epoch=not self.quick)):
                 for result in part:
                     results.append(result)
                     progress(len(results), _LINES)
@@ -58,7 +58,7 @@ class Bench(AbstractCommand):
         return Outcome(summary, lines)
 
 
-_LINES = 28  # results of a whole run, for the progress bar
+_LINES = 35  # results of a whole run, for the progress bar
 
 
 def as_row(result: "Ratio") -> dict[str, Any]:
