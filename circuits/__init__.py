@@ -5,6 +5,7 @@ from .campaign import FidelityCampaign as FidelityCampaign
 from .campaign import read_campaign as read_campaign
 from .campaign import run_campaign as run_campaign
 from .compile import compile_circuit as compile_circuit
+from .compile import compile_each as compile_each
 from .compile import loop_gain as loop_gain
 from .driven import LinearReadout as LinearReadout
 from .driven import Response as Response

@@ -1,5 +1,6 @@
 """From a vector field and its samples to a circuit."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -93,6 +94,45 @@ def compile_circuit(
         following=tuple(following),
         from_operating_point=from_operating_point,
     )
+
+
+def compile_each(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike | None,
+    schedule: Sequence[Window],
+    *,
+    starts: ArrayLike | None = None,
+    fold_inputs: bool = True,
+    from_operating_point: bool = False,
+) -> list[Circuit]:
+    """A circuit for every sample, each with the whole schedule to itself; the network is read once for all of them.
+
+    Arguments and errors as for `compile_circuit`, but for `starts`, the initial states (samples, neurons).
+    """
+    starts = None if starts is None else _rows("starts", starts, field.n_neurons)
+    together = compile_circuit(
+        field,
+        x,
+        y,
+        schedule,
+        start=None if starts is None else starts[0],
+        fold_inputs=fold_inputs,
+        from_operating_point=from_operating_point,
+    )
+    if starts is not None and len(starts) != len(together.samples):
+        raise ValueError(f"there are {len(starts)} starts for {len(together.samples)} samples: give one for each")
+    return [
+        dataclasses.replace(
+            together,
+            drive=sample.drive,
+            target=sample.target,
+            input_rates=sample.input_rates,
+            following=(),
+            start=together.start if starts is None else starts[i],
+        )
+        for i, sample in enumerate(together.samples)
+    ]
 
 
 def nudge_of(nudge: AbstractNudge) -> tuple[float, np.ndarray]:

@@ -21,7 +21,7 @@ from eqprop_field.substrates.trajectory import Trajectory
 from eqprop_field.vector_fields import AbstractVectorField
 from eqprop_field.vector_fields.base import State, flatten_state
 
-from .compile import compile_circuit, nudge_of
+from .compile import compile_each, nudge_of
 from .emit import AbstractLevel, Behavioural
 from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
@@ -151,17 +151,10 @@ class NgspiceSubstrate(AbstractSubstrate):
         throw: bool,
     ) -> list[tuple[Phase, ...] | None]:
         """Every sample's measured windows; None where the simulator failed."""
-        circuits = [
-            compile_circuit(
-                field,
-                row,
-                None if targets is None else targets[i],
-                windows,
-                start=None if starts is None else starts[i],
-                from_operating_point=self.from_operating_point and starts is None and not windows[0].beta,
-            )
-            for i, row in enumerate(np.asarray(x, np.float64))
-        ]
+        at_once = self.from_operating_point and starts is None and not windows[0].beta
+        circuits = compile_each(
+            field, np.asarray(x, np.float64), targets, windows, starts=starts, from_operating_point=at_once
+        )
         if self.noise is not None:
             n, total = field.n_neurons, circuits[0].total_time
             noise = [self.noise.disturbance(total, n, i) for i in range(len(circuits))]

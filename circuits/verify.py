@@ -21,7 +21,7 @@ from eqprop_field.substrates.trajectory import Trajectory
 from eqprop_field.vector_fields import AbstractVectorField
 from eqprop_field.vector_fields.base import flatten_state, unflatten_state
 
-from .compile import compile_circuit
+from .compile import compile_each
 from .emit import TIGHT, AbstractLevel, Behavioural, Netlist, Thresholds
 from .ir import Window, schedule
 from .measure import Phase, float64, in_float64, in_window, measure, solution
@@ -176,8 +176,9 @@ def verify(
     field, (nudge,) = field_on(chip, field), nudges_on(chip, [nudge], len(x))
     chooser = NgspiceSubstrate(engine=engine, level=level, free_time=free_time, nudged_time=nudged_time, tol=tol)
     windows = schedule(*chooser.times(field, x, (nudge,)), [float(nudging.betas[0])])
-    rows = zip(np.asarray(x, np.float64), np.asarray(y, np.float64), strict=True)
-    circuits = [compile_circuit(field, row, target, windows, fold_inputs=fold_inputs) for row, target in rows]
+    circuits = compile_each(
+        field, np.asarray(x, np.float64), np.asarray(y, np.float64), windows, fold_inputs=fold_inputs
+    )
     circuits = circuits if chip is None else [chip.circuit(circuit) for circuit in circuits]
     klu = engine.klu
     netlists = tuple(level.emit(circuit, klu=klu) for circuit in circuits)

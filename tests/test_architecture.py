@@ -61,7 +61,7 @@ _OPEN_TO_CIRCUITS = (
 _CONFINED = {
     "matplotlib": ("eqprop_field.plotting",),
     "eqprop_field.plotting": ("eqprop_field.cli",),
-    "circuits": ("eqprop_field.cli",),
+    "circuits": ("eqprop_field.cli", "eqprop_field.benchmarks"),
     "PySpice": ("circuits.ngspice", "circuits.netlist"),
     "sklearn": ("eqprop_field.datasets",),
     "tyro": ("eqprop_field.cli",),
@@ -199,8 +199,12 @@ def test_the_house_stands():
         ("circuits.emit.behavioural", "from . import crossbar", "siblings know only their base"),
         ("eqprop_field.training.loop", "import matplotlib.pyplot as plt", "only eqprop_field.plotting may"),
         ("eqprop_field.__main__", "from .plotting import curves", "only eqprop_field.cli may"),
-        ("eqprop_field.learning.eqprop", "import circuits", "only eqprop_field.cli may"),
-        ("eqprop_field.storage", "from circuits.compile import compile_field", "only eqprop_field.cli may"),
+        ("eqprop_field.learning.eqprop", "import circuits", "only eqprop_field.cli, eqprop_field.benchmarks may"),
+        (
+            "eqprop_field.storage",
+            "from circuits.compile import compile_field",
+            "only eqprop_field.cli, eqprop_field.benchmarks may",
+        ),
         (
             "circuits.measure",
             "from PySpice.Spice.NgSpice.Shared import NgSpiceShared",

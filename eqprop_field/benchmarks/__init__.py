@@ -1,5 +1,6 @@
 """How fast it is, measured against others and against the hardware: what `eqprop-field bench` runs."""
 
+from .circuits import circuits as circuits
 from .paired import Ratio as Ratio
 from .paired import machine as machine
 from .paired import paired as paired

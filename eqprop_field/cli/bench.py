@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from ..benchmarks import Ratio
 
 
-_LINES = {"settling": 23, "training": 5, "reservoirs": 9}  # results of every part, for the progress bar
+_LINES = {"settling": 23, "circuits": 7, "training": 5, "reservoirs": 9}  # results of every part, for the progress bar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench(AbstractCommand):
-    """Measures settling and training in paired runs: against scipy, PyTorch and its solvers, and bare matrix products.
+    """Measures settling, circuits and training in paired runs: against scipy, PyTorch, matrix products, bare ngspice.
 
     Each ratio is the median over turns in which both sides ran one after the other, with the lowest and the highest
     turn. What is not installed is left out and named (pip install 'eqprop-field[bench]'). With --out: bench.csv,
@@ -65,13 +65,14 @@ class Bench(AbstractCommand):
         return Outcome(summary, lines)
 
     def _parts(self, turns: int) -> list[Iterator["Ratio"]]:
-        from ..benchmarks import reservoirs, settling, training
+        from ..benchmarks import circuits, reservoirs, settling, training
 
         unknown = [name for name in self.parts if name not in _LINES]
         if unknown:
             raise Refused(f"unknown part {unknown[0]!r}: choose among {', '.join(_LINES)}")
         parts = {
             "settling": lambda: settling(turns),
+            "circuits": lambda: circuits(turns),
             "training": lambda: training(turns, epoch=not self.quick),
             "reservoirs": lambda: reservoirs(turns),
         }

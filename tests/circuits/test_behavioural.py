@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import Accuracy, Behavioural, Scaling, parse_raw
+from circuits import Accuracy, Behavioural, Scaling, compile_circuit, compile_each, parse_raw, schedule
 from circuits.emit.base import number
 from circuits.library import subcircuit
 
@@ -109,3 +109,15 @@ def test_a_place_that_cannot_be_written_to_is_named(netlist, tmp_path):
     with pytest.raises(OSError, match="cannot write"):
         netlist.write(tmp_path / "file" / "net.cir")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_circuits_of_a_batch_are_those_of_its_samples(field, batch):
+    x, y = (np.asarray(data) for data in batch)
+    windows = schedule(10.0, 5.0, [0.3])
+    starts = np.random.default_rng(0).uniform(-1, 1, (len(x), field.n_neurons))
+    together = compile_each(field, x, y, windows, starts=starts, fold_inputs=False)
+    for k, circuit in enumerate(together):
+        alone = compile_circuit(field, x[k], y[k], windows, start=starts[k], fold_inputs=False)
+        assert Behavioural().emit(circuit).text == Behavioural().emit(alone).text
+    with pytest.raises(ValueError, match="3 starts for 4 samples"):
+        compile_each(field, x, y, windows, starts=starts[:3])
