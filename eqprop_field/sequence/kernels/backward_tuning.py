@@ -1,6 +1,6 @@
 r"""Backward tuning: simulate, tune backwards, adjust the weights, and again (Vieville et al. 2017, section 3)."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from .problem import Problem, Theta, Tuned
 from .second_order import SecondOrder
 from .tuning import AbstractTuner, Trace
 
-Strategy = Literal["second_then_first", "best_of", "remembering"]
+STRATEGIES = ("second_then_first", "best_of", "remembering")
 _ZOOMS = (1.0, 1e-2, 1e-4)  # how far a line search looks, one after another, until it finds something
 _SUFFICIENT, _CURVATURE = 1e-4, 0.9  # Wolfe's conditions
 
@@ -54,7 +54,7 @@ class BackwardTuning(AbstractTuner):
         seconds: the longest processor time.
     """
 
-    strategy: Strategy = eqx.field(static=True, default="second_then_first")
+    strategy: str = eqx.field(static=True, default="second_then_first")
     guarded: bool = eqx.field(static=True, default=False)
     second: tuple[SecondOrder, ...] = (SecondOrder(),)
     momenta: tuple[int, ...] = eqx.field(static=True, default=(1, 2, 4, 8, 16, 32))
@@ -64,8 +64,8 @@ class BackwardTuning(AbstractTuner):
     seconds: float = np.inf
 
     def __check_init__(self) -> None:
-        if self.strategy not in get_args(Strategy):
-            raise ValueError(f"strategy={self.strategy!r}: choose one of {', '.join(get_args(Strategy))}")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"strategy={self.strategy!r}: choose one of {', '.join(STRATEGIES)}")
         if not self.second and not self.momenta:
             raise ValueError("neither second-order nor first-order steps: give some SecondOrder, or some momenta")
 

@@ -1,9 +1,9 @@
 """How a cost falls: the decay time and the bias of an exponential through its last values."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike
 
 _WINDOW, _SHARE = 10, 0.9  # nine tenths of the weight lie on the last ten values
 
@@ -20,7 +20,7 @@ class Decay(NamedTuple):
     bias: float
 
 
-def fit_decay(costs: ArrayLike) -> Decay:
+def fit_decay(costs: Sequence[float] | np.ndarray) -> Decay:
     r"""Fits $c(t) = \alpha e^{-t/\tau} + \beta$ to costs, the last ones counting most.
 
     Least squares on $\log|c(t) - c(t-1)| = k - t/\tau$ with the weights $\gamma^{T-t}$, gamma = 0.1^(1/10); then beta

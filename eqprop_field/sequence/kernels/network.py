@@ -33,7 +33,7 @@ class KernelNetwork(eqx.Module):
 
     unit: AbstractUnit = eqx.field(static=True)
     weights: Weights
-    labels: dict[str, Int[Array, "nodes kernels"]]
+    labels: dict[str, Int[Array, "_ _"]]
     low: Float[Array, " parameters"]
     high: Float[Array, " parameters"]
     sharing: bool = eqx.field(static=True)

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Values = Mapping[str, Float[Array, "batch nodes"]]
-Weights = dict[str, Float[Array, "nodes kernels"]]
+Values = Mapping[str, Float[Array, "batch _"]]
+Weights = dict[str, Float[Array, "_ _"]]  # by group (nodes, kernels)
 
 
 class Kernels(NamedTuple):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..driven import LARGEST
 from ..signals import Task
 from . import dynamics
 from .criteria import AbstractCriterion, AbstractPointwise, AbstractRegulariser, LeastSquares
@@ -85,7 +86,7 @@ class Problem(eqx.Module):
         return jnp.sum(jnp.stack([jnp.zeros((), theta.dtype), *(r(theta, before) for r in self.regularisers)]))
 
     def cost(self, theta: Theta, before: Theta | None = None, states: States | None = None) -> Float[Array, ""]:
-        """Criterion and penalty; infinity where they are not finite.
+        """Criterion and penalty; infinity where the network explodes.
 
         Args:
             theta: the parameters.
@@ -95,7 +96,7 @@ class Problem(eqx.Module):
         here = self.states(theta)
         then = here if states is None else states
         found = self.rho(here, then) + self.penalty(theta, theta if before is None else before)
-        return jnp.where(jnp.isfinite(found), found, jnp.inf)
+        return _unless_exploded(found, here)
 
     def tuned(
         self, theta: Theta, before: Theta | None = None, states: States | None = None, *, guarded: bool = False
@@ -117,7 +118,7 @@ class Problem(eqx.Module):
         found = dynamics.kernels(unit, past, stimuli, here[1:])
         penalty, pull = jax.value_and_grad(self.penalty)(theta, theta if before is None else before)
         gradient = self.gathered(theta, dynamics.gradient(found, self.flat(errors))) + pull
-        return Tuned(rho + penalty, gradient, here, errors)
+        return Tuned(_unless_exploded(rho + penalty, here), gradient, here, errors)
 
     def gathered(self, theta: Theta, by_weight: dict[str, Array]) -> Theta:
         """A derivative by weights as one by parameters: summed over those that share."""
@@ -150,6 +151,11 @@ class Problem(eqx.Module):
         past, stimuli = dynamics.rest(unit, values), dynamics.windows(unit, values)
         found = dynamics.given(unit, self.network.at(theta), past, stimuli, states[1:])
         return jnp.concatenate([states[:1], found])
+
+
+def _unless_exploded(cost: Float[Array, ""], states: States) -> Float[Array, ""]:
+    """Infinity for a network that has exploded."""
+    return jnp.where(jnp.isfinite(cost) & jnp.all(jnp.abs(states) < LARGEST), cost, jnp.inf)
 
 
 class Guard(eqx.Module):

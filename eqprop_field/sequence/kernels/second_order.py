@@ -1,7 +1,5 @@
 r"""The second-order step of each node (equation 6 of Vieville et al. 2017), its sign put right."""
 
-from typing import Literal, get_args
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,8 +9,8 @@ from .dynamics import gradient
 from .nodes import Kernels
 from .problem import Problem, States, Theta, Tuned
 
-Kappa = Literal["one", "damped", "trusting", "error"]
-Estimate = Literal["simulated", "clamped", "retropropagated"]
+KAPPAS = ("one", "damped", "trusting", "error")
+ESTIMATES = ("simulated", "clamped", "retropropagated")
 
 _CUT = 1e-12  # smaller eigenvalues of A, relative to the largest, count as 0
 _SWEEPS = 20  # of the retro-propagation
@@ -43,15 +41,15 @@ class SecondOrder(eqx.Module):
         most_kernels: nodes with more kernels are left as they are; the authors' program has 16. No limit by default.
     """
 
-    kappa: Kappa = eqx.field(static=True, default="one")
-    estimate: Estimate = eqx.field(static=True, default="simulated")
+    kappa: str = eqx.field(static=True, default="one")
+    estimate: str = eqx.field(static=True, default="simulated")
     most_kernels: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        if self.kappa not in get_args(Kappa):
-            raise ValueError(f"kappa={self.kappa!r}: choose one of {', '.join(get_args(Kappa))}")
-        if self.estimate not in get_args(Estimate):
-            raise ValueError(f"estimate={self.estimate!r}: choose one of {', '.join(get_args(Estimate))}")
+        if self.kappa not in KAPPAS:
+            raise ValueError(f"kappa={self.kappa!r}: choose one of {', '.join(KAPPAS)}")
+        if self.estimate not in ESTIMATES:
+            raise ValueError(f"estimate={self.estimate!r}: choose one of {', '.join(ESTIMATES)}")
 
     def step(self, problem: Problem, theta: Theta, tuned: Tuned) -> Theta:
         """The change of the parameters, not yet searched along.
@@ -109,7 +107,7 @@ class SecondOrder(eqx.Module):
         return pull - jax.grad(problem.penalty)(theta, theta)
 
 
-def estimated(problem: Problem, theta: Theta, states: States, estimate: Estimate) -> States:
+def estimated(problem: Problem, theta: Theta, states: States, estimate: str) -> States:
     r"""x-hat: what the nodes should have been.
 
     Retro-propagated, the outputs are the targets, and every hidden node is corrected until it fits what it is given
@@ -130,7 +128,7 @@ def estimated(problem: Problem, theta: Theta, states: States, estimate: Estimate
     def misfit(states: States) -> Array:
         return jnp.sum((states - problem.given(theta, states)) ** 2)
 
-    def sweep(_: int, at: tuple[States, Array]) -> tuple[States, Array]:
+    def sweep(_: Array, at: tuple[States, Array]) -> tuple[States, Array]:
         here, left = at
         fitted, pull = jax.vjp(lambda states: problem.given(theta, states), here)
         moved = clamped(fitted + pull(here - fitted)[0])
@@ -174,7 +172,7 @@ def correlation(kernels: Kernels, common: Array, first: Array | None) -> Float[A
 
 def inverted(
     problem: Problem, curvature: dict[str, Array], most_kernels: int | None = None
-) -> dict[str, Float[Array, "rows kernels kernels"]]:
+) -> dict[str, Float[Array, "_ _ _"]]:
     """The pseudo-inverse of every node's A, over the weights that it learns; 0 for nodes with too many kernels."""
     found = {}
     for name, matrices in curvature.items():

@@ -97,7 +97,7 @@ class Trace:
         """
         self.simulations += 1
         self.exploded += not np.isfinite(found)
-        if time.process_time() - self.begun > self.tuner.seconds:
+        if self.costs and time.process_time() - self.begun > self.tuner.seconds:
             raise Finished(f"stopped after {self.tuner.seconds:g} seconds of processor time")
 
     def took(self, found: float, theta: np.ndarray) -> None:
