@@ -106,8 +106,7 @@ def train(
         resume: whether to go on from the checkpoint in `out`, if there is one.
         devices: how many devices share a batch, over all processes (`join_processes`); the first alone by default.
             Results agree with those of one device up to the order of sums. Only the first process writes files.
-        measure: what else to write down of the network after every epoch, such as `snapshot`: entries of the history,
-            as JSON has them.
+        measure: what else to write down of the network after every epoch, in JSON's types, such as `snapshot`'s entry.
         progress: whether to show a bar with the time left on stderr.
 
     Raises:
@@ -138,19 +137,13 @@ def train(
             error = error_rate(rule, state.field, dataset.validation)
             seconds = time.perf_counter() - began
             entry = {"epoch": epoch + 1, **tally.read(), "validation_error": error, "seconds": seconds}
-            state.record(entry if measure is None else entry | measure(state.field))
+            state.record(entry | ({} if measure is None else measure(state.field)))
             bar.set_postfix_str(f"validation error {100 * error:.1f} %", refresh=False)
             if checkpoint is not None and jax.process_index() == 0:
                 checkpoint.save(state)
                 write_records(checkpoint.path.parent, state.history)
-    return TrainingRun(
-        field=state.best,
-        last_field=state.field,
-        history=state.history,
-        best_epoch=state.best_epoch,
-        test_error=error_rate(rule, state.best, dataset.test),
-        settings=settings,
-    )
+    test_error = error_rate(rule, state.best, dataset.test)
+    return TrainingRun(state.best, state.field, state.history, state.best_epoch, test_error, settings)
 
 
 def _run_epoch(state: RunState, fixed: Fixed, order: np.ndarray, bar: tqdm) -> Tally:
