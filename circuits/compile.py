@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from eqprop_field.costs import Quadratic
+from eqprop_field.learning.asymmetric import TransposingNudge
 from eqprop_field.substrates.nudging import AbstractNudge, CostNudge
 from eqprop_field.vector_fields import AbstractVectorField
 
@@ -36,6 +37,7 @@ def compile_circuit(
     *,
     start: ArrayLike | None = None,
     fold_inputs: bool = True,
+    transposing: bool = False,
     from_operating_point: bool = False,
 ) -> Circuit:
     """Compiles a field and its samples into the circuit that realises both phases.
@@ -48,6 +50,7 @@ def compile_circuit(
         start: the flattened initial state (neurons,); rest, s = 0, by default.
         fold_inputs: whether W_in x + b becomes one current a neuron (fast) rather than a source for each input and
             an element for each input synapse.
+        transposing: whether the nudged windows also have the transposed synapses of AEP; each must follow a free one.
         from_operating_point: whether the simulator may solve for the first free equilibrium instead of settling into
             it. An operating point may be unstable, or another equilibrium than the one that `start` leads to, so this
             is refused unless the network provably has one equilibrium only, and a stable one (`loop_gain` below 1).
@@ -91,6 +94,7 @@ def compile_circuit(
         input_rates=first.input_rates,
         input_synapses=Synapses.from_matrix(input_weights[:, :0] if fold_inputs else input_weights),
         following=tuple(following),
+        transposing=transposing,
         from_operating_point=from_operating_point,
     )
 
@@ -98,9 +102,13 @@ def compile_circuit(
 def nudge_of(nudge: AbstractNudge) -> tuple[float, np.ndarray]:
     """The influence parameter and the targets (batch, outputs) of a nudge that a circuit can build.
 
+    For `TransposingNudge` those of the nudge that it holds: its transposed synapses are the circuit's.
+
     Raises:
         ValueError: for anything but a real nudge of the quadratic cost, whose force is one linear current.
     """
+    if isinstance(nudge, TransposingNudge):
+        nudge = nudge.nudge
     if not isinstance(nudge, CostNudge) or not isinstance(nudge.cost, Quadratic):
         what = type(nudge.cost if isinstance(nudge, CostNudge) else nudge).__name__
         raise ValueError(

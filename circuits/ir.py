@@ -129,6 +129,8 @@ class Circuit:
         schedule: the windows, one after another.
         input_rates: firing rates of explicit inputs (M,); empty where they are folded.
         input_synapses: from the explicit inputs.
+        transposing: whether the nudged windows also have the transposed synapses of AEP, which act on the deviation
+            from the free state that was held when beta rose.
         following: the samples after the first one, which `drive`, `target` and `input_rates` describe.
 
     Raises:
@@ -147,6 +149,7 @@ class Circuit:
     input_rates: Float[np.ndarray, " inputs"] = dataclasses.field(default_factory=lambda: np.zeros(0))
     input_synapses: Synapses = _NONE
     following: tuple[Sample, ...] = ()
+    transposing: bool = False
     from_operating_point: bool = False
 
     @property

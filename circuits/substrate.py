@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from eqprop_field._arrays import checked_data
+from eqprop_field.learning.asymmetric import TransposingNudge
 from eqprop_field.substrates.base import AbstractSubstrate
 from eqprop_field.substrates.nudging import AbstractNudge
 from eqprop_field.substrates.solution import Solution, Verdict, raise_unless_converged
@@ -81,12 +82,14 @@ class NgspiceSubstrate(AbstractSubstrate):
         throw: bool = True,
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
+        if isinstance(nudge, TransposingNudge):
+            raise ValueError("a circuit transposes its synapses about a free state that it holds itself: use phases")
         beta, targets = (0.0, None) if nudge is None else nudge_of(nudge)
         duration = self.free_time if nudge is None else self.nudged_time
         if duration is None:
             duration = self._chosen_time(field, x, nudge, start)[0]
         rows = None if start is None else np.asarray(flatten_state(start), np.float64)
-        measured = self._simulate(field, x, targets, (Window(duration, beta),), rows, throw)
+        measured = self._simulate(field, x, targets, (Window(duration, beta),), rows, False, throw)
         return self._solution(field, x, nudge, in_window(measured, 0), throw)
 
     def phases(
@@ -99,10 +102,13 @@ class NgspiceSubstrate(AbstractSubstrate):
             raise ValueError("one circuit nudges towards one target: give all nudges the same y")
         free_time, nudged_time = self.times(field, x, nudges)
         windows = schedule(free_time, nudged_time, betas)
-        measured = self._simulate(field, x, target, windows, None, throw)
+        transposing = any(isinstance(nudge, TransposingNudge) for nudge in nudges)
+        if transposing and not all(isinstance(nudge, TransposingNudge) for nudge in nudges):
+            raise ValueError("one circuit has transposed synapses in all of its nudged phases or in none")
+        measured = self._simulate(field, x, target, windows, None, transposing, throw)
         free = self._solution(field, x, None, in_window(measured, 0), throw)
         nudged, returned = [], None
-        for k, nudge in enumerate(nudges):
+        for k, nudge in enumerate(nudge.anchored(field, x, free.state) for nudge in nudges):
             if k:
                 way_back = self._solution(field, x, None, in_window(measured, 2 * k), False)
                 returned = _worse(returned, _return_verdict(free, way_back))
@@ -116,6 +122,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         targets: np.ndarray | None,
         windows: tuple[Window, ...],
         starts: np.ndarray | None,
+        transposing: bool,
         throw: bool,
     ) -> list[tuple[Phase, ...] | None]:
         """Every sample's measured windows; None where the simulator failed."""
@@ -126,6 +133,7 @@ class NgspiceSubstrate(AbstractSubstrate):
                 None if targets is None else targets[i],
                 windows,
                 start=None if starts is None else starts[i],
+                transposing=transposing,
                 from_operating_point=self.from_operating_point and starts is None and not windows[0].beta,
             )
             for i, row in enumerate(np.asarray(x, np.float64))
@@ -173,7 +181,9 @@ class NgspiceSubstrate(AbstractSubstrate):
             free_time = 1.0
         nudged_time = self.nudged_time
         if nudged_time is None:
-            chosen = [self._chosen_time(field, x, nudge, free)[0] for nudge in nudges]
+            settled = jax.tree.map(lambda leaf: jnp.asarray(leaf, field.dtype), free)
+            anchored = [nudge.anchored(field, jnp.asarray(x, field.dtype), settled) for nudge in nudges]
+            chosen = [self._chosen_time(field, x, nudge, free)[0] for nudge in anchored]
             nudged_time = max(chosen, default=free_time)
         return free_time, nudged_time
 
