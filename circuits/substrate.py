@@ -1,5 +1,6 @@
 """The circuit as a substrate: the bridge back to every learning rule."""
 
+import dataclasses
 import logging
 import math
 import os
@@ -58,6 +59,12 @@ class NgspiceSubstrate(AbstractSubstrate):
         keep_trajectories: whether solutions hold the trajectory, on a time axis common to the batch.
         saved_points: points of that axis, equidistant.
         workers: how many simulators run at once; one for each core by default.
+        samples_per_run: how many samples are clamped one after another in one transient, which spares starting ngspice
+            for each. A free phase then starts from where the sample before ended, not from rest, and a failure takes
+            all samples of its run. Samples with stated starts, and free phases from the operating point, run alone.
+
+    Raises:
+        ValueError: for less than one sample a run.
     """
 
     traceable: ClassVar[bool] = False
@@ -71,6 +78,11 @@ class NgspiceSubstrate(AbstractSubstrate):
     keep_trajectories: bool = eqx.field(static=True, default=False)
     saved_points: int = eqx.field(static=True, default=2001)
     workers: int = eqx.field(static=True, default_factory=lambda: os.cpu_count() or 1)
+    samples_per_run: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self) -> None:
+        if self.samples_per_run < 1:
+            raise ValueError(f"samples_per_run={self.samples_per_run}: clamp at least one sample in a run")
 
     def settle(
         self,
@@ -126,29 +138,34 @@ class NgspiceSubstrate(AbstractSubstrate):
         throw: bool,
     ) -> list[tuple[Phase, ...] | None]:
         """Every sample's measured windows; None where the simulator failed."""
+        rows, solved = np.asarray(x, np.float64), self.from_operating_point and starts is None and not windows[0].beta
+        together = 1 if solved or starts is not None else self.samples_per_run
+        runs = [slice(first, min(first + together, len(rows))) for first in range(0, len(rows), together)]
         circuits = [
             compile_circuit(
                 field,
-                row,
-                None if targets is None else targets[i],
-                windows,
-                start=None if starts is None else starts[i],
+                rows[run],
+                None if targets is None else targets[run],
+                [dataclasses.replace(w, sample=k) for k in range(run.stop - run.start) for w in windows],
+                start=None if starts is None else starts[run][0],
                 transposing=transposing,
-                from_operating_point=self.from_operating_point and starts is None and not windows[0].beta,
+                from_operating_point=solved,
             )
-            for i, row in enumerate(np.asarray(x, np.float64))
+            for run in runs
         ]
         klu = self.engine.klu
         netlists = [self.level.emit(circuit, klu=klu) for circuit in circuits]
         measured: list[tuple[Phase, ...] | None] = []
-        for i, (circuit, result) in enumerate(zip(circuits, run_all(self.engine, netlists, self.workers), strict=True)):
+        results = run_all(self.engine, netlists, self.workers)
+        for run, circuit, result in zip(runs, circuits, results, strict=True):
             if isinstance(result, SimulatorFailed):
                 if throw:
                     raise result
-                _log.warning("sample %d: %s", i, result)
-                measured.append(None)
+                _log.warning("samples %d to %d: %s", run.start, run.stop - 1, result)
+                measured += [None] * (run.stop - run.start)
             else:
-                measured.append(measure(circuit, self.level.scaling, result))
+                phases = measure(circuit, self.level.scaling, result)
+                measured += [phases[k : k + len(windows)] for k in range(0, len(phases), len(windows))]
         return measured
 
     def _solution(

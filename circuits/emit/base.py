@@ -223,8 +223,10 @@ class AbstractLevel(abc.ABC):
         reltol = self.accuracy.reltol
         step = number(self.scaling.second(self.accuracy.max_step * float(circuit.tau.min())))
         absolute = 1e-3 * reltol
+        # The trapezoidal rule rings at a clamp, step after step, down to steps without end: a hundredth of damping.
+        damping = "" if circuit.bounds is None else " xmu=0.49"
         yield (
-            f".options method=trap maxord=2 trtol=1 reltol={number(reltol)} "
+            f".options method=trap maxord=2 trtol=1{damping} reltol={number(reltol)} "
             f"vntol={number(self.scaling.volt(absolute))} abstol={number(self.scaling.ampere(absolute))}"
         )
         yield from (f".options {option}" for option in self.options())
