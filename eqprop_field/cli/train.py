@@ -9,6 +9,7 @@ import tyro
 
 from .arguments import OF_RECIPE, OptionalFloat, OptionalInt, OptionalSizes, Rates, Repair, checked_gain, checked_seed
 from .command import AbstractCommand, Outcome, Refused
+from .in_the_loop import CircuitInTheLoop
 
 if TYPE_CHECKING:
     from ..training import Recipe, TrainingRun
@@ -21,6 +22,9 @@ class Train(AbstractCommand):
     Writes net.safetensors (the best epoch by validation error), checkpoint.safetensors, history.csv, history.jsonl,
     learning_curve.png and summary.json. MNIST and Fashion-MNIST need their four IDX files: name their folder with
     --data-dir.
+
+    With --substrate circuit every phase of every sample runs in ngspice, several samples in one transient and several
+    simulators side by side; only the update is computed outside.
 
     Example: eqprop-field train --data digits --sizes 64,32,10 --epochs 20 --out digits
     """
@@ -60,6 +64,7 @@ class Train(AbstractCommand):
     gain: OptionalFloat = None
     """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
     repair: Repair = dataclasses.field(default_factory=Repair)
+    circuit: CircuitInTheLoop = dataclasses.field(default_factory=CircuitInTheLoop)
     resume: bool = False
     """Go on from the checkpoint in --out."""
     tensorboard: bool = False
@@ -74,7 +79,7 @@ class Train(AbstractCommand):
         from .files import folder_for
 
         recipe = self._recipe()
-        rule = recipe.learning_rule()
+        rule = recipe.learning_rule(self.circuit.build(recipe))
         dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed)
         folder = folder_for(self.out)
         run = train(
@@ -88,7 +93,7 @@ class Train(AbstractCommand):
         )
         if self.tensorboard:
             write_tensorboard(folder, run.history)
-        summary = write_training(folder, run, what_was_trained(recipe))
+        summary = write_training(folder, run, what_was_trained(recipe) | {"substrate": self.circuit.told()})
         return Outcome(
             summary, [*lines(run), f"written to        {folder}: {', '.join(summary['files'])}"], unsettled(run)
         )
