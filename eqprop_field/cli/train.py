@@ -22,6 +22,7 @@ from .arguments import (
     checked_seed,
 )
 from .command import AbstractCommand, Outcome, Refused
+from .in_the_loop import CircuitInTheLoop
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
@@ -41,6 +42,9 @@ class Train(AbstractCommand):
     Writes net.safetensors (the best epoch by validation error), checkpoint.safetensors, history.csv, history.jsonl,
     learning_curve.png and summary.json. MNIST and Fashion-MNIST need their four IDX files: name their folder with
     --data-dir.
+
+    With --substrate circuit every phase of every sample runs in ngspice, several samples in one transient and several
+    simulators side by side; only the update is computed outside.
 
     Example: eqprop-field train --data digits --sizes 64,32,10 --epochs 20 --out digits
     """
@@ -86,6 +90,7 @@ class Train(AbstractCommand):
     symmetry: OptionalFloat = None
     """Symmetry of the first weights, from -1 to 1: 0 for independent feedback, 1 for W_back = W_fwd^T at the start."""
     repair: Repair = dataclasses.field(default_factory=Repair)
+    circuit: CircuitInTheLoop = dataclasses.field(default_factory=CircuitInTheLoop)
     resume: bool = False
     """Go on from the checkpoint in --out."""
     follow: Annotated[int | None, tyro.conf.arg(metavar="SAMPLES", help_behavior_hint="(default: 20)")] = None
@@ -107,7 +112,7 @@ class Train(AbstractCommand):
         from .files import folder_for
 
         recipe = self._recipe()
-        rule = recipe.learning_rule()
+        rule = recipe.learning_rule(self.circuit.build(recipe))
         dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed)
         folder = folder_for(self.out)
         run = train(
@@ -125,7 +130,7 @@ class Train(AbstractCommand):
             return Outcome(run.summary(), [*lines(run), "written by process 0"], unsettled(run))
         if self.tensorboard:
             write_tensorboard(folder, run.history)
-        summary = write_training(folder, run, what_was_trained(recipe))
+        summary = write_training(folder, run, what_was_trained(recipe) | {"substrate": self.circuit.told()})
         return Outcome(
             summary, [*lines(run), f"written to        {folder}: {', '.join(summary['files'])}"], unsettled(run)
         )

@@ -11,6 +11,7 @@ from ..costs import Matching, Quadratic
 from ..datasets import Dataset, digits, fashion, mnist, xor
 from ..learning.base import AbstractLearningRule
 from ..learning.catalogue import RULES
+from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..vector_fields import ConvField, LayeredField, square_image
 from .settings import Settings
@@ -71,8 +72,8 @@ class Recipe:
             return ConvField.create(key, square_image(self.sizes[0]), self.convolutions, self.sizes[1:], **options)
         return LayeredField.create(key, self.sizes, **options)
 
-    def learning_rule(self) -> AbstractLearningRule:
-        """The rule, on `Equilibrium`.
+    def learning_rule(self, substrate: AbstractSubstrate | None = None) -> AbstractLearningRule:
+        """The rule, on this substrate; `Equilibrium` by default, with the recipe's tolerance.
 
         Raises:
             ValueError: for a rule that is not known, or a beta without meaning.
@@ -81,7 +82,7 @@ class Recipe:
             raise ValueError(f"unknown rule {self.rule!r}: choose among {', '.join(RULES)}")
         costs = {"quadratic": Quadratic, "matching": Matching}
         cost = costs[self.cost](weight_decay=self.weight_decay)
-        substrate = Equilibrium(tol=self.tol, max_iterations=self.max_iterations)
+        substrate = substrate or Equilibrium(tol=self.tol, max_iterations=self.max_iterations)
         return RULES[self.rule].make(self.beta, substrate, cost)
 
     def resized(self, sizes: tuple[int, ...], convolutions: tuple[tuple[int, int, int], ...] | None = None) -> "Recipe":
