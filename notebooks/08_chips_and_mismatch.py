@@ -134,8 +134,9 @@ figure
 #
 # Handwritten digits, 64-10-10. A network is trained on nominal devices, and its weights are programmed into ten
 # chips. Each chip then learns on for five epochs by its own phases: the rule sees the programmed weights and the
-# chip's voltages, and nothing of what is wrong with the devices. (The phases run on the ODE of each chip;
-# `NgspiceSubstrate(chip=...)` in its place would give the same numbers, later.)
+# chip's voltages, and nothing of what is wrong with the devices. Dashed: the nominal network, five epochs further.
+# (The phases run on the ODE of each chip; `NgspiceSubstrate(chip=...)` in its place would give the same numbers,
+# later.)
 
 # %%
 digits = epf.digits()
@@ -151,7 +152,8 @@ def rule(chip=None):
 
 ideal = train(network, rule(), digits, Settings(epochs=20, learning_rates=(0.1,)), progress=False)
 further = Settings(epochs=5, learning_rates=(0.05,))
-print(f"nominal devices: {ideal.test_error:.1%} of the test digits wrong")
+longer = train(ideal.field, rule(), digits, further, progress=False).test_error  # what more epochs do by themselves
+print(f"nominal devices: {ideal.test_error:.1%} of the test digits wrong, {longer:.1%} after five more epochs")
 errors = {}
 for name, spread in {"5 %, 0.02": variation, "20 %, 0.1": circuits.Variation.everywhere(0.2, offset=0.1)}.items():
     chips = [number(k, network, spread) for k in range(10)]
@@ -165,7 +167,7 @@ figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constra
 for ax, (name, (before, after)) in zip(axes, errors.items(), strict=True):
     for pair in zip(before, after, strict=True):
         ax.plot([0, 1], 100 * np.array(pair), "o-", color="tab:blue", alpha=0.6)
-    ax.axhline(100 * ideal.test_error, color="k", linewidth=0.9, linestyle="--")
+    ax.axhline(100 * longer, color="k", linewidth=0.9, linestyle="--")
     ax.set_xticks([0, 1], ["nominal weights", "after learning on the chip"])
     ax.set(xlim=(-0.3, 1.3), title=f"mismatch, offsets: {name}")
 axes[0].set(ylabel="test error (%)", ylim=(0, None))
