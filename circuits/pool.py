@@ -119,6 +119,7 @@ class _Worker:
     def __init__(self, task: bytes) -> None:
         self.ready = False
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="eqprop-campaign-"))
+        (self.folder / "task").write_bytes(task)  # a pipe would hold us up until the worker has imported JAX
         self.connection, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
@@ -128,12 +129,10 @@ class _Worker:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # the user's Ctrl-C reaches the parent alone, which ends the others
             )
-        with contextlib.suppress(OSError):  # one that dies at once is noticed when it answers
-            self.connection.send_bytes(task)
 
     def begin(self, index: int) -> None:
         self.index, self.begun = index, time.monotonic() + (0.0 if self.ready else _START_S)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # one that has died is noticed when it answers
             self.connection.send(index)
 
     def answer(self) -> tuple[str, Any] | None:

@@ -1,10 +1,11 @@
 """A worker of `pool.work_through`. Run as `python -m circuits.pool_worker FD FOLDER`.
 
-FD is a connection's file descriptor: the worker is sent a pickled task, says ("ready", None), is sent numbers, answers
-each with ("done", row) or ("failed", message), and ends when the connection does, with FOLDER, where it keeps what is
-temporary.
+FOLDER holds a pickled task, in the file `task`. On the connection with the file descriptor FD the worker says
+("ready", None), is sent numbers, and answers each with ("done", row) or ("failed", message). It ends when the
+connection does, with FOLDER, where it keeps what is temporary.
 """
 
+import pathlib
 import pickle
 import shutil
 import signal
@@ -26,7 +27,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _unwind)
     connection = Connection(int(sys.argv[1]))
     try:
-        task = pickle.loads(connection.recv_bytes())
+        task = pickle.loads(pathlib.Path(sys.argv[2], "task").read_bytes())
         connection.send(("ready", None))
         while True:
             index = connection.recv()

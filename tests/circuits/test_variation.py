@@ -27,6 +27,8 @@ from circuits import (
     verify,
 )
 from eqprop_field.learning.base import tree_dot, tree_norm
+from eqprop_field.training import Settings, train
+from eqprop_field.training.metrics import error_rate
 from eqprop_field.vector_fields.base import flatten_state
 
 ALL = Variation.everywhere(0.05, 0.02)
@@ -184,6 +186,26 @@ def test_hundred_chips_point_along_the_nominal_gradient(key):
     assert not np.any(np.asarray(verdict))
     assert float(found.mean()) > 0.998 and float(found.min()) > 0.99
     assert float(found.mean()) < 0.99999  # chips do differ
+
+
+@pytest.mark.slow
+def test_training_on_the_chip_makes_up_for_its_devices():
+    """Digits, 64-10-10: nominal weights lose on three chips, and learning there brings the nominal error back."""
+    digits, settles = epf.digits(), epf.Equilibrium(tol=1e-3, max_iterations=200)
+    network = epf.LayeredField.create(jax.random.key(0), (64, 10, 10), symmetry=1.0)
+    network = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), network)
+    nominal = epf.EqProp(epf.Nudging.symmetric(0.2), settles)
+    ideal = train(network, nominal, digits, Settings(epochs=15, learning_rates=(0.1,)), progress=False)
+    further = Settings(epochs=4, learning_rates=(0.05,))
+    goal = train(ideal.field, nominal, digits, further, progress=False).test_error
+    before, after = [], []
+    for number in range(3):
+        rule = dataclasses.replace(nominal, substrate=OnChip(chips(0, network, ALL, number), settles))
+        before.append(error_rate(rule, ideal.field, digits.test))
+        after.append(train(ideal.field, rule, digits, further, progress=False).test_error)
+    assert np.mean(after) < goal + 0.01
+    assert np.mean(after) < np.mean(before)
+    assert np.mean(before) > goal + 0.005  # the chips did need it
 
 
 def test_what_has_no_meaning_is_refused(graph, layered):
