@@ -44,7 +44,7 @@ class Written(AbstractUnit):
         return self.groups
 
 
-def _network(*groups: Nodes, inputs: int = 1, outputs: int = 1, **weights: Rows) -> KernelNetwork:
+def _network(*groups: Nodes, weights: Mapping[str, Rows], inputs: int = 1, outputs: int = 1) -> KernelNetwork:
     unit = Written(units=groups[0].count, inputs=inputs, outputs=outputs, groups=groups)
     network = KernelNetwork.create(unit, jax.random.key(0), spread=0.0)
     for name, values in weights.items():
@@ -88,7 +88,7 @@ def clock(tau: int) -> KernelNetwork:
     """
     nodes, weights = _clock(tau, "c")
     strike = Nodes("x", 1, firmware=lambda reading: threshold(reading.now("c")))
-    return _network(strike, *nodes, **weights)
+    return _network(strike, *nodes, weights=weights)
 
 
 def true_step(tau: int) -> KernelNetwork:
@@ -100,7 +100,7 @@ def true_step(tau: int) -> KernelNetwork:
         ValueError: as `clock`.
     """
     nodes, weights = _clock(tau, "c")
-    return _network(Nodes("x", 1, firmware=lambda reading: reading.now("c_done")), *nodes, **weights)
+    return _network(Nodes("x", 1, firmware=lambda reading: reading.now("c_done")), *nodes, weights=weights)
 
 
 def metronome(tau: int) -> KernelNetwork:
@@ -120,7 +120,7 @@ def metronome(tau: int) -> KernelNetwork:
         return Kernels(own=((1 - threshold(charged)) * charged)[..., None], shared=reading.one)
 
     fired = Nodes("x", 1, firmware=lambda reading: threshold(reading.now("s")))
-    return _network(fired, Nodes("s", 1, kernels=charge), s=[[_charge(tau), 0.5]])
+    return _network(fired, Nodes("s", 1, kernels=charge), weights={"s": [[_charge(tau), 0.5]]})
 
 
 def latch() -> KernelNetwork:
@@ -132,7 +132,7 @@ def latch() -> KernelNetwork:
     def kernels(reading: Reading) -> Kernels:
         return Kernels(shared=threshold(jnp.concatenate([reading.before("x", 1), reading.stimulus(0)], axis=1)))
 
-    return _network(Nodes("x", 1, kernels=kernels), inputs=2, x=[[1.0, -1.0, 1.0]])
+    return _network(Nodes("x", 1, kernels=kernels), weights={"x": [[1.0, -1.0, 1.0]]}, inputs=2)
 
 
 def exclusive_or(*, by_product: bool = False) -> KernelNetwork:
@@ -147,7 +147,7 @@ def exclusive_or(*, by_product: bool = False) -> KernelNetwork:
             a, b = jnp.split(threshold(reading.stimulus(1)) - 0.5, 2, axis=1)
             return 0.5 - 2 * a * b
 
-        return _network(Nodes("x", 1, firmware=value), inputs=2)
+        return _network(Nodes("x", 1, firmware=value), weights={}, inputs=2)
 
     def both(reading: Reading) -> Kernels:
         return Kernels(shared=jnp.concatenate([reading.one, threshold(reading.stimulus(1))], axis=1))
@@ -156,7 +156,7 @@ def exclusive_or(*, by_product: bool = False) -> KernelNetwork:
         return Kernels(shared=threshold(jnp.concatenate([reading.stimulus(1), reading.now("o")], axis=1)))
 
     nodes = Nodes("x", 1, kernels=either), Nodes("o", 1, kernels=both)
-    return _network(*nodes, inputs=2, x=[[1.0, 1.0, -2.0]], o=[[-1.0, 1.0, 1.0]])
+    return _network(*nodes, weights={"x": [[1.0, 1.0, -2.0]], "o": [[-1.0, 1.0, 1.0]]}, inputs=2)
 
 
 def delayed_product(first: int, second: int, answer: int) -> KernelNetwork:
@@ -189,7 +189,7 @@ def delayed_product(first: int, second: int, answer: int) -> KernelNetwork:
         return (1 - asked) * reading.stimulus(0) + asked * reading.now("kept_a") * reading.now("kept_b")
 
     memories = [Nodes(f"kept_{w}", 1, firmware=lambda reading, w=w: kept(reading, w)) for w in ("a", "b")]
-    return _network(Nodes("x", 1, firmware=value), *memories, *nodes, **weights)
+    return _network(Nodes("x", 1, firmware=value), *memories, *nodes, weights=weights)
 
 
 def linear_generator(sequence: ArrayLike) -> KernelNetwork:
@@ -215,7 +215,7 @@ def linear_generator(sequence: ArrayLike) -> KernelNetwork:
         return Kernels(shared=jnp.concatenate([reading.one, *past], axis=1))
 
     out = Nodes("x", 1, kernels=lambda reading: Kernels(shared=jnp.concatenate([reading.one, reading.now("line")], 1)))
-    return _network(out, Nodes("line", 1, kernels=kernels), x=[[-shift, 1.0]], line=weights[None])
+    return _network(out, Nodes("line", 1, kernels=kernels), weights={"x": [[-shift, 1.0]], "line": weights[None]})
 
 
 def delay_line(sequence: ArrayLike) -> KernelNetwork:
@@ -239,7 +239,7 @@ def delay_line(sequence: ArrayLike) -> KernelNetwork:
 
     started = Nodes("on", 1, firmware=lambda reading: reading.one)
     out = Nodes("x", o.shape[1], kernels=kernels)
-    return _network(out, Nodes("line", len(o), firmware=line), started, outputs=o.shape[1], x=_steps(o))
+    return _network(out, Nodes("line", len(o), firmware=line), started, weights={"x": _steps(o)}, outputs=o.shape[1])
 
 
 def ramp_generator(sequence: ArrayLike) -> KernelNetwork:
@@ -260,7 +260,7 @@ def ramp_generator(sequence: ArrayLike) -> KernelNetwork:
         return Kernels(shared=1 - threshold(reading.now("ramp") - thetas))
 
     nodes = Nodes("x", o.shape[1], kernels=kernels), Nodes("ramp", 1, kernels=rising)
-    return _network(*nodes, outputs=o.shape[1], x=_steps(o), ramp=[[1.0, 1.0]])
+    return _network(*nodes, weights={"x": _steps(o), "ramp": [[1.0, 1.0]]}, outputs=o.shape[1])
 
 
 def _steps(o: np.ndarray) -> np.ndarray:
