@@ -5,6 +5,16 @@ from .baselines import LBFGS as LBFGS
 from .baselines import Adam as Adam
 from .baselines import LevenbergMarquardt as LevenbergMarquardt
 from .check import check_unit as check_unit
+from .closed_forms import clock as clock
+from .closed_forms import delay_line as delay_line
+from .closed_forms import delayed_product as delayed_product
+from .closed_forms import exclusive_or as exclusive_or
+from .closed_forms import latch as latch
+from .closed_forms import linear_generator as linear_generator
+from .closed_forms import metronome as metronome
+from .closed_forms import ramp_generator as ramp_generator
+from .closed_forms import threshold as threshold
+from .closed_forms import true_step as true_step
 from .criteria import AbstractActivity as AbstractActivity
 from .criteria import AbstractCriterion as AbstractCriterion
 from .criteria import AbstractPointwise as AbstractPointwise
@@ -23,6 +33,7 @@ from .decay import Decay as Decay
 from .decay import fit_decay as fit_decay
 from .growing import Growing as Growing
 from .growing import Restarting as Restarting
+from .long import gradient_in_blocks as gradient_in_blocks
 from .network import KernelNetwork as KernelNetwork
 from .nodes import AbstractUnit as AbstractUnit
 from .nodes import Kernels as Kernels

@@ -133,9 +133,16 @@ class Trace:
         part = copy.copy(self)  # with the same list of costs, and the same clock
         part.best, part.lowest, part.first = np.asarray(theta), np.inf, len(self.costs)
         part.problem = eqx.tree_at(lambda p: p.network, problem, problem.network.with_parameters(theta))
-        with contextlib.suppress(Reached):
-            yield part
-        self.simulations, self.exploded = part.simulations, part.exploded
+        try:
+            with contextlib.suppress(Reached):
+                yield part
+        except Finished:  # a limit of the whole fit: what the part has found is all there will be
+            found = float(cost(self.problem, part.best))
+            if found < self.lowest:
+                self.lowest, self.best = found, part.best
+            raise
+        finally:
+            self.simulations, self.exploded = part.simulations, part.exploded
 
     def go_on(self, theta: Theta) -> "Trace":
         """The same fit from other weights."""
