@@ -19,6 +19,7 @@ from ..scaling import Scaling
 
 MAP_FORMAT = 1
 
+_LOOSE = 1e-4  # of reltol
 _STIFFNESS = 1e6  # of a clamp, in leak conductances: the overshoot is a millionth of the pushing current
 _SAVED_PER_LINE = 20
 
@@ -226,8 +227,8 @@ class AbstractLevel(abc.ABC):
         reltol = self.accuracy.reltol
         step = number(self.scaling.second(self.accuracy.max_step * float(circuit.tau.min())))
         absolute = 1e-3 * reltol
-        # The trapezoidal rule rings at a clamp, step after step, down to steps without end: a hundredth of damping.
-        damping = "" if circuit.bounds is None else " xmu=0.49"
+        # Loosely followed, the trapezoidal rule may ring at a clamp, down to steps without end: damp it a little.
+        damping = " xmu=0.49" if circuit.bounds is not None and reltol >= _LOOSE else ""
         yield (
             f".options method=trap maxord=2 trtol=1{damping} reltol={number(reltol)} "
             f"vntol={number(self.scaling.volt(absolute))} abstol={number(self.scaling.ampere(absolute))}"

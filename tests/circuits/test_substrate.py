@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import Batch, NgspiceMissing, NgspiceSubstrate, SimulatorFailed, loop_gain
+from circuits import (
+    FAST,
+    Batch,
+    Behavioural,
+    NgspiceMissing,
+    NgspiceSubstrate,
+    SimulatorFailed,
+    compile_circuit,
+    loop_gain,
+    schedule,
+)
 from eqprop_field.learning.base import tree_norm
 from eqprop_field.vector_fields.base import flatten_state
 
@@ -135,3 +145,26 @@ def test_operating_point_takes_the_free_phases_place(ngspice, graph):
     wild = eqx.tree_at(lambda f: f.weights, graph, 9.0 * graph.weights)
     with pytest.raises(ValueError, match="loop gain"):
         NgspiceSubstrate(from_operating_point=True).phases(wild, x, nudges)
+
+
+def test_samples_in_one_run_settle_as_samples_in_runs_of_their_own(ngspice):
+    field = epf.LayeredField.create(jax.random.key(2), (3, 4, 2), gain=0.6)  # clamped states
+    x, y = np.random.default_rng(0).uniform(size=(5, 3)), np.random.default_rng(1).uniform(size=(5, 2))
+    nudges = epf.Nudging.symmetric(0.1).nudges(epf.Quadratic(), jnp.asarray(y))
+    times = {"free_time": 25.0, "nudged_time": 25.0, "workers": 1}
+    alone = NgspiceSubstrate(**times).phases(field, x, nudges)
+    together = NgspiceSubstrate(**times, samples_per_run=2).phases(field, x, nudges)
+    for one, other in zip((alone[0], *alone[1]), (together[0], *together[1]), strict=True):
+        for a, b in zip(one.state, other.state, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+    with pytest.raises(ValueError, match="at least one sample"):
+        NgspiceSubstrate(samples_per_run=0)
+
+
+def test_clamps_do_not_ring_where_the_circuit_is_followed_loosely(ngspice):
+    """Without damping one such sample of digits took 1.3 million time points."""
+    field = epf.LayeredField.create(jax.random.key(0), (64, 10, 10), gain=0.25)
+    digits = epf.digits(0).train
+    for row in (1, 16):
+        circuit = compile_circuit(field, digits.x[row], digits.y[row], schedule(12.0, 8.0, [0.2, -0.2]))
+        assert len(Batch(timeout_s=120).run(Behavioural(accuracy=FAST).emit(circuit)).times_s) < 3000
