@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from ..training import Recipe
 
-_Time = Annotated[float | None, tyro.conf.arg(metavar="TIME", help_behavior_hint="(default: 20, 15 where nudged)")]
+_RELTOL, _MAX_STEP = 1e-3, 0.5  # phases are judged by where they end, not by their way there
+_Time = Annotated[float | None, tyro.conf.arg(metavar="TIME", help_behavior_hint="(default: 40, 30 where nudged)")]
 _Workers = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: one a core)")]
 
 
@@ -49,15 +50,15 @@ class CircuitInTheLoop:
                 raise Refused(f"{option} {time:g}: give a positive number of time constants")
         if self.workers is not None and self.workers < 1:
             raise Refused(f"--workers {self.workers}: give at least 1")
-        from circuits import FAST, LEVELS, NgspiceSubstrate, find_ngspice
+        from circuits import LEVELS, Accuracy, NgspiceSubstrate, find_ngspice
 
         find_ngspice()
         workers = self.workers or os.cpu_count() or 1
         level = LEVELS[self.level]
         return NgspiceSubstrate(
-            level=level(accuracy=FAST),  # pyright: ignore[reportCallIssue]  every level is a dataclass that has it
-            free_time=self.free_time or 20.0,
-            nudged_time=self.nudged_time or 15.0,
+            level=level(accuracy=Accuracy(_RELTOL, _MAX_STEP)),  # pyright: ignore[reportCallIssue]  every level is a dataclass that has it
+            free_time=self.free_time or 40.0,
+            nudged_time=self.nudged_time or 30.0,
             tol=recipe.tol,
             workers=workers,
             samples_per_run=math.ceil(recipe.settings.batch_size / workers),

@@ -151,7 +151,7 @@ def test_samples_in_one_run_settle_as_samples_in_runs_of_their_own(ngspice):
     field = epf.LayeredField.create(jax.random.key(2), (3, 4, 2), gain=0.6)  # clamped states
     x, y = np.random.default_rng(0).uniform(size=(5, 3)), np.random.default_rng(1).uniform(size=(5, 2))
     nudges = epf.Nudging.symmetric(0.1).nudges(epf.Quadratic(), jnp.asarray(y))
-    times = {"free_time": 25.0, "nudged_time": 25.0, "workers": 1}
+    times = {"free_time": 60.0, "nudged_time": 60.0, "workers": 1}
     alone = NgspiceSubstrate(**times).phases(field, x, nudges)
     together = NgspiceSubstrate(**times, samples_per_run=2).phases(field, x, nudges)
     for one, other in zip((alone[0], *alone[1]), (together[0], *together[1]), strict=True):
@@ -167,4 +167,4 @@ def test_clamps_do_not_ring_where_the_circuit_is_followed_loosely(ngspice):
     digits = epf.digits(0).train
     for row in (1, 16):
         circuit = compile_circuit(field, digits.x[row], digits.y[row], schedule(12.0, 8.0, [0.2, -0.2]))
-        assert len(Batch(timeout_s=120).run(Behavioural(accuracy=FAST).emit(circuit)).times_s) < 3000
+        assert len(Batch(timeout_s=120.0).run(Behavioural(accuracy=FAST).emit(circuit)).times_s) < 3000
