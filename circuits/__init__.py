@@ -54,6 +54,17 @@ from .ngspice import parse_raw as parse_raw
 from .ngspice import run_all as run_all
 from .noise import Noise as Noise
 from .noise import NoisyTrajectory as NoisyTrajectory
+from .plasticity import LEARNING as LEARNING
+from .plasticity import LESSONS as LESSONS
+from .plasticity import Course as Course
+from .plasticity import Lesson as Lesson
+from .plasticity import PlasticCircuit as PlasticCircuit
+from .plasticity import Plasticity as Plasticity
+from .plasticity import compile_plastic as compile_plastic
+from .plasticity import learn_in_circuit as learn_in_circuit
+from .plasticity import learn_side_by_side as learn_side_by_side
+from .plasticity import plastic_netlist as plastic_netlist
+from .plasticity import twin as twin
 from .pool import AbstractTask as AbstractTask
 from .pool import TaskFailed as TaskFailed
 from .pool import WorkerDied as WorkerDied

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from eqprop_field.costs import Quadratic
+from eqprop_field.learning.asymmetric import TransposingNudge
 from eqprop_field.substrates.nudging import AbstractNudge, CostNudge
 from eqprop_field.vector_fields import AbstractVectorField
 
@@ -37,6 +38,7 @@ def compile_circuit(
     *,
     start: ArrayLike | None = None,
     fold_inputs: bool = True,
+    transposing: bool = False,
     from_operating_point: bool = False,
 ) -> Circuit:
     """Compiles a field and its samples into the circuit that realises both phases.
@@ -49,6 +51,7 @@ def compile_circuit(
         start: the flattened initial state (neurons,); rest, s = 0, by default.
         fold_inputs: whether W_in x + b becomes one current a neuron (fast) rather than a source for each input and
             an element for each input synapse.
+        transposing: whether the nudged windows also have the transposed synapses of AEP; each must follow a free one.
         from_operating_point: whether the simulator may solve for the first free equilibrium instead of settling into
             it. An operating point may be unstable, or another equilibrium than the one that `start` leads to, so this
             is refused unless the network provably has one equilibrium only, and a stable one (`loop_gain` below 1).
@@ -92,6 +95,7 @@ def compile_circuit(
         input_rates=first.input_rates,
         input_synapses=Synapses.from_matrix(input_weights[:, :0] if fold_inputs else input_weights),
         following=tuple(following),
+        transposing=transposing,
         from_operating_point=from_operating_point,
     )
 
@@ -103,12 +107,15 @@ def compile_each(
     schedule: Sequence[Window],
     *,
     starts: ArrayLike | None = None,
+    in_sequence: int = 1,
     fold_inputs: bool = True,
+    transposing: bool = False,
     from_operating_point: bool = False,
 ) -> list[Circuit]:
     """A circuit for every sample, each with the whole schedule to itself; the network is read once for all of them.
 
-    Arguments and errors as for `compile_circuit`, but for `starts`, the initial states (samples, neurons).
+    Arguments and errors as for `compile_circuit`, but for `starts`, the initial states (samples, neurons), and
+    `in_sequence`, how many samples a circuit clamps one after another; the last one may have fewer.
     """
     starts = None if starts is None else _rows("starts", starts, field.n_neurons)
     together = compile_circuit(
@@ -118,29 +125,38 @@ def compile_each(
         schedule,
         start=None if starts is None else starts[0],
         fold_inputs=fold_inputs,
+        transposing=transposing,
         from_operating_point=from_operating_point,
     )
     if starts is not None and len(starts) != len(together.samples):
         raise ValueError(f"there are {len(starts)} starts for {len(together.samples)} samples: give one for each")
-    return [
-        dataclasses.replace(
-            together,
-            drive=sample.drive,
-            target=sample.target,
-            input_rates=sample.input_rates,
-            following=(),
-            start=together.start if starts is None else starts[i],
+    circuits = []
+    for first in range(0, len(together.samples), in_sequence):
+        own, *following = together.samples[first : first + in_sequence]
+        circuits.append(
+            dataclasses.replace(
+                together,
+                drive=own.drive,
+                target=own.target,
+                input_rates=own.input_rates,
+                following=tuple(following),
+                schedule=tuple(dataclasses.replace(w, sample=k) for k in range(1 + len(following)) for w in schedule),
+                start=together.start if starts is None else starts[first],
+            )
         )
-        for i, sample in enumerate(together.samples)
-    ]
+    return circuits
 
 
 def nudge_of(nudge: AbstractNudge) -> tuple[float, np.ndarray]:
     """The influence parameter and the targets (batch, outputs) of a nudge that a circuit can build.
 
+    For `TransposingNudge` those of the nudge that it holds: its transposed synapses are the circuit's.
+
     Raises:
         ValueError: for anything but a real nudge of the quadratic cost, whose force is one linear current.
     """
+    if isinstance(nudge, TransposingNudge):
+        nudge = nudge.nudge
     if not isinstance(nudge, CostNudge) or not isinstance(nudge.cost, Quadratic):
         what = type(nudge.cost if isinstance(nudge, CostNudge) else nudge).__name__
         raise ValueError(

@@ -143,6 +143,8 @@ class Circuit:
         schedule: the windows, one after another.
         input_rates: firing rates of explicit inputs (M,); empty where they are folded.
         input_synapses: from the explicit inputs.
+        transposing: whether the nudged windows also have the transposed synapses of AEP, which act on the deviation
+            from the free state that was held when beta rose.
         following: the samples after the first one, which `drive`, `target` and `input_rates` describe.
         leaks: g, the conductance of every leak over the scaling's (N,), positive; None where all are 1.
         nudge_gains: n, the strength of every nudge over the nominal (K,), positive; None where all are 1.
@@ -164,6 +166,7 @@ class Circuit:
     input_rates: Float[np.ndarray, " inputs"] = dataclasses.field(default_factory=lambda: np.zeros(0))
     input_synapses: Synapses = _NONE
     following: tuple[Sample, ...] = ()
+    transposing: bool = False
     from_operating_point: bool = False
     leaks: Float[np.ndarray, " neurons"] | None = None
     nudge_gains: Float[np.ndarray, " outputs"] | None = None

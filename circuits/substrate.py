@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from eqprop_field._arrays import checked_data
+from eqprop_field.learning.asymmetric import TransposingNudge
 from eqprop_field.substrates.base import AbstractSubstrate
 from eqprop_field.substrates.nudging import AbstractNudge
 from eqprop_field.substrates.solution import Solution, Verdict, raise_unless_converged
@@ -62,6 +63,12 @@ class NgspiceSubstrate(AbstractSubstrate):
         keep_trajectories: whether solutions hold the trajectory, on a time axis common to the batch.
         saved_points: points of that axis, equidistant.
         workers: how many simulators run at once; one for each core by default.
+        samples_per_run: how many samples are clamped one after another in one transient, which spares starting ngspice
+            for each. A free phase then starts from where the sample before ended, not from rest, and a failure takes
+            all samples of its run. Samples with stated starts, under noise, or from the operating point run alone.
+
+    Raises:
+        ValueError: for less than one sample a run.
     """
 
     traceable: ClassVar[bool] = False
@@ -77,6 +84,11 @@ class NgspiceSubstrate(AbstractSubstrate):
     keep_trajectories: bool = eqx.field(static=True, default=False)
     saved_points: int = eqx.field(static=True, default=2001)
     workers: int = eqx.field(static=True, default_factory=lambda: os.cpu_count() or 1)
+    samples_per_run: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self) -> None:
+        if self.samples_per_run < 1:
+            raise ValueError(f"samples_per_run={self.samples_per_run}: clamp at least one sample in a run")
 
     def settle(
         self,
@@ -88,6 +100,8 @@ class NgspiceSubstrate(AbstractSubstrate):
         throw: bool = True,
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
+        if isinstance(nudge, TransposingNudge):
+            raise ValueError("a circuit transposes its synapses about a free state that it holds itself: use phases")
         beta, targets = (0.0, None) if nudge is None else nudge_of(nudge)
         if nudge is not None:
             (nudge,) = nudges_on(self.chip, [nudge], len(x))
@@ -96,7 +110,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         if duration is None:
             duration = self._chosen_time(field, x, nudge, start)[0]
         rows = None if start is None else np.asarray(flatten_state(start), np.float64)
-        measured = self._simulate(field, x, targets, (Window(duration, beta),), rows, throw)
+        measured = self._simulate(field, x, targets, (Window(duration, beta),), rows, False, throw)
         return self._solution(field, x, nudge, in_window(measured, 0), throw)
 
     def phases(
@@ -116,9 +130,14 @@ class NgspiceSubstrate(AbstractSubstrate):
         betas, target = [beta for beta, _ in built], built[0][1] if built else None
         if target is not None and any(not np.array_equal(other, target) for _, other in built):
             raise ValueError("one circuit nudges towards one target: give all nudges the same y")
+        transposing = any(isinstance(nudge, TransposingNudge) for nudge in nudges)
+        if transposing and not all(isinstance(nudge, TransposingNudge) for nudge in nudges):
+            raise ValueError("one circuit has transposed synapses in all of its nudged phases or in none")
+        if transposing and self.chip is not None:
+            raise ValueError("a chip has no devices drawn for transposed synapses: use AEP on nominal devices")
         field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
         windows = schedule(*self.times(field, x, nudges), betas)
-        return self._simulate(field, x, target, windows, None, throw)
+        return self._simulate(field, x, target, windows, None, transposing, throw)
 
     def solutions(
         self,
@@ -134,7 +153,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
         free = self._solution(field, x, None, in_window(measured, 0), throw)
         nudged, returned = [], None
-        for k, nudge in enumerate(nudges):
+        for k, nudge in enumerate(nudge.anchored(field, x, free.state) for nudge in nudges):
             if k:
                 way_back = self._solution(field, x, None, in_window(measured, 2 * k), False)
                 returned = _worse(returned, _return_verdict(free, way_back, max(_SAME_STATE, self.tol)))
@@ -148,12 +167,21 @@ class NgspiceSubstrate(AbstractSubstrate):
         targets: np.ndarray | None,
         windows: tuple[Window, ...],
         starts: np.ndarray | None,
+        transposing: bool,
         throw: bool,
     ) -> list[tuple[Phase, ...] | None]:
         """Every sample's measured windows; None where the simulator failed."""
-        at_once = self.from_operating_point and starts is None and not windows[0].beta
+        rows, solved = np.asarray(x, np.float64), self.from_operating_point and starts is None and not windows[0].beta
+        alone = solved or starts is not None or self.noise is not None
         circuits = compile_each(
-            field, np.asarray(x, np.float64), targets, windows, starts=starts, from_operating_point=at_once
+            field,
+            rows,
+            targets,
+            windows,
+            starts=starts,
+            in_sequence=1 if alone else self.samples_per_run,
+            transposing=transposing,
+            from_operating_point=solved,
         )
         if self.noise is not None:
             n, total = field.n_neurons, circuits[0].total_time
@@ -164,14 +192,17 @@ class NgspiceSubstrate(AbstractSubstrate):
         klu = self.engine.klu
         netlists = [self.level.emit(circuit, klu=klu) for circuit in circuits]
         measured: list[tuple[Phase, ...] | None] = []
-        for i, (circuit, result) in enumerate(zip(circuits, run_all(self.engine, netlists, self.workers), strict=True)):
+        results = run_all(self.engine, netlists, self.workers)
+        for circuit, result in zip(circuits, results, strict=True):
             if isinstance(result, SimulatorFailed):
                 if throw:
                     raise result
-                _log.warning("sample %d: %s", i, result)
-                measured.append(None)
+                first = len(measured)
+                measured += [None] * len(circuit.samples)
+                _log.warning("samples %d to %d: %s", first, len(measured) - 1, result)
             else:
-                measured.append(measure(circuit, self.level.scaling, result))
+                phases = measure(circuit, self.level.scaling, result)
+                measured += [phases[k : k + len(windows)] for k in range(0, len(phases), len(windows))]
         return measured
 
     def _solution(
@@ -204,7 +235,9 @@ class NgspiceSubstrate(AbstractSubstrate):
             free_time = 1.0
         nudged_time = self.nudged_time
         if nudged_time is None:
-            chosen = [self._chosen_time(field, x, nudge, free)[0] for nudge in nudges]
+            settled = jax.tree.map(lambda leaf: jnp.asarray(leaf, field.dtype), free)
+            anchored = [nudge.anchored(field, jnp.asarray(x, field.dtype), settled) for nudge in nudges]
+            chosen = [self._chosen_time(field, x, nudge, free)[0] for nudge in anchored]
             nudged_time = max(chosen, default=free_time)
         return free_time, nudged_time
 

@@ -26,6 +26,7 @@ from .analysis import stability as stability
 from .analysis import successive_updates as successive_updates
 from .analysis import weight_symmetry as weight_symmetry
 from .costs import AbstractCost as AbstractCost
+from .costs import Matching as Matching
 from .costs import Quadratic as Quadratic
 from .datasets import DataError as DataError
 from .datasets import Dataset as Dataset
@@ -75,7 +76,6 @@ from .training import SymmetryRepair as SymmetryRepair
 from .training import TrainingRun as TrainingRun
 from .training import load_dataset as load_dataset
 from .training import train as train
-from .training import train_by_epoch as train_by_epoch
 from .vector_fields import AbstractVectorField as AbstractVectorField
 from .vector_fields import ConvField as ConvField
 from .vector_fields import GraphField as GraphField

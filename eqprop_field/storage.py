@@ -257,15 +257,15 @@ def _layered(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> LayeredF
 
 
 def _conv(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> ConvField:
-    image, convolutions, sizes = (config.get(name) for name in ("image", "convolutions", "sizes"))
-    lists = [image, sizes, *(convolutions if isinstance(convolutions, list) else [None])]
-    if not all(isinstance(part, list) for part in lists) or not all(len(part) == 3 for part in [image, *lists[2:]]):
+    image, sizes, convolutions = (config.get(name) for name in ("image", "sizes", "convolutions"))
+    triples = [image, *convolutions] if isinstance(convolutions, list) else []
+    if not isinstance(sizes, list) or not triples or any(not isinstance(t, list) or len(t) != 3 for t in triples):
         raise TensorFileError("does not say its image, convolutions and sizes as lists")
-    for part in lists:
+    for part in [sizes, *triples]:
         for value in part:
             _count("image, convolutions or sizes", value)
     try:
-        shapes, pools, kernels = architecture(tuple(image), [tuple(layer) for layer in convolutions], sizes)
+        shapes, pools, kernels = architecture(tuple(triples[0]), [tuple(layer) for layer in triples[1:]], sizes)
     except ValueError as error:
         raise TensorFileError(f"describes no usable network ({error})") from error
     depth = len(kernels)

@@ -153,9 +153,9 @@ draw()
 #
 # The symmetry of the weights is not fixed. Every synapse changes by presynaptic rate times postsynaptic error, and the
 # two directions of a pair are taught by the same correlations. Train on handwritten digits and watch, epoch by epoch;
-# `train_by_epoch` gives the network after each, `snapshot` measures it. Beside the plain rule: both weights of a pair
-# decaying (Kolen & Pollack), feedback that never changes, and a pull on the Jacobian itself (homeostasis). One network
-# each, from one and the same start.
+# `train` calls `measure` with the network after each, `snapshot` measures it. Beside the plain rule: both weights of a
+# pair decaying (Kolen & Pollack), feedback that never changes, and a pull on the Jacobian itself (homeostasis). One
+# network each, from one and the same start.
 
 # %%
 digits = epf.digits(seed=0)
@@ -171,10 +171,14 @@ epochs, history = 4, {}
 for name, repair in repairs.items():
     field = epf.LayeredField.create(jax.random.key(0), (64, 32, 10), activation=tanh, gain=0.5)
     settings = epf.Settings(epochs, learning_rates=(0.05,), schedule="constant", repair=repair)
-    measured, errors = [epf.snapshot(field, rule, *held_out)], [np.nan]
-    for run in epf.train_by_epoch(field, rule, digits, settings):
-        measured.append(epf.snapshot(run.last_field, rule, *held_out))
-        errors.append(run.history[-1]["validation_error"])
+    measured = [epf.snapshot(field, rule, *held_out)]
+
+    def measure(field, measured=measured):
+        measured.append(epf.snapshot(field, rule, *held_out))
+        return {}
+
+    run = epf.train(field, rule, digits, settings, measure=measure, progress=False)
+    errors = [np.nan, *(entry["validation_error"] for entry in run.history)]
     history[name] = measured, errors
     first, last = measured[0], measured[-1]
     print(

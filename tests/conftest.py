@@ -4,6 +4,7 @@ import os
 import pathlib
 import platform
 import shutil
+from collections.abc import Iterator
 
 # Before JAX is imported, and inherited by the programs that tests start. Most of the suite's time is compilation, so
 # what was compiled is kept for the next run, for this machine alone: another one may lack instructions that it uses.
@@ -32,6 +33,13 @@ jax.config.update("jax_enable_x64", True)
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compilations() -> Iterator[None]:
+    """What a module compiled leaves memory with it: the system ends a process that holds some 60 000 mappings."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The quadratic cost against its own derivative by finite differences."""
+"""The costs against their derivatives by finite differences, and against closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,14 @@ def test_quadratic_is_half_the_squared_distance():
     np.testing.assert_array_equal(epf.Quadratic()(output, target), [2.0, 0.5])
 
 
-def test_gradient_is_that_of_the_cost():
-    output, target = jax.random.normal(jax.random.key(0), (2, 3, 4))
-    cost, h = epf.Quadratic(), 1e-6
+COSTS = [epf.Quadratic(), *(epf.Matching(epf.activation(name)) for name in ("hard_sigmoid", "relu", "sigmoid", "tanh"))]
+
+
+@pytest.mark.parametrize("cost", COSTS, ids=lambda cost: f"{type(cost).__name__}")
+def test_gradient_is_that_of_the_cost(cost):
+    output = jax.random.normal(jax.random.key(0), (3, 4))
+    target = jax.random.uniform(jax.random.key(1), (3, 4))
+    h = 1e-6
     for k in range(4):
         step = h * jnp.eye(4)[k]
         numeric = (cost(output + step, target) - cost(output - step, target)) / (2 * h)
@@ -26,3 +31,21 @@ def test_penalty_counts_every_parameter_but_not_the_time_constants():
     field = epf.LayeredField.create(jax.random.key(0), (3, 4, 2), tau=[2.0, 3.0])
     squares = sum(float(np.sum(np.square(t))) for t in field.tensors().values())
     assert float(epf.Quadratic(0.3).penalty(field.parameters())) == pytest.approx(0.15 * squares)
+
+
+def test_the_matching_loss_of_the_sigmoid_is_the_cross_entropy_less_the_targets_own():
+    rho = epf.activation("sigmoid")
+    output = jax.random.normal(jax.random.key(0), (3, 4))
+    target = jax.random.uniform(jax.random.key(1), (3, 4))
+    entropy = lambda p: -np.sum(target * np.log(p) + (1 - target) * np.log(1 - p), axis=-1)  # noqa: E731
+    slope = float(rho.derivative(jnp.zeros(()))) / 0.25
+    expected = (entropy(np.asarray(rho(output))) - entropy(target)) / slope
+    np.testing.assert_allclose(epf.Matching(rho)(output, target), expected, atol=1e-12)
+
+
+def test_the_matching_loss_of_the_linear_activation_is_quadratic_and_softplus_has_none():
+    output, target = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    linear = epf.Matching(epf.activation("linear"))
+    np.testing.assert_allclose(linear(output, target), epf.Quadratic()(output, target), atol=1e-12)
+    with pytest.raises(ValueError, match="no matching loss for softplus"):
+        epf.Matching(epf.activation("softplus"))

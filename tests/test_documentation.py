@@ -46,6 +46,12 @@ def test_table_of_rules_is_what_the_command_writes(tmp_path):
     )
 
 
+def test_tables_of_scaling_are_what_the_script_prints():
+    printed = subprocess.run([sys.executable, _ROOT / "scripts" / "scaling.py"], capture_output=True, text=True).stdout
+    page = (_ROOT / "docs" / "scaling.md").read_text(encoding="utf-8").splitlines()
+    assert printed and [line for line in printed.splitlines() if line not in page] == []
+
+
 @pytest.mark.skipif(importlib.util.find_spec("pdoc") is None, reason="pdoc, of the extra `docs`, is not installed")
 def test_reference_is_built_with_its_formulas_whole(tmp_path):
     command = [sys.executable, "docs/build.py", str(tmp_path)]

@@ -77,14 +77,15 @@ class Timeline:
     ends_s: Float[np.ndarray, " windows"]
     edge_s: float
 
-    def source(self, values: Sequence[float]) -> str:
-        """A source with one value a window: a constant, or steps as steep as `edge_s`."""
+    def source(self, values: Sequence[float], fall_early_s: float = 0.0) -> str:
+        """A source with one value a window: a constant, or steps as steep as `edge_s`, those down so much earlier."""
         if all(value == values[0] for value in values):
             return number(values[0])
         corners = [f"0 {number(values[0])}"]
         for end, before, after in zip(self.ends_s[:-1].tolist(), values[:-1], values[1:], strict=True):
             if before != after:
-                corners += [f"{number(end)} {number(before)}", f"{number(end + self.edge_s)} {number(after)}"]
+                begin = end - fall_early_s * (after < before)
+                corners += [f"{number(begin)} {number(before)}", f"{number(begin + self.edge_s)} {number(after)}"]
         return f"PWL({' '.join(corners)})"
 
 
@@ -160,6 +161,7 @@ class AbstractLevel(abc.ABC):
             self.synapses(circuit, parts),
             self.sources(circuit, time),
             () if circuit.target is None else self.nudges(circuit, parts, time),
+            self.transposed(circuit, parts, time) if circuit.transposing else (),
             self._analysis(circuit, float(ends[-1]), klu),
         )
         nodes = tuple(f"s{i}" for i in range(circuit.n_neurons))
@@ -185,6 +187,14 @@ class AbstractLevel(abc.ABC):
     def nudges(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
         """The lines of beta, the targets and the nudges; here those of a neuron that sums its currents in s."""
         return nudges(circuit, self.scaling, parts, time, "s{i} beta y{i}")
+
+    def transposed(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
+        """The lines that turn the Jacobian of the nudged phases into its transpose, for AEP.
+
+        Raises:
+            ValueError: here, where a level has no such synapses.
+        """
+        raise ValueError(f"the {self.name} level has no transposed synapses for AEP: use the behavioural one")
 
     def remarks(self) -> Sequence[str]:
         """What the header says about this level's own options, without the asterisk."""
@@ -216,8 +226,10 @@ class AbstractLevel(abc.ABC):
         reltol = self.accuracy.reltol
         step = number(self.scaling.second(self.accuracy.max_step * float(circuit.tau.min())))
         absolute = 1e-3 * reltol
+        # The trapezoidal rule rings at a clamp, step after step, down to steps without end: a hundredth of damping.
+        damping = "" if circuit.bounds is None else " xmu=0.49"
         yield (
-            f".options method=trap maxord=2 trtol=1 reltol={number(reltol)} "
+            f".options method=trap maxord=2 trtol=1{damping} reltol={number(reltol)} "
             f"vntol={number(self.scaling.volt(absolute))} abstol={number(self.scaling.ampere(absolute))}"
         )
         yield from (f".options {option}" for option in self.options())

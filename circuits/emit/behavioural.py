@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from ..ir import Circuit
-from ..library import Subcircuit
+from ..library import Subcircuit, subcircuit
 from ..scaling import Scaling
 from .base import (
     AbstractLevel,
@@ -20,6 +20,20 @@ from .base import (
     nudge_part,
     number,
 )
+
+_HOLD = 0.01  # of a time constant: how closely the held state follows, and how long before the nudge it stops
+_SLOPES = ("tanh", "sigmoid", "linear")
+
+
+def _transposing_part(circuit: Circuit) -> Mapping[str, Subcircuit]:
+    if not circuit.transposing:
+        return {}
+    if circuit.bounds is not None or circuit.activation not in _SLOPES:
+        raise ValueError(
+            f"the circuit builds transposed synapses for {', '.join(_SLOPES)} without clamped states, not for "
+            f"{circuit.activation}{'' if circuit.bounds is None else ' with them'}: use such a field, or an ODE"
+        )
+    return {"transposing": subcircuit(f"transposing_{circuit.activation}")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Behavioural(AbstractLevel):
         # The library's own synapse is written out, element by element: there may be many thousands.
         synapse = {} if self.synapse is None else {"synapse": fitting(self.synapse, "synapse")}
         neuron = fitting(self.neuron, circuit.activation)
-        return {"neuron": neuron, **synapse, **clamp_part(circuit), **nudge_part(circuit)}
+        return {"neuron": neuron, **synapse, **clamp_part(circuit), **nudge_part(circuit), **_transposing_part(circuit)}
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         return membranes(circuit, self.scaling, parts, "s{i} r{i}")
@@ -69,6 +83,20 @@ class Behavioural(AbstractLevel):
                     yield parts["synapse"].call(f"{kind}{i}_{j}", f"{source}{j} s{i}", f"conductance={number(weight)}")
                 else:
                     yield f"G{kind}{i}_{j} 0 s{i} {source}{j} 0 {number(weight)}"
+
+    def transposed(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
+        """The free state on capacitors; W's response to the deviation from it taken away, and W^T's put in."""
+        scale, synapses = self.scaling, circuit.synapses
+        on = [float(window.beta != 0) for window in circuit.schedule]
+        yield f"Von on 0 {time.source(on)}"
+        yield f"Vhold hold 0 {time.source([1 - x for x in on], scale.second(_HOLD))}"
+        own = f"leak={number(scale.leak_ohm)} unit={number(scale.volt_per_unit)}"
+        for i, (tau, start) in enumerate(zip(circuit.tau.tolist(), circuit.start.tolist(), strict=True)):
+            held = f"capacitance={number(scale.farad(_HOLD * tau))} {own} start={number(scale.volt(start))}"
+            yield parts["transposing"].call(f"a{i}", f"s{i} hold on e{i} p{i} t{i}", held)
+        for i, j, weight in zip(synapses.post.tolist(), synapses.pre.tolist(), synapses.weight.tolist(), strict=True):
+            yield f"Gp{i}_{j} 0 s{i} p{j} 0 {number(-scale.siemens(weight))}"
+            yield f"Gt{j}_{i} 0 t{j} e{i} 0 {number(weight)}"
 
     def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
         yield from drives(circuit, self.scaling, time, "0 s{i}")

@@ -2,14 +2,19 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import threading
+import time
+from collections.abc import Callable
 
 from ..emit.base import Netlist
 from .base import AbstractEngine, SimulatorFailed, Waveforms, waveforms
 from .find import find_executable, find_ngspice
 from .rawfile import DamagedRawFile, parse_raw
 from .sandbox import environment, kill, private_folder
+
+_LOOK_S = 0.25  # between two looks at how far a watched run is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Batch(AbstractEngine):
     Attributes:
         executable: the path of ngspice; the one on PATH by default.
         timeout_s: how long a run may take, seconds of wall clock.
+        watch: called now and then with the simulated time in seconds, for runs that take long.
 
     Raises:
         ValueError: for a timeout that is not positive.
@@ -30,6 +36,7 @@ class Batch(AbstractEngine):
 
     executable: str | os.PathLike[str] | None = None
     timeout_s: float = 600.0
+    watch: Callable[[float], None] | None = dataclasses.field(default=None, compare=False)
     _running: set[subprocess.Popen] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -76,11 +83,20 @@ class Batch(AbstractEngine):
             for process in self._running:
                 kill(process)
 
+    def _tell(self, process: subprocess.Popen, log_path: os.PathLike[str], watch: Callable[[float], None]) -> None:
+        """Reports until the process has ended or its time is over."""
+        end = time.monotonic() + self.timeout_s
+        while process.poll() is None and time.monotonic() < end:
+            watch(_simulated_s(log_path))
+            time.sleep(_LOOK_S)
+
     def _wait(self, process: subprocess.Popen, log_path: os.PathLike[str]) -> None:
         with self._lock:
             self._running.add(process)
         try:
-            process.wait(self.timeout_s)
+            if self.watch is not None:
+                self._tell(process, log_path, self.watch)
+            process.wait(self.timeout_s if self.watch is None else 0.0)
         except subprocess.TimeoutExpired as error:
             raise SimulatorFailed(
                 f"ngspice did not finish within {self.timeout_s:g} s and was ended; allow a longer timeout_s, "
@@ -91,6 +107,14 @@ class Batch(AbstractEngine):
             kill(process)
             with self._lock:
                 self._running.discard(process)
+
+
+def _simulated_s(path: os.PathLike[str]) -> float:
+    """How far the transient has come, from what ngspice last said about it in its log; 0 if nothing."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - 4096))
+        said = re.findall(rb"Reference value :\s+(\S+)\s", file.read())
+    return float(said[-1]) if said else 0.0
 
 
 def _read_log(path: os.PathLike[str]) -> str:

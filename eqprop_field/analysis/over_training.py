@@ -1,6 +1,7 @@
 """Alignment and symmetry of one network at one time: what is followed over training."""
 
 import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -41,6 +42,15 @@ class Snapshot:
         same = {name: getattr(self, name) for name in ("jacobian_asymmetry", "weight_symmetry", "settled")}
         columns = zip(self.layers, self.cosine.tolist(), strict=True)
         return [{"layer": layer, "cosine": cosine, **same} for layer, cosine in columns]
+
+    def entry(self) -> dict[str, Any]:
+        """The same as an entry of a run's history; None for what is not known."""
+        known = lambda value: value if math.isfinite(value) else None  # noqa: E731
+        return {
+            "cosine": {layer: known(cosine) for layer, cosine in zip(self.layers, self.cosine.tolist(), strict=True)},
+            "jacobian_asymmetry": known(self.jacobian_asymmetry),
+            "weight_symmetry": known(self.weight_symmetry),
+        }
 
 
 def snapshot(

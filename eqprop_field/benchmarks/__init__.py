@@ -4,5 +4,6 @@ from .circuits import circuits as circuits
 from .paired import Ratio as Ratio
 from .paired import machine as machine
 from .paired import paired as paired
+from .reservoirs import reservoirs as reservoirs
 from .settling import settling as settling
 from .training import training as training

@@ -44,6 +44,11 @@ class Ratio:
         return self.ratio >= self.goal if self.at_least else self.ratio <= self.goal
 
     @classmethod
+    def single(cls, name: str, value: float, unit: str, goal: float | None = None) -> "Ratio":
+        """One measured value in a unit of its own, which should be at most the goal."""
+        return cls(name, value, value, value, goal, at_least=False, unit=unit)
+
+    @classmethod
     def left_out(cls, name: str, why: str) -> "Ratio":
         """A line that could not be measured, and why."""
         return cls(name, math.nan, math.nan, math.nan, skipped=why)

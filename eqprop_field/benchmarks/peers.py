@@ -21,7 +21,12 @@ class NotReached(RuntimeError):
     """A solver did not reach the residual."""
 
 
-def _library(name: str) -> Any:
+def library(name: str) -> Any:
+    """Another library.
+
+    Raises:
+        Missing: where it is not installed.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -88,7 +93,7 @@ class _Torch:
     """The field in PyTorch."""
 
     def __init__(self, field: AbstractVectorField, x: jax.Array) -> None:
-        self.torch = _library("torch")
+        self.torch = library("torch")
         net = _Numpy(field, x)
         self.weights = [self.torch.from_numpy(np.array(w)) for w in net.weights]
         self.drive = [self.torch.from_numpy(np.array(d)) for d in net.drive]
@@ -108,7 +113,7 @@ class _Torch:
 
 def torchdiffeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
     """torchdiffeq's dopri5 up to the first of the times 5, 10, 15, ... that reaches the residual, found beforehand."""
-    solver, net = _library("torchdiffeq"), _Torch(field, x)
+    solver, net = library("torchdiffeq"), _Torch(field, x)
 
     def settled(time: float) -> Any:
         with net.torch.no_grad():
@@ -124,10 +129,10 @@ def torchdiffeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Ca
 
 def torchdeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
     """torchdeq's Anderson, with the loosest of the tolerances 1, 1/2, 1/4, ... that reaches the residual."""
-    library, net = _library("torchdeq"), _Torch(field, x)
+    deq, net = library("torchdeq"), _Torch(field, x)
 
     def settled(tolerance: float) -> Any:
-        solver = library.get_deq(f_solver="anderson", f_max_iter=300, f_tol=tolerance, f_stop_mode="abs")
+        solver = deq.get_deq(f_solver="anderson", f_max_iter=300, f_tol=tolerance, f_stop_mode="abs")
         with net.torch.no_grad():
             return solver(net.map, net.rest)[0][-1]
 

@@ -110,15 +110,15 @@ def _products(field: LayeredField, rates: tuple[jax.Array, ...]) -> tuple[jax.Ar
     """The products of `_SWEEPS` sweeps, each on the results of the one before, scaled so that nothing overflows."""
 
     def sweep(_: int, rates: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        rates = list(rates)
+        swept = list(rates)
         for colour in (0, 1):
-            for i in range(colour, len(rates), 2):
+            for i in range(colour, len(swept), 2):
                 terms = []
-                if i + 1 < len(rates):
-                    terms.append(rates[i + 1] @ field.forward[i].T)
+                if i + 1 < len(swept):
+                    terms.append(swept[i + 1] @ field.forward[i].T)
                 if i > 0:
-                    terms.append(rates[i - 1] @ field.feedback[i - 1].T)
-                rates[i] = sum(terms[1:], terms[0])
-        return tuple(rates)
+                    terms.append(swept[i - 1] @ field.feedback[i - 1].T)
+                swept[i] = sum(terms[1:], terms[0])
+        return tuple(swept)
 
     return jax.lax.fori_loop(0, _SWEEPS, sweep, rates)

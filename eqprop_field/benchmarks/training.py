@@ -38,10 +38,10 @@ def training(turns: int, *, epoch: bool) -> Iterator[Ratio]:
     """
     yield step_against_settles(turns)
     for name, goal, seconds in zip(("cold", "with its cache"), (8.0, 3.0), _compilations(), strict=True):
-        yield Ratio(f"compilation of the training step, {name}", seconds, seconds, seconds, goal, False, "s")
+        yield Ratio.single(f"compilation of the training step, {name}", seconds, "s", goal)
     if epoch:
         yield mnist_epoch()
-    yield Ratio("peak memory of this process", *[_peak_mebibytes()] * 3, None, False, "MiB")
+    yield Ratio.single("peak memory of this process", _peak_mebibytes(), "MiB")
 
 
 def field() -> LayeredField:
@@ -122,7 +122,7 @@ def mnist_epoch() -> Ratio:
     began = time.process_time()
     train(field(), RULE, few, SETTINGS, progress=False)
     seconds = (time.process_time() - began) / cores
-    return Ratio(name, seconds, seconds, seconds, 18.0, False, "s")
+    return Ratio.single(name, seconds, "s", 18.0)
 
 
 def _first(samples: Samples, count: int) -> Samples:

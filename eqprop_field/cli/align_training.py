@@ -103,7 +103,7 @@ class AlignTraining(AbstractCommand):
 
         from ..activations import activation
         from ..analysis import snapshot
-        from ..training import train_by_epoch
+        from ..training import train
         from ..vector_fields import AbstractVectorField, LayeredField
 
         key = jax.random.key(recipe.settings.seed)
@@ -111,14 +111,19 @@ class AlignTraining(AbstractCommand):
         field = recipe.settings.repair.kept(LayeredField.create(key, recipe.sizes, activation=rho, gain=recipe.gain))
         x, y = dataset.validation.x[: self.samples], dataset.validation.y[: self.samples]
 
-        def rows(epoch: int, field: AbstractVectorField, error: float | str) -> Rows:
-            same = {"rule": name, "seed": k, "epoch": epoch, "validation_error": error}
-            return [same | row for row in snapshot(field, rule, x, y).rows()]
+        snapshots = [snapshot(field, rule, x, y)]
 
-        found = rows(0, field, "")
-        for run in train_by_epoch(field, rule, dataset, recipe.settings):
-            found += rows(len(run.history), run.last_field, run.history[-1]["validation_error"])
-        return found
+        def measure(field: AbstractVectorField) -> dict[str, Any]:
+            snapshots.append(snapshot(field, rule, x, y))
+            return {}
+
+        run = train(field, rule, dataset, recipe.settings, measure=measure, progress=False)
+        errors = ["", *(entry["validation_error"] for entry in run.history)]
+        return [
+            {"rule": name, "seed": k, "epoch": epoch, "validation_error": error} | row
+            for epoch, (error, found) in enumerate(zip(errors, snapshots, strict=True))
+            for row in found.rows()
+        ]
 
 
 def _column(rows: Rows, rule: str, name: str, layer: str = "all") -> np.ndarray:

@@ -210,6 +210,37 @@ class Repair:
         return SymmetryRepair(self.feedback, self.decay, self.homeostasis)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The devices and processes that train together. Every process is started with the same options but its own
+    --process; only the first writes files.
+    """
+
+    devices: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the first alone)")] = None
+    """How many devices, over all processes, share every batch."""
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="")] = None
+    """Where the first of several processes is to be found."""
+    processes: Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")] = 1
+    """How many processes train together."""
+    process: Annotated[int, tyro.conf.arg(metavar="K", help_behavior_hint="")] = 0
+    """Which of them this is, from 0."""
+
+    def join(self) -> None:
+        """Joins the other processes, if there are any; to be called before JAX computes.
+
+        Raises:
+            ValueError: for options that do not fit together.
+        """
+        from ..training import join_processes
+
+        if self.coordinator is not None:
+            if self.devices is None:
+                raise Refused("--coordinator needs --devices: how many of all processes' devices share a batch")
+            join_processes(self.coordinator, self.processes, self.process)
+        elif self.processes != 1 or self.process != 0:
+            raise Refused("--processes and --process need --coordinator: the HOST:PORT of the first process")
+
+
 def checked_gain(gain: float) -> float:
     """The scale of new weights.
 

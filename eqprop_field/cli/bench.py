@@ -2,13 +2,18 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import Names
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
     from ..benchmarks import Ratio
+
+
+_LINES = {"settling": 23, "circuits": 7, "training": 5, "reservoirs": 9}  # results of every part, for the progress bar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +27,8 @@ class Bench(AbstractCommand):
     Example: eqprop-field bench --quick
     """
 
+    parts: Names = tuple(_LINES)
+    """What to measure."""
     quick: bool = False
     """Three turns instead of eleven, and no epoch of MNIST."""
     turns: int = 11
@@ -36,7 +43,7 @@ class Bench(AbstractCommand):
         if self.x64:
             raise Refused("--x64: the goals are for float32; leave it away")
 
-        from ..benchmarks import circuits, machine, settling, training
+        from ..benchmarks import machine
         from .files import folder_for
         from .progress import bar
 
@@ -44,10 +51,10 @@ class Bench(AbstractCommand):
         turns = 3 if self.quick else self.turns
         results: list[Ratio] = []
         with bar("benchmarks") as progress:
-            for part in (settling(turns), circuits(turns), training(turns, epoch=not self.quick)):
+            for part in self._parts(turns):
                 for result in part:
                     results.append(result)
-                    progress(len(results), _LINES)
+                    progress(len(results), sum(_LINES[name] for name in self.parts))
         said = machine()
         summary: dict[str, Any] = {"results": [as_row(result) for result in results], "machine": said}
         if folder is not None:
@@ -57,8 +64,19 @@ class Bench(AbstractCommand):
         lines.append(f"goals missed      {len(missed)} of {sum(result.met is not None for result in results)}")
         return Outcome(summary, lines)
 
+    def _parts(self, turns: int) -> list[Iterator["Ratio"]]:
+        from ..benchmarks import circuits, reservoirs, settling, training
 
-_LINES = 35  # results of a whole run, for the progress bar
+        unknown = [name for name in self.parts if name not in _LINES]
+        if unknown:
+            raise Refused(f"unknown part {unknown[0]!r}: choose among {', '.join(_LINES)}")
+        parts = {
+            "settling": lambda: settling(turns),
+            "circuits": lambda: circuits(turns),
+            "training": lambda: training(turns, epoch=not self.quick),
+            "reservoirs": lambda: reservoirs(turns),
+        }
+        return [parts[name]() for name in self.parts]
 
 
 def as_row(result: "Ratio") -> dict[str, Any]:
@@ -97,7 +115,7 @@ def write(folder: Path, results: list["Ratio"], said: dict[str, object]) -> list
         [(result.low, result.ratio, result.high) for result in drawn],
         [(result.goal, result.at_least) for result in drawn],
     )
-    plotting.save(axes.figure, folder / "bench.png")
+    plotting.save(axes[0].figure, folder / "bench.png")
     files = ["bench.csv", "bench.md", "bench.png", "summary.json"]
     write_summary(folder, {"results": [as_row(result) for result in results], "machine": said, "files": files})
     return files

@@ -30,6 +30,9 @@ COMMANDS = {
     "circuit": Entry("circuit", "Circuit", "Runs the netlist in ngspice and compares with the ODE."),
     "fidelity": Entry("fidelity", "Fidelity", "Asks whether a circuit still learns, one knob at a time."),
     "montecarlo": Entry("montecarlo", "MonteCarlo", "Runs many chips, and shows how their updates spread."),
+    "learn-in-circuit": Entry(
+        "learn_in_circuit", "LearnInCircuit", "Lets a circuit learn by itself, in one transient of ngspice."
+    ),
     "train": Entry("train", "Train", "Trains a network; checkpoints and resumes."),
     "align-training": Entry("align_training", "AlignTraining", "Follows alignment and symmetry while rules train."),
     "budget": Entry("budget", "Budget", "Divides the error of an update among its causes."),
@@ -39,6 +42,9 @@ COMMANDS = {
     ),
     "stdp": Entry("stdp", "Stdp", "Shows the STDP curve of the rate rule, by three protocols."),
     "roessler": Entry("roessler", "Roessler", "Learns the Roessler attractor online: errors, and which weights move."),
+    "reverse-engineer": Entry(
+        "reverse_engineer", "ReverseEngineer", "Finds networks again from their input and output, by several rules."
+    ),
     "rules": Entry("list_rules", "Rules", "Lists the learning rules: when each is exact, and what it costs."),
     "bench": Entry("bench", "Bench", "Measures how fast it is, against others and against the hardware."),
     "doctor": Entry("doctor", "Doctor", "Says what is installed, and how to get what is missing."),

@@ -1,17 +1,38 @@
 """`eqprop-field train`: trains a network on labelled data."""
 
 import dataclasses
+import operator
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .arguments import OF_RECIPE, OptionalFloat, OptionalInt, OptionalSizes, Rates, Repair, checked_gain, checked_seed
+from .arguments import (
+    OF_RECIPE,
+    Convolutions,
+    OptionalFloat,
+    OptionalInt,
+    OptionalSizes,
+    Rates,
+    Repair,
+    Scale,
+    checked_gain,
+    checked_seed,
+)
 from .command import AbstractCommand, Outcome, Refused
+from .in_the_loop import CircuitInTheLoop
 
 if TYPE_CHECKING:
+    from ..datasets import Dataset
+    from ..learning import AbstractLearningRule
     from ..training import Recipe, TrainingRun
+    from ..vector_fields import AbstractVectorField
+
+    Measure = Callable[[AbstractVectorField], dict[str, Any]] | None
+
+_FOLLOWED = 2000  # neurons: the Jacobians of 20 samples take 320 MB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +42,9 @@ class Train(AbstractCommand):
     Writes net.safetensors (the best epoch by validation error), checkpoint.safetensors, history.csv, history.jsonl,
     learning_curve.png and summary.json. MNIST and Fashion-MNIST need their four IDX files: name their folder with
     --data-dir.
+
+    With --substrate circuit every phase of every sample runs in ngspice, several samples in one transient and several
+    simulators side by side; only the update is computed outside.
 
     Example: eqprop-field train --data digits --sizes 64,32,10 --epochs 20 --out digits
     """
@@ -34,7 +58,9 @@ class Train(AbstractCommand):
     data_dir: Path | None = None
     """The folder with the IDX files of mnist or fashion."""
     sizes: OptionalSizes = ()
-    """Neurons per layer, input first (default: 64,32,10 for digits, 784,512,10 for the others)."""
+    """Neurons per layer, input first (default: the recipe's)."""
+    convolutions: Convolutions = ()
+    """Layers of feature maps between the image, the first of --sizes, and the others: channels x kernel / pooling."""
     rule: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
     """The learning rule."""
     epochs: OptionalInt = None
@@ -57,11 +83,20 @@ class Train(AbstractCommand):
     """How the learning rates go on."""
     warm_start: bool = False
     """Start a sample's free phase from where it ended in the epoch before."""
+    input_noise: OptionalFloat = None
+    """Standard deviation of the noise on the inputs."""
     gain: OptionalFloat = None
-    """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
+    """Scale of the first weights relative to Glorot's."""
+    symmetry: OptionalFloat = None
+    """Symmetry of the first weights, from -1 to 1: 0 for independent feedback, 1 for W_back = W_fwd^T at the start."""
     repair: Repair = dataclasses.field(default_factory=Repair)
+    circuit: CircuitInTheLoop = dataclasses.field(default_factory=CircuitInTheLoop)
     resume: bool = False
     """Go on from the checkpoint in --out."""
+    follow: Annotated[int | None, tyro.conf.arg(metavar="SAMPLES", help_behavior_hint="(default: 20)")] = None
+    """Validation samples on which alignment and symmetry are measured after every epoch; 0 for none. Dense: a network
+    of more than 2000 neurons is not followed unless told to."""
+    scale: Scale = dataclasses.field(default_factory=Scale)
     tensorboard: bool = False
     """Write TensorBoard events too (needs the extra [tensorboard])."""
     out: Path = tyro.MISSING
@@ -69,12 +104,15 @@ class Train(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision()
+        self.scale.join()
+
+        import jax
 
         from ..training import load_dataset, train, write_tensorboard
         from .files import folder_for
 
         recipe = self._recipe()
-        rule = recipe.learning_rule()
+        rule = recipe.learning_rule(self.circuit.build(recipe))
         dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed)
         folder = folder_for(self.out)
         run = train(
@@ -84,14 +122,33 @@ class Train(AbstractCommand):
             recipe.settings,
             out=folder,
             resume=self.resume,
-            progress=sys.stderr.isatty(),
+            devices=self.scale.devices,
+            measure=self._measure(rule, dataset),
+            progress=sys.stderr.isatty() and jax.process_index() == 0,
         )
+        if jax.process_index() > 0:
+            return Outcome(run.summary(), [*lines(run), "written by process 0"], unsettled(run))
         if self.tensorboard:
             write_tensorboard(folder, run.history)
-        summary = write_training(folder, run, what_was_trained(recipe))
+        summary = write_training(folder, run, what_was_trained(recipe) | {"substrate": self.circuit.told()})
         return Outcome(
             summary, [*lines(run), f"written to        {folder}: {', '.join(summary['files'])}"], unsettled(run)
         )
+
+    def _measure(self, rule: "AbstractLearningRule", dataset: "Dataset") -> "Measure":
+        """What is followed over training; None if nothing is."""
+        if self.follow is not None and self.follow < 0:
+            raise Refused(f"--follow {self.follow}: give a number of samples, or 0 for none")
+        samples = 20 if self.follow is None else self.follow
+        x, y = dataset.validation.x[:samples], dataset.validation.y[:samples]
+
+        def measure(field: "AbstractVectorField") -> dict[str, Any]:
+            from ..analysis import snapshot
+
+            large = sum(leaf.size for leaf in field.initial_state(1)) > _FOLLOWED
+            return {} if large and self.follow is None else snapshot(field, rule, x, y).entry()
+
+        return measure if samples and rule.substrate.traceable else None
 
     def _recipe(self) -> "Recipe":
         """The recipe, with what was said on the command line."""
@@ -101,8 +158,8 @@ class Train(AbstractCommand):
         if name not in RECIPES:
             raise Refused(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
         recipe = RECIPES[name].seeded(checked_seed(self.seed))
-        if self.sizes:
-            recipe = recipe.resized(self.sizes)
+        if self.sizes or self.convolutions:
+            recipe = recipe.resized(self.sizes or recipe.sizes, self.convolutions or recipe.convolutions)
         said = _said(
             {
                 "epochs": self.epochs,
@@ -112,12 +169,13 @@ class Train(AbstractCommand):
                 "schedule": self.schedule,
                 "random_sign": self.random_sign or None,
                 "warm_start": self.warm_start or None,
+                "input_noise": self.input_noise,
             }
         )
         settings = dataclasses.replace(recipe.settings, repair=self.repair.settings(), **said)
         gain = None if self.gain is None else checked_gain(self.gain)
         of_recipe = {"data": self.data, "rule": self.rule, "beta": self.beta, "gain": gain}
-        of_recipe |= {"cost": self.cost, "weight_decay": self.weight_decay}
+        of_recipe |= {"cost": self.cost, "weight_decay": self.weight_decay, "symmetry": self.symmetry}
         return dataclasses.replace(recipe, settings=settings, **_said(of_recipe))
 
 
@@ -153,13 +211,18 @@ def picture(run: "TrainingRun") -> Any:
 
     from .. import plotting
 
-    columns = ("epoch", "train_objective", "train_error", "validation_error")
-    epochs, objective, train_error, validation_error = (
-        np.array([entry[column] for entry in run.history], float) for column in columns
-    )
-    return plotting.learning_curve(
-        epochs, objective, train_error, validation_error, test_error=run.test_error, best_epoch=run.best_epoch
-    )
+    def column(value: Callable[[dict[str, Any]], float | None]) -> np.ndarray:
+        return np.array([value(entry) for entry in run.history], float)
+
+    followed = {}
+    if all("cosine" in entry for entry in run.history):
+        followed = {
+            "cosine": column(lambda entry: entry["cosine"]["all"]),
+            "weight_symmetry": column(lambda entry: entry["weight_symmetry"]),
+        }
+    names = ("epoch", "train_objective", "train_error", "validation_error")
+    columns = [column(operator.itemgetter(name)) for name in names]
+    return plotting.learning_curve(*columns, test_error=run.test_error, best_epoch=run.best_epoch, **followed)
 
 
 def unsettled(run: "TrainingRun") -> str | None:

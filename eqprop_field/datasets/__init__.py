@@ -8,4 +8,6 @@ from .digits import digits as digits
 from .idx import fashion as fashion
 from .idx import mnist as mnist
 from .roessler import roessler as roessler
+from .voltages import Voltages as Voltages
+from .voltages import voltages as voltages
 from .xor import xor as xor

@@ -11,7 +11,7 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..vector_fields.base import AbstractVectorField, State, jacobian_products
-from .base import AbstractLearningRule, Estimate, compare_phases, refuse_circuit
+from .base import AbstractLearningRule, Estimate, compare_phases
 
 
 class AEP(AbstractLearningRule):
@@ -30,7 +30,7 @@ class AEP(AbstractLearningRule):
     off it has an error O(1).
 
     Costs as much as EqProp in phases, three times as much in evaluations of the field. Local with a second, transposed
-    copy of the synapses that acts on the deviation from the stored free state: no simulated circuit has it yet.
+    copy of the synapses that acts on the deviation from the stored free state, which the behavioural circuit builds.
     Source: Scurria, Vanden Abeele, Mognetti & Massar, arXiv 2602.03670.
 
     Attributes:
@@ -44,7 +44,6 @@ class AEP(AbstractLearningRule):
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        refuse_circuit("AEP", self.substrate, "its nudged phase needs transposed synapses, which no netlist has")
         self.nudging.check(field)
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
         nudges = [TransposingNudge(nudge) for nudge in self.nudging.nudges(self.cost, y)]

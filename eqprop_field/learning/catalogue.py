@@ -103,7 +103,7 @@ RULES: dict[str, Entry] = {
         exact="always, as beta -> 0. Error in beta O(beta^2)",
         settles="1 free, 2 nudged at three times the evaluations (products with J and J^T)",
         local=True,
-        circuit="no: its nudged phase needs transposed synapses, which no netlist has yet",
+        circuit="yes",  # behavioural level, smooth activations: sample and hold, and transposed synapses
         source="Scurria et al. 2026, arXiv 2602.03670",
     ),
     "dyadic": Entry(

@@ -8,10 +8,12 @@ from .digits import digits as digits
 from .fidelity import fidelity as fidelity
 from .fidelity import histograms as histograms
 from .gdu import successive_updates as successive_updates
+from .in_circuit import in_circuit as in_circuit
 from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps
 from .phases import phases as phases
 from .ratios import ratios as ratios
+from .reverse_engineering import reverse_engineering as reverse_engineering
 from .roessler import weight_dynamics as weight_dynamics
 from .stability import good_parameters as good_parameters
 from .stability import stability as stability

@@ -16,8 +16,10 @@ def learning_curve(
     *,
     test_error: float | None = None,
     best_epoch: int | None = None,
+    cosine: Float[np.ndarray, " epoch"] | None = None,
+    weight_symmetry: Float[np.ndarray, " epoch"] | None = None,
 ) -> np.ndarray:
-    """Draws how the objective falls, and the classification errors with it.
+    """Draws how the objective falls, the classification errors with it, and what became of alignment and symmetry.
 
     Args:
         epochs: how many epochs had been trained.
@@ -26,12 +28,24 @@ def learning_curve(
         validation_error: the same for the validation samples.
         test_error: the share of test samples that the network of `best_epoch` classifies wrongly, drawn as a point.
         best_epoch: which network was kept; the last by default.
+        cosine: of the update and the negative gradient; given, it gets a panel of its own.
+        weight_symmetry: <W, W^T> / ||W||^2, in the same panel.
 
     Returns:
         The Axes, top first.
     """
-    axes = panels([2.2, 2.8], share_x=True)
+    followed = {"cosine of update and gradient": cosine, "weight symmetry": weight_symmetry}
+    followed = {name: values for name, values in followed.items() if values is not None}
+    axes = panels([2.2, 2.8, *([2.0] if followed else [])], share_x=True)
     few = "o" if len(epochs) <= 60 else None
+    for n, (name, values) in enumerate(followed.items()):
+        axes[2].plot(
+            epochs, values, color=COLOURS[("green", "grey")[n]], marker=few and MARKERS[n], markersize=4, label=name
+        )
+    if followed:
+        lowest = min(0.0, *(np.min(values, where=np.isfinite(values), initial=0.0) for values in followed.values()))
+        axes[2].set(title="Alignment with the gradient, and symmetry", ylim=(1.05 * lowest, 1.05))
+        axes[2].legend(loc="lower right")
     axes[0].plot(epochs, objective, color=COLOURS["blue"], marker=few, markersize=4)
     axes[0].set(ylabel="objective J", yscale="log" if np.nanmin(objective) > 0 else "linear")
     axes[0].set_title("Objective: mean cost at the free equilibrium")
@@ -55,7 +69,8 @@ def learning_curve(
             color=COLOURS["green"],
             fontweight="bold",
         )
-    axes[1].set(xlabel="epoch", ylabel="error (%)", ylim=(0, None), xlim=(0, None))
+    axes[-1].set(xlabel="epoch")
+    axes[1].set(ylabel="error (%)", ylim=(0, None), xlim=(0, None))
     axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].set_title("Samples classified wrongly")
     axes[1].legend(loc="upper right")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from .style import COLOURS, INK, panels, styled
 
@@ -13,7 +12,7 @@ def ratios(
     names: Sequence[str],
     spreads: Sequence[tuple[float, float, float]],
     goals: Sequence[tuple[float | None, bool]],
-) -> Axes:
+) -> np.ndarray:
     """Draws every ratio with its spread, and a tick where its goal is.
 
     Args:
@@ -22,9 +21,10 @@ def ratios(
         goals: the goal of each, or None, and whether it is a lower bound.
 
     Returns:
-        The Axes, the first name on top.
+        An array of one Axes, the first name on top.
     """
-    axes = panels([max(2.0, 0.27 * len(names) + 0.9)], width=9.5)[0]
+    drawn = panels([max(2.0, 0.27 * len(names) + 0.9)], width=9.5)
+    axes = drawn[0]
     rows = np.arange(len(names))[::-1]
     for row, (low, middle, high), (goal, at_least) in zip(rows, spreads, goals, strict=True):
         met = goal is None or (middle >= goal if at_least else middle <= goal)
@@ -37,4 +37,4 @@ def ratios(
     axes.set_yticks(rows, names, fontsize=9)
     axes.axvline(1.0, color=INK, linewidth=0.8)
     axes.grid(axis="y", visible=False)
-    return axes
+    return drawn

@@ -41,6 +41,18 @@ class Recording(eqx.Module):
         """Which sequences hold NaN or a state beyond a million, somewhere."""
         return _beyond(self.states)
 
+    def check(self) -> None:
+        """Refuses to pass an explosion off as a run; while JAX traces nothing can be said.
+
+        Raises:
+            ExplodedError: if a sequence exploded.
+        """
+        if is_concrete(self) and (count := int(jnp.sum(self.exploded))):
+            raise ExplodedError(
+                f"{count} of {len(self.exploded)} sequences exploded (a state beyond {LARGEST:g}, or NaN): lower the "
+                "gain or the input, use an activation that saturates, or sample more finely"
+            )
+
 
 @jax.jit  # one pass over what may be large
 def _beyond(states: Array) -> Array:
@@ -169,12 +181,8 @@ def simulate(
     begun = started(field, inputs.values.shape[1], start)
     forced = None if teacher is None else teacher.astype(field.dtype)
     recording = _simulate(field, inputs, EulerClock() if integrator is None else integrator, begun, forced, readout)
-    if throw and is_concrete(recording):
-        if count := int(jnp.sum(recording.exploded)):
-            raise ExplodedError(
-                f"{count} of {len(recording.exploded)} sequences exploded (a state beyond {LARGEST:g}, or NaN): lower "
-                "the gain or the input, use an activation that saturates, or sample more finely"
-            )
+    if throw:
+        recording.check()
     return recording
 
 

@@ -176,12 +176,16 @@ class Task(eqx.Module):
         """The same in another precision."""
         return Task(self.inputs.astype(dtype), self.targets.astype(dtype), self.live)
 
+    @property
+    def scored(self) -> Bool[Array, "time batch outputs"]:
+        """Which targets are known, and not at the first sample."""
+        return jnp.isfinite(self.targets).at[0].set(False)
+
     def errors(self, outputs: Float[Array, "time batch outputs"]) -> Float[Array, "time batch outputs"]:
         """Output minus target; 0 at the first sample, and where the target is missing."""
-        known = jnp.isfinite(self.targets).at[0].set(False)
+        known = self.scored
         return jnp.where(known, outputs - jnp.where(known, self.targets, 0), 0)
 
     def mean_squared_error(self, outputs: Float[Array, "time batch outputs"]) -> Float[Array, ""]:
         """The mean of the squared errors over everything that is scored."""
-        scored = jnp.sum(jnp.isfinite(self.targets[1:]))
-        return jnp.sum(self.errors(outputs) ** 2) / jnp.maximum(scored, 1)
+        return jnp.sum(self.errors(outputs) ** 2) / jnp.maximum(jnp.sum(self.scored), 1)

@@ -174,6 +174,7 @@ class Nudging(eqx.Module):
 
     def turned(self, sign: ArrayLike) -> "Nudging":
         """With every influence parameter multiplied by the sign, which may be traced: the other side of beta = 0."""
+        sign = jnp.asarray(sign)
         return Nudging(tuple(sign * beta for beta in self.betas), tuple(sign * weight for weight in self.weights))
 
     @property

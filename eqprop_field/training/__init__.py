@@ -1,6 +1,5 @@
 """Training on labelled data."""
 
-from .by_epoch import train_by_epoch as train_by_epoch
 from .checkpoint import CheckpointError as CheckpointError
 from .loop import CHECKPOINT as CHECKPOINT
 from .loop import NotFiniteError as NotFiniteError

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +88,14 @@ def train(
     out: str | os.PathLike | None = None,
     resume: bool = False,
     devices: int | None = None,
+    measure: Callable[[AbstractVectorField], dict[str, Any]] | None = None,
     progress: bool = True,
 ) -> TrainingRun:
     """Trains a network with any learning rule on any substrate.
 
     With `out`, the files `checkpoint.safetensors`, `history.jsonl` and `history.csv` there are replaced after every
-    epoch. A run that was stopped at any
-    time and resumed ends in bit-identical parameters. More `epochs` may be asked for when resuming a run with a
-    constant schedule; all else must be as it was.
+    epoch. A run that was stopped at any time and resumed ends in bit-identical parameters. More `epochs` may be asked
+    for when resuming a run with a constant schedule; all else must be as it was.
 
     Args:
         field: the network to start from; its architecture and dtype stay as they are.
@@ -105,6 +106,7 @@ def train(
         resume: whether to go on from the checkpoint in `out`, if there is one.
         devices: how many devices share a batch, over all processes (`join_processes`); the first alone by default.
             Results agree with those of one device up to the order of sums. Only the first process writes files.
+        measure: what else to write down of the network after every epoch, in JSON's types, such as `snapshot`'s entry.
         progress: whether to show a bar with the time left on stderr.
 
     Raises:
@@ -134,19 +136,14 @@ def train(
             tally = _run_epoch(state, fixed, batch_order(order_key, epoch, samples, settings.batch_size), bar)
             error = error_rate(rule, state.field, dataset.validation)
             seconds = time.perf_counter() - began
-            state.record({"epoch": epoch + 1, **tally.read(), "validation_error": error, "seconds": seconds})
+            entry = {"epoch": epoch + 1, **tally.read(), "validation_error": error, "seconds": seconds}
+            state.record(entry | ({} if measure is None else measure(state.field)))
             bar.set_postfix_str(f"validation error {100 * error:.1f} %", refresh=False)
             if checkpoint is not None and jax.process_index() == 0:
                 checkpoint.save(state)
                 write_records(checkpoint.path.parent, state.history)
-    return TrainingRun(
-        field=state.best,
-        last_field=state.field,
-        history=state.history,
-        best_epoch=state.best_epoch,
-        test_error=error_rate(rule, state.best, dataset.test),
-        settings=settings,
-    )
+    test_error = error_rate(rule, state.best, dataset.test)
+    return TrainingRun(state.best, state.field, state.history, state.best_epoch, test_error, settings)
 
 
 def _run_epoch(state: RunState, fixed: Fixed, order: np.ndarray, bar: tqdm) -> Tally:

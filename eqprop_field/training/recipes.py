@@ -11,6 +11,7 @@ from ..costs import Matching, Quadratic
 from ..datasets import Dataset, digits, fashion, mnist, xor
 from ..learning.base import AbstractLearningRule
 from ..learning.catalogue import RULES
+from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..vector_fields import ConvField, LayeredField, square_image
 from .settings import Settings
@@ -32,7 +33,8 @@ class Recipe:
         convolutions: (channels, kernel width, pooling width) of layers of feature maps behind the input, an image.
         settings: of the training loop.
         rule: the learning rule's name, as in `learning.catalogue.RULES`.
-        gain: the initial weights' scale relative to Glorot's; feedback weights are drawn independently.
+        gain: the initial weights' scale relative to Glorot's.
+        symmetry: c of the initial feedback weights, c W^T + sqrt(1 - c^2) R; they learn on their own from there.
         beta: the influence parameter; nudging is as the rule has it.
         cost: C at the outputs, `Quadratic` or `Matching`.
         weight_decay: lambda of (lambda / 2) ||theta||^2.
@@ -47,6 +49,7 @@ class Recipe:
     settings: Settings
     rule: str = "eqprop"
     gain: float = 0.25
+    symmetry: float = 0.0
     beta: float = 0.2
     cost: Cost = "quadratic"
     weight_decay: float = 0.0
@@ -59,13 +62,18 @@ class Recipe:
     def field(self) -> LayeredField | ConvField:
         """The untrained network, drawn from the settings' seed."""
         key = jax.random.key(self.settings.seed)
-        options = {"gain": self.gain, "projected": self.projected, "free_outputs": self.free_outputs}
+        options = {
+            "gain": self.gain,
+            "symmetry": self.symmetry,
+            "projected": self.projected,
+            "free_outputs": self.free_outputs,
+        }
         if self.convolutions:
             return ConvField.create(key, square_image(self.sizes[0]), self.convolutions, self.sizes[1:], **options)
         return LayeredField.create(key, self.sizes, **options)
 
-    def learning_rule(self) -> AbstractLearningRule:
-        """The rule, on `Equilibrium`.
+    def learning_rule(self, substrate: AbstractSubstrate | None = None) -> AbstractLearningRule:
+        """The rule, on this substrate; `Equilibrium` by default, with the recipe's tolerance.
 
         Raises:
             ValueError: for a rule that is not known, or a beta without meaning.
@@ -74,48 +82,77 @@ class Recipe:
             raise ValueError(f"unknown rule {self.rule!r}: choose among {', '.join(RULES)}")
         costs = {"quadratic": Quadratic, "matching": Matching}
         cost = costs[self.cost](weight_decay=self.weight_decay)
-        substrate = Equilibrium(tol=self.tol, max_iterations=self.max_iterations)
+        substrate = substrate or Equilibrium(tol=self.tol, max_iterations=self.max_iterations)
         return RULES[self.rule].make(self.beta, substrate, cost)
 
-    def resized(self, sizes: tuple[int, ...]) -> "Recipe":
+    def resized(self, sizes: tuple[int, ...], convolutions: tuple[tuple[int, int, int], ...] | None = None) -> "Recipe":
         """The same for other layers: the output keeps its learning rate, all others have the last hidden layer's."""
+        convolutions = self.convolutions if convolutions is None else convolutions
         first, *hidden = self.settings.learning_rates
-        rates = (first, *[(hidden or [first])[-1]] * (len(sizes) - 2 + len(self.convolutions)))
-        return dataclasses.replace(self, sizes=sizes, settings=dataclasses.replace(self.settings, learning_rates=rates))
+        rates = (first, *[(hidden or [first])[-1]] * (len(sizes) - 2 + len(convolutions)))
+        settings = dataclasses.replace(self.settings, learning_rates=rates)
+        return dataclasses.replace(self, sizes=sizes, convolutions=convolutions, settings=settings)
 
     def seeded(self, seed: int) -> "Recipe":
         """The same with another seed."""
         return dataclasses.replace(self, settings=dataclasses.replace(self.settings, seed=seed))
 
 
-_ONE_HIDDEN = Recipe("mnist", (784, 512, 10), Settings(epochs=20, batch_size=20, learning_rates=(0.1, 0.3)))
+_MNIST = Recipe(
+    "mnist",
+    (784, 512, 10),
+    Settings(epochs=40, learning_rates=(0.04, 0.4), input_noise=0.25),
+    gain=0.5,
+    symmetry=1.0,
+    beta=0.5,
+    weight_decay=1e-4,
+    tol=3e-3,
+    max_iterations=100,
+)
 
 RECIPES = {
-    "digits": Recipe("digits", (64, 32, 10), Settings(epochs=40, batch_size=20, learning_rates=(0.1, 0.7))),
+    "digits": Recipe("digits", (64, 32, 10), Settings(epochs=40, learning_rates=(0.1, 0.7))),
     "xor": Recipe(
         "xor", (2, 16, 2), Settings(epochs=300, batch_size=4, learning_rates=(0.1, 0.5)), gain=0.5, max_iterations=2000
     ),
-    "mnist-1x512": _ONE_HIDDEN,
+    "mnist-1x512": _MNIST,
+    "mnist-2x512": dataclasses.replace(
+        _MNIST,
+        sizes=(784, 512, 512, 10),
+        settings=Settings(epochs=30, learning_rates=(0.02, 0.1, 0.4), input_noise=0.2),
+        beta=0.3,
+        max_iterations=60,
+    ),
+    "mnist-3x512": dataclasses.replace(
+        _MNIST,
+        sizes=(784, 512, 512, 512, 10),
+        settings=Settings(epochs=24, learning_rates=(0.01, 0.03, 0.1, 0.4), input_noise=0.15),
+        beta=0.3,
+        max_iterations=60,
+    ),
     "mnist-2x512-aep": Recipe(
         "mnist",
         (784, 512, 512, 10),
-        Settings(epochs=24, batch_size=20, learning_rates=(0.1, 0.8, 1.0)),
+        Settings(epochs=30, learning_rates=(0.1, 0.8, 1.0), input_noise=0.15),
         rule="aep",
         gain=0.5,
         cost="matching",
-        weight_decay=5e-5,
+        weight_decay=1.5e-4,
         projected=False,
         max_iterations=60,
     ),
     "mnist-cnn": Recipe(
         "mnist",
         (784, 10),
-        Settings(epochs=20, batch_size=20, learning_rates=(0.05, 0.1, 0.2)),
+        Settings(epochs=10, learning_rates=(0.015, 0.035, 0.15)),
         convolutions=((32, 5, 2), (64, 5, 2)),
         gain=0.5,
-        max_iterations=60,
+        symmetry=1.0,
+        beta=0.25,
+        tol=3e-3,
+        max_iterations=30,
     ),
-    "fashion": dataclasses.replace(_ONE_HIDDEN, data="fashion"),  # taken over from MNIST, not chosen for it
+    "fashion": dataclasses.replace(_MNIST, data="fashion"),  # taken over from MNIST, not chosen for it
 }
 FIRST_RECIPES = {"digits": "digits", "mnist": "mnist-1x512", "fashion": "fashion", "xor": "xor"}
 

@@ -50,14 +50,14 @@ def device_mesh(devices: int) -> Mesh:
     return Mesh(np.array(there[:devices]), (_AXIS,))
 
 
-def check_batch(mesh: Mesh, batch: int) -> None:
+def check_batch(devices: int, batch: int) -> None:
     """Refuses batches that cannot be shared out evenly.
 
     Raises:
         ValueError: naming the batch and the devices.
     """
-    if batch % mesh.size:
-        raise ValueError(f"a batch of {batch} cannot be shared out evenly among {mesh.size} devices: choose a multiple")
+    if batch % devices:
+        raise ValueError(f"a batch of {batch} cannot be shared out evenly among {devices} devices: choose a multiple")
 
 
 def everywhere(mesh: Mesh | None, tree: PyTree) -> PyTree:
@@ -69,7 +69,7 @@ def everywhere(mesh: Mesh | None, tree: PyTree) -> PyTree:
     def put(leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array):
             return leaf
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
         value = np.asarray(leaf)  # `device_put` does not reach the devices of other processes
         return jax.make_array_from_callback(leaf.shape, whole, lambda index: value[index])

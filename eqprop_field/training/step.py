@@ -1,5 +1,7 @@
 """One training step as one compiled function: settle, estimate, change the parameters, count."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..datasets import Dataset
 from ..learning.base import AbstractLearningRule
+from ..substrates.nudging import Nudging
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from .metrics import Tally
@@ -82,7 +85,7 @@ def begin(
     batches = samples // size
     _check_rule(rule, settings)
     if mesh is not None:
-        check_batch(mesh, size)
+        check_batch(mesh.size, size)
     steps = 0 if settings.schedule == "constant" else settings.epochs * batches
     optimiser = optimiser_of(settings.optimiser, settings.schedule, steps)
     fixed = Fixed(
@@ -147,12 +150,16 @@ def _advance(fixed: Fixed, moving: Moving) -> Moving:
 _advance_jitted = eqx.filter_jit(_advance, donate="all-except-first")
 
 
+def _nudging(rule: Any) -> Nudging:
+    return rule.nudging
+
+
 def _rule(fixed: Fixed, moving: Moving, rows: Int[Array, " batch"], key: Key[Array, ""]) -> AbstractLearningRule:
     """The rule as this step uses it: with the sign of its nudges, and from where its free phase starts."""
     rule = fixed.rule
     if fixed.random_sign:
         sign = jax.random.rademacher(key, (), moving.field.dtype)
-        rule = eqx.tree_at(lambda r: r.nudging, rule, rule.nudging.turned(sign))
+        rule = eqx.tree_at(_nudging, rule, _nudging(rule).turned(sign))
     if moving.visited is not None:
         start = jax.tree.map(lambda leaf: leaf[rows], moving.visited)
         rule = eqx.tree_at(lambda r: r.substrate.start, rule, start, is_leaf=lambda leaf: leaf is None)

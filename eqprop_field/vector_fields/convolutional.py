@@ -203,15 +203,18 @@ class ConvField(AbstractVectorField):
     def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "ConvField":
         keys = jax.random.split(key, 2 * len(self.forward))
 
-        def draw(key: Array, like: Array) -> Array:
-            """Uniform on +-gain sqrt(6 / (inputs + outputs)), a kernel's places counted with its channels."""
-            fan = math.prod(like.shape[:-2]) * sum(like.shape[-2:])
+        def draw(key: Array, like: Array, fan: int) -> Array:
+            """Uniform on +-gain sqrt(6 / fan)."""
             return self.gain * math.sqrt(6 / fan) * jax.random.uniform(key, like.shape, like.dtype, -1.0, 1.0)
 
-        forward = tuple(draw(k, w) for k, w in zip(keys[::2], self.forward, strict=True))
+        # Inputs and outputs of a neuron, a kernel's places counted with its channels; no loop runs through the image's
+        # synapses, so that they may be as strong as their inputs alone allow.
+        fans = [math.prod(like.shape[:-2]) * sum(like.shape[-2:]) for like in self.forward[:-1]]
+        fans.append(2 * math.prod(self.forward[-1].shape[:-1]))
+        forward = tuple(draw(*each) for each in zip(keys[::2], self.forward, fans, strict=True))
         feedback = tuple(
-            mix(ahead, draw(k, back), symmetry)
-            for k, ahead, back in zip(keys[1:-1:2], forward[:-1], self.feedback, strict=True)
+            mix(ahead, draw(k, back, fan), symmetry)
+            for k, ahead, back, fan in zip(keys[1:-1:2], forward[:-1], self.feedback, fans[:-1], strict=True)
         )
         return eqx.tree_at(lambda f: (f.forward, f.feedback), self, (forward, feedback))
 

@@ -39,12 +39,12 @@ class Patches:
     def matrix(self, kernel: Inexact[Array, "k k inputs outputs"]) -> Inexact[Array, "taps outputs"]:
         """The kernel, spread over the window's shifts, for patches as `unfold` writes them."""
         k, p = kernel.shape[0], self.step
-        spread = sum(
+        shifts = [
             jnp.pad(kernel, ((a, self.width - k - a), (b, self.width - k - b), (0, 0), (0, 0)))
             for a in range(p)
             for b in range(p)
-        )
-        return (spread / p**2).reshape(-1, kernel.shape[-1])
+        ]
+        return (sum(shifts[1:], shifts[0]) / p**2).reshape(-1, kernel.shape[-1])
 
 
 def unfold(patches: Patches, image: Inexact[Array, "batch ..."]) -> Inexact[Array, "batch down across taps"]:
@@ -81,5 +81,5 @@ def _add_up(patches: Patches, taps: Array) -> Array:
     blocks = width // patches.step
     taps = taps.reshape(batch, places, blocks, patches.step, *rest)
     still = ((0, 0),) * (1 + len(rest))
-    total = sum(jnp.pad(taps[:, :, q], ((0, 0), (q, blocks - 1 - q), *still)) for q in range(blocks))
-    return total.reshape(batch, patches.step * (places + blocks - 1), *rest)
+    moved = [jnp.pad(taps[:, :, q], ((0, 0), (q, blocks - 1 - q), *still)) for q in range(blocks)]
+    return sum(moved[1:], moved[0]).reshape(batch, patches.step * (places + blocks - 1), *rest)

@@ -1,6 +1,6 @@
 """Alignment over training: against single measurements by hand, and the run it follows against the whole run."""
 
-import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -38,16 +38,24 @@ def test_samples_that_do_not_settle_are_left_out_of_both():
     assert np.isnan(found.cosine).all() and np.isnan(found.jacobian_asymmetry)
 
 
-def test_a_run_by_epoch_ends_where_the_whole_run_does():
-    settings = epf.Settings(3, batch_size=2, learning_rates=(0.1,), optimiser="momentum", schedule="constant")
-    *_, last = runs = list(epf.train_by_epoch(FIELD, RULE, DATA, settings))
-    whole = epf.train(FIELD, RULE, DATA, settings, progress=False)
-    assert [len(run.history) for run in runs] == [1, 2, 3]
-    for a, b in zip(jax.tree.leaves(last.last_field), jax.tree.leaves(whole.last_field), strict=True):
+def test_a_run_is_measured_after_every_epoch_and_ends_as_it_would_unmeasured(tmp_path):
+    settings = epf.Settings(3, batch_size=2, learning_rates=(0.1,), optimiser="momentum")
+
+    def measure(field):
+        return epf.snapshot(field, RULE, DATA.validation.x, DATA.validation.y).entry()
+
+    run = epf.train(FIELD, RULE, DATA, settings, measure=measure, out=tmp_path, progress=False)
+    plain = epf.train(FIELD, RULE, DATA, settings, progress=False)
+    for a, b in zip(jax.tree.leaves(run.last_field), jax.tree.leaves(plain.last_field), strict=True):
         np.testing.assert_array_equal(a, b)
+    last = measure(run.last_field)
+    assert set(last) == {"cosine", "jacobian_asymmetry", "weight_symmetry"}
+    assert {name: run.history[-1][name] for name in last} == last
+    written = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert written == run.history
 
 
-def test_a_schedule_that_knows_its_end_is_refused():
-    settings = dataclasses.replace(epf.Settings(), schedule="cosine")
-    with pytest.raises(ValueError, match="needs a constant one"):
-        next(epf.train_by_epoch(FIELD, RULE, DATA, settings))
+def test_what_is_not_known_is_null():
+    impatient = epf.EqProp(epf.Nudging.symmetric(0.01), epf.Equilibrium(tol=1e-30, max_iterations=8))
+    entry = epf.snapshot(FIELD, impatient, DATA.train.x, DATA.train.y).entry()
+    assert entry["cosine"] == {"all": None, "0": None, "1": None} and entry["jacobian_asymmetry"] is None

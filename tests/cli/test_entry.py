@@ -125,7 +125,11 @@ def test_a_signal_ends_training_cleanly(tmp_path, number):
         process.kill()
     assert (process.returncode, out) == (130, "")
     assert len(err.strip().splitlines()) == 1
-    assert [path.name for path in (tmp_path / "t").iterdir()] == ["checkpoint.safetensors"]
+    assert {path.name for path in (tmp_path / "t").iterdir()} == {
+        "checkpoint.safetensors",
+        "history.csv",
+        "history.jsonl",
+    }
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX resource limits")

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from eqprop_field.storage import load_network
 
@@ -37,6 +38,37 @@ def test_training_that_runs_away_fails_its_own_verdict(run, tmp_path):
     said = run("train", "--sizes", "64,16,10", "--epochs", 1, "--gain", 8, "--out", tmp_path / "o", "--json")
     assert said.code == 1
     assert "did not settle" in said.json["error"]
+
+
+def test_feature_maps_are_an_option_like_another(run, tmp_path):
+    said = run(
+        "train", "--sizes", "64,10", "--convolutions", "4x3/2", "--learning-rates", "0.1,0.3", "--input-noise", "0.1",
+        "--symmetry", "1", "--epochs", 2, "--follow", 5, "--out", tmp_path / "o", "--json"
+    )  # fmt: skip
+    assert said.code == 0
+    assert said.json["convolutions"] == [[4, 3, 2]] and said.json["settings"]["input_noise"] == 0.1
+    assert set(said.json["history"][-1]["cosine"]) == {"all", "0", "1"}
+    assert load_network(tmp_path / "o" / "net.safetensors").shapes == ((10,), (3, 3, 4), (8, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "about"),
+    [
+        (["--devices", 1000], "JAX sees"),
+        (["--devices", 2, "--coordinator", "here"], "HOST:PORT"),
+        (["--coordinator", "here:1"], "--devices"),
+        (["--processes", 2], "--coordinator"),
+        (["--follow", -1], "--follow"),
+        (["--rule", "magic"], "unknown rule"),
+        (["--recipe", "cake"], "unknown recipe"),
+        (["--symmetry", 2], "symmetry"),
+        (["--input-noise", -1], "input_noise"),
+    ],
+)
+def test_options_of_training_that_cannot_be(run, tmp_path, options, about):
+    said = run("train", "--sizes", "64,10", "--epochs", 1, *options, "--out", tmp_path / "o")
+    assert (said.code, len(said.err.splitlines())) == (2, 1)
+    assert about in said.err
 
 
 def test_doctor_says_what_is_there(run, tmp_path, ngspice):

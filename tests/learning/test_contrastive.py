@@ -144,15 +144,14 @@ def test_generec_points_along_back_propagation_for_weak_symmetric_feedback():
 class RateCost(epf.AbstractCost):
     """The quadratic cost of the output's rates, tanh(s)."""
 
+    weight_decay: jax.Array = eqx.field(converter=jnp.asarray, default=0.0)
+
     def __call__(self, output, target):
         return 0.5 * jnp.sum((jnp.tanh(output) - target) ** 2, axis=-1)
 
     def gradient(self, output, target):
         rate = jnp.tanh(output)
         return (rate - target) * (1 - rate**2)
-
-    def penalty(self, parameters):
-        return jnp.zeros(())
 
 
 @pytest.mark.parametrize("make", [lambda: layered(name="tanh"), lambda: graph("tanh")])

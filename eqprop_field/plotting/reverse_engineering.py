@@ -1,0 +1,52 @@
+"""A picture of how well networks were found again from what they do."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .style import CYCLE, INK, MARKERS, panels, styled
+
+_GOOD = 1e-2
+
+
+@styled
+def reverse_engineering(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Draws the error of every rule against the number of units: medians, and from the least to the largest.
+
+    Args:
+        rows: one for each run, with `unit`, `size`, `rule` and `nrmse`.
+
+    Returns:
+        The Axes, one for each kind of unit.
+    """
+    units, rules = _first_seen(rows, "unit"), _first_seen(rows, "rule")
+    axes = panels([2.9] * len(units), share_x=True)
+    for ax, unit in zip(axes, units, strict=True):
+        for which, rule in enumerate(rules):
+            _line(ax, [row for row in rows if row["unit"] == unit and row["rule"] == rule], rule, which, len(rules))
+        ax.axhline(_GOOD, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        ax.set(xscale="log", yscale="log", ylabel="NRMSE")
+        ax.set_title(f"{unit} units")
+    sizes = sorted({row["size"] for row in rows})
+    axes[-1].set_xticks(sizes, [str(size) for size in sizes])
+    axes[-1].minorticks_off()
+    axes[-1].set(xlabel="units")
+    axes[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    return axes
+
+
+def _first_seen(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def _line(ax: Axes, runs: list[Mapping[str, Any]], rule: str, which: int, rules: int) -> None:
+    sizes = np.array(sorted({run["size"] for run in runs}))
+    if not len(sizes):
+        return
+    spread = np.array([np.quantile([run["nrmse"] for run in runs if run["size"] == n], [0, 0.5, 1]) for n in sizes])
+    beside = sizes * 1.035 ** (which - 0.5 * (rules - 1))  # so that whiskers do not cover each other
+    colour, marker = CYCLE[which % len(CYCLE)], MARKERS[which % len(MARKERS)]
+    ax.vlines(beside, spread[:, 0], spread[:, 2], color=colour, alpha=0.35, linewidth=2)
+    ax.plot(beside, spread[:, 1], marker=marker, markersize=5, color=colour, linewidth=1.4, label=rule)

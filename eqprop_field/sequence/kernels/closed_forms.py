@@ -1,0 +1,276 @@
+r"""Networks whose weights are known in closed form: memory, logic and sequences by threshold units.
+
+Source: Vieville et al. 2017, appendix D, mended where the print does not do what it says. The threshold is
+$\Upsilon(v) = H(v - \tfrac12)$, 1/2 at v = 1/2. Sample 0 is rest; a network without inputs is run with any signal of
+one channel, which tells how long. All weights are held.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from .network import KernelNetwork
+from .nodes import AbstractUnit, Kernels, Nodes, Reading
+from .units import gate
+
+Rows = Sequence[Sequence[float]] | np.ndarray
+
+_LATEST = 45  # steps: a clock's weight must be right to 2^-tau, and float64 has 52 bits
+
+
+def threshold(v: Float[Array, "*any"], width: float = 0.0) -> Float[Array, "*any"]:
+    r"""$\Upsilon(v)$; with a width, $\Upsilon_\epsilon(v) = \zeta_{[0,1]}((v - \tfrac12)/\epsilon)$.
+
+    The area between the two is epsilon log(2) / 2.
+    """
+    return jnp.heaviside(v - 0.5, 0.5) if width == 0 else gate((v - 0.5) / width)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Written(AbstractUnit):
+    """A unit whose nodes are written down one by one.
+
+    Attributes:
+        groups: they are.
+    """
+
+    groups: tuple[Nodes, ...] = ()
+
+    def nodes(self) -> tuple[Nodes, ...]:
+        return self.groups
+
+
+def _network(*groups: Nodes, weights: Mapping[str, Rows], inputs: int = 1, outputs: int = 1) -> KernelNetwork:
+    unit = Written(units=groups[0].count, inputs=inputs, outputs=outputs, groups=groups)
+    network = KernelNetwork.create(unit, jax.random.key(0), spread=0.0)
+    for name, values in weights.items():
+        network = network.hold(name, np.asarray(values, float))
+    return network
+
+
+def _clock(tau: int, name: str) -> tuple[tuple[Nodes, Nodes], Mapping[str, Rows]]:
+    """The two nodes of a clock, and their weights."""
+    if not 2 <= tau <= _LATEST:
+        raise ValueError(f"tau={tau}: a clock strikes at any step from 2 to {_LATEST}, beyond which float64 ends")
+    done = f"{name}_done"
+
+    def charge(reading: Reading) -> Kernels:
+        charged, over = reading.before(name, 1), reading.before(done, 1)
+        kept = (1 - threshold(charged)) * charged
+        return Kernels(own=jnp.stack([kept, 1 - threshold(over)], axis=-1))
+
+    def count(reading: Reading) -> Kernels:
+        return Kernels(own=jnp.stack([reading.before(done, 1), threshold(reading.before(name, 1))], axis=-1))
+
+    nodes = Nodes(name, 1, kernels=charge), Nodes(done, 1, kernels=count)
+    return nodes, {name: [[0.5, _charge(tau)]], done: [[1.0, 1.0]]}
+
+
+def _charge(tau: int) -> float:
+    r"""$h_\tau = \frac{1}{4 (1 - 2^{1/2 - \tau})}$: charged by it, a node passes 1/2 at step tau."""
+    return 0.25 / (1 - 2.0 ** (0.5 - tau))
+
+
+def clock(tau: int) -> KernelNetwork:
+    r"""1 at sample tau, 0 at every other.
+
+    $$c(t) = \tfrac12 (1 - \Upsilon(c(t-1)))\,c(t-1) + h_\tau (1 - \Upsilon(d(t-1))), \qquad
+      d(t) = d(t-1) + \Upsilon(c(t-1))$$
+
+    The print says that c is 0 afterwards: c(tau + 1) is h, and then decays. It strikes twice for tau = 1.
+
+    Raises:
+        ValueError: for tau outside of 2 to 45.
+    """
+    nodes, weights = _clock(tau, "c")
+    strike = Nodes("x", 1, firmware=lambda reading: threshold(reading.now("c")))
+    return _network(strike, *nodes, weights=weights)
+
+
+def true_step(tau: int) -> KernelNetwork:
+    """0 up to sample tau, 1 after it: the second node of a clock.
+
+    The print's step is `metronome`, which falls back at once.
+
+    Raises:
+        ValueError: as `clock`.
+    """
+    nodes, weights = _clock(tau, "c")
+    return _network(Nodes("x", 1, firmware=lambda reading: reading.now("c_done")), *nodes, weights=weights)
+
+
+def metronome(tau: int) -> KernelNetwork:
+    r"""1 at samples tau, 2 tau, 3 tau and so on, 0 at every other; tau = 1 is always 1.
+
+    $s(t) = \tfrac12 (1 - \Upsilon(s(t-1)))\,s(t-1) + h_\tau$. The print calls it a delayed step, 1 from tau on: but
+    the node is emptied when it fires.
+
+    Raises:
+        ValueError: for tau outside of 1 to 45.
+    """
+    if not 1 <= tau <= _LATEST:
+        raise ValueError(f"tau={tau}: give a period from 1 to {_LATEST}, beyond which float64 ends")
+
+    def charge(reading: Reading) -> Kernels:
+        charged = reading.before("s", 1)
+        return Kernels(own=((1 - threshold(charged)) * charged)[..., None], shared=reading.one)
+
+    fired = Nodes("x", 1, firmware=lambda reading: threshold(reading.now("s")))
+    return _network(fired, Nodes("s", 1, kernels=charge), weights={"s": [[_charge(tau), 0.5]]})
+
+
+def latch() -> KernelNetwork:
+    r"""A set-reset latch: $z(t) = \Upsilon(z(t-1)) + \Upsilon(u_1(t)) - \Upsilon(u_0(t))$; above 1/2 it is set.
+
+    Input 1 sets, input 0 resets, neither or both keep what is.
+    """
+
+    def kernels(reading: Reading) -> Kernels:
+        return Kernels(shared=threshold(jnp.concatenate([reading.before("x", 1), reading.stimulus(0)], axis=1)))
+
+    return _network(Nodes("x", 1, kernels=kernels), weights={"x": [[1.0, -1.0, 1.0]]}, inputs=2)
+
+
+def exclusive_or(*, by_product: bool = False) -> KernelNetwork:
+    r"""The exclusive or of two inputs, a step later.
+
+    $x = \Upsilon(a) + \Upsilon(b) - 2\Upsilon(o)$ with $o = \Upsilon(a) + \Upsilon(b) - 1$; or, with a product,
+    $x = \tfrac12 - 2(\Upsilon(a) - \tfrac12)(\Upsilon(b) - \tfrac12)$.
+    """
+    if by_product:
+
+        def value(reading: Reading) -> Array:
+            a, b = jnp.split(threshold(reading.stimulus(1)) - 0.5, 2, axis=1)
+            return 0.5 - 2 * a * b
+
+        return _network(Nodes("x", 1, firmware=value), weights={}, inputs=2)
+
+    def both(reading: Reading) -> Kernels:
+        return Kernels(shared=jnp.concatenate([reading.one, threshold(reading.stimulus(1))], axis=1))
+
+    def either(reading: Reading) -> Kernels:
+        return Kernels(shared=threshold(jnp.concatenate([reading.stimulus(1), reading.now("o")], axis=1)))
+
+    nodes = Nodes("x", 1, kernels=either), Nodes("o", 1, kernels=both)
+    return _network(*nodes, weights={"x": [[1.0, 1.0, -2.0]], "o": [[-1.0, 1.0, 1.0]]}, inputs=2)
+
+
+def delayed_product(first: int, second: int, answer: int) -> KernelNetwork:
+    r"""Echoes its input, but at sample `answer` gives the product of the inputs of samples `first` and `second`.
+
+    $o = (1 - \Upsilon(c_T))\,u + \Upsilon(c_T)\,x_a x_b$ and $x_a = (1 - \Upsilon(c_a))\,x_a(t-1) + \Upsilon(c_a)\,u$,
+    x_b likewise, with clocks c. The print has $\Upsilon(c) - 1$ for both second factors, which does neither.
+
+    Raises:
+        ValueError: as `clock`, or for an answer before both are there.
+    """
+    if answer <= max(first, second):
+        raise ValueError(f"answer={answer}: ask after both factors are there, at {first} and {second}")
+    nodes: list[Nodes] = []
+    weights: dict[str, Rows] = {}
+
+    def struck(reading: Reading, name: str) -> Array:
+        return threshold(reading.now(name))
+
+    def kept(reading: Reading, which: str) -> Array:
+        now = struck(reading, f"clock_{which}")
+        return (1 - now) * reading.before(f"kept_{which}", 1) + now * reading.stimulus(0)
+
+    for which, tau in (("a", first), ("b", second), ("end", answer)):
+        pair, found = _clock(tau, f"clock_{which}")
+        nodes, weights = [*nodes, *pair], {**weights, **found}
+
+    def value(reading: Reading) -> Array:
+        asked = struck(reading, "clock_end")
+        return (1 - asked) * reading.stimulus(0) + asked * reading.now("kept_a") * reading.now("kept_b")
+
+    memories = [Nodes(f"kept_{w}", 1, firmware=lambda reading, w=w: kept(reading, w)) for w in ("a", "b")]
+    return _network(Nodes("x", 1, firmware=value), *memories, *nodes, weights=weights)
+
+
+def linear_generator(sequence: ArrayLike) -> KernelNetwork:
+    r"""Generates a sequence o from sample 1 on by one linear node that reads its whole past.
+
+    $x(t) = W_0 + \sum_{d=1}^{T-1} W_d\,x(t-d)$ with $W_0 = o(0)$ and
+    $W_k = \big(o(k) - W_0 - \sum_{d=1}^{k-1} W_d\,o(k-d)\big)/o(0)$ (the print counts from 1). Where o(0) = 0 it
+    generates o + 1, and a second node takes the 1 away. Rounding errors add up along the sequence.
+
+    Raises:
+        ValueError: for something that is no sequence of at least two numbers.
+    """
+    wanted = _sequence(sequence, 1)[:, 0]
+    shift = 1.0 if wanted[0] == 0 else 0.0
+    o = wanted + shift
+    weights = np.zeros(len(o))
+    weights[0] = o[0]
+    for k in range(1, len(o)):
+        weights[k] = (o[k] - weights[0] - weights[1:k] @ o[k - 1 : 0 : -1]) / o[0]
+
+    def kernels(reading: Reading) -> Kernels:
+        past = [reading.before("line", lag) for lag in range(1, len(o))]
+        return Kernels(shared=jnp.concatenate([reading.one, *past], axis=1))
+
+    out = Nodes("x", 1, kernels=lambda reading: Kernels(shared=jnp.concatenate([reading.one, reading.now("line")], 1)))
+    return _network(out, Nodes("line", 1, kernels=kernels), weights={"x": [[-shift, 1.0]], "line": weights[None]})
+
+
+def delay_line(sequence: ArrayLike) -> KernelNetwork:
+    r"""Generates sequences o from sample 1 on by T delayed steps, and 0 after their end.
+
+    $x(t) = \sum_n (o(n) - o(n+1))\,(1 - \Upsilon(s_n(t)))$ with $s_n(t) = s_{n-1}(t-1)$ and a step s_0. The print has
+    $\Upsilon$ in place of $1 - \Upsilon$, which gives o(0) - o(t), and begins the line with a metronome of period 1
+    in place of a step.
+
+    Raises:
+        ValueError: for something that is no sequence of at least two samples.
+    """
+    o = _sequence(sequence, None)
+
+    def line(reading: Reading) -> Array:
+        before = reading.before("line", 1)
+        return jnp.concatenate([reading.before("on", 1), before[:, :-1]], axis=1)
+
+    def kernels(reading: Reading) -> Kernels:
+        return Kernels(shared=1 - threshold(reading.now("line")))
+
+    started = Nodes("on", 1, firmware=lambda reading: reading.one)
+    out = Nodes("x", o.shape[1], kernels=kernels)
+    return _network(out, Nodes("line", len(o), firmware=line), started, weights={"x": _steps(o)}, outputs=o.shape[1])
+
+
+def ramp_generator(sequence: ArrayLike) -> KernelNetwork:
+    r"""The same by a single ramp r(t) = r(t-1) + 1 and T thresholds: $\Upsilon(r(t) - \theta_n)$, theta_n = n + 1.
+
+    With the factor $1 - \Upsilon$, as `delay_line`.
+
+    Raises:
+        ValueError: as `delay_line`.
+    """
+    o = _sequence(sequence, None)
+    thetas = 1.0 + np.arange(len(o))
+
+    def rising(reading: Reading) -> Kernels:
+        return Kernels(shared=jnp.concatenate([reading.one, reading.before("ramp", 1)], axis=1))
+
+    def kernels(reading: Reading) -> Kernels:
+        return Kernels(shared=1 - threshold(reading.now("ramp") - thetas))
+
+    nodes = Nodes("x", o.shape[1], kernels=kernels), Nodes("ramp", 1, kernels=rising)
+    return _network(*nodes, weights={"x": _steps(o), "ramp": [[1.0, 1.0]]}, outputs=o.shape[1])
+
+
+def _steps(o: np.ndarray) -> np.ndarray:
+    """o(n) - o(n + 1), o being 0 behind its end (outputs, time)."""
+    return (o - np.concatenate([o[1:], np.zeros_like(o[:1])])).T
+
+
+def _sequence(sequence: ArrayLike, width: int | None) -> np.ndarray:
+    o = np.asarray(sequence, float)
+    o = o[:, None] if o.ndim == 1 else o
+    if o.ndim != 2 or len(o) < 2 or o.shape[1] == 0 or width not in (None, o.shape[1]) or not np.isfinite(o).all():
+        raise ValueError(f"a sequence of shape {np.shape(sequence)}: give at least two samples, all finite")
+    return o
