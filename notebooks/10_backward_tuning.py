@@ -32,10 +32,12 @@ from eqprop_field.sequence import (
     BackwardTuning,
     KernelNetwork,
     LeastSquares,
+    Linear,
     Problem,
     RobustBounded,
     SecondOrder,
     Signal,
+    Task,
     check_unit,
     delayed_product,
     fit_decay,
@@ -53,7 +55,9 @@ jax.config.update("jax_enable_x64", True)
 
 # %%
 network = KernelNetwork.create(LNL(units=4), jax.random.key(0))
-print("groups", list(network.plan.groups), " kernels", dict(network.plan.widths), " parameters", network.parameters.size)
+print(
+    "groups", list(network.plan.groups), " kernels", dict(network.plan.widths), " parameters", network.parameters.size
+)
 check_unit(AIF(units=3))
 
 # %% [markdown]
@@ -73,12 +77,23 @@ for name, errors in problem.network.plan.split(tuned.errors).items():
 # %% [markdown]
 # ## The second-order step, and its sign
 #
-# Equation 6 solves a small linear system for each node. With the sign of the print it climbs.
+# Equation 6 solves a small linear system for each node. For an observed linear node without feedback it is exact in one
+# step; with the sign of the print it climbs, to four times the cost that was to be lost. Elsewhere it is a direction to
+# search along.
 
 # %%
-step = SecondOrder().step(problem, theta, tuned)
-for share in (-1.0, -0.1, 0.0, 0.1, 1.0):
-    print(f"{share:5.1f} of the step: cost {float(problem.cost(theta + share * step)):.3e}")
+u = np.random.default_rng(1).normal(size=(40, 3))
+line = KernelNetwork.create(Linear(units=1, inputs=3), jax.random.key(1)).hold("x", 0.0, np.s_[:, 1])
+observed = Problem(line, Task.of(u, np.concatenate([[0.0], np.sin(u[:-1].sum(1))])[:, None]))
+theta = line.parameters
+step = SecondOrder().step(observed, theta, observed.tuned(theta))
+least = float(observed.cost(theta + step))
+for share in (-1.0, 0.0, 0.5, 1.0):
+    above = float(observed.cost(theta + share * step)) - least
+    print(
+        f"{share:5.1f} of the step: {above:.3e} above the least cost; gradient there "
+        f"{float(jnp.abs(observed.tuned(theta + share * step).gradient).max()):.1e}"
+    )
 
 # %% [markdown]
 # ## How far each rule comes

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -83,7 +84,8 @@ class Statistical(AbstractCriterion):
         return jnp.stack([one.mean(outputs, live) for one in self.observables])
 
     def __call__(self, states: States, task: Task, before: States) -> Float[Array, ""]:
-        return jnp.sum(self.strengths * jnp.abs(self.wanted - self.found(states, task)))
+        gap = self.wanted - self.found(states, task)
+        return jnp.sum(self.strengths * jax.lax.stop_gradient(jnp.sign(gap)) * gap)  # JAX's |x| has slope 1 at 0
 
 
 class GibbsFit(NamedTuple):
