@@ -39,6 +39,7 @@ from .kernels import BackwardTuning as BackwardTuning
 from .kernels import Biweight as Biweight
 from .kernels import BooleanMargin as BooleanMargin
 from .kernels import Decay as Decay
+from .kernels import GibbsFit as GibbsFit
 from .kernels import Growing as Growing
 from .kernels import Guard as Guard
 from .kernels import Huber as Huber
@@ -49,6 +50,9 @@ from .kernels import LevenbergMarquardt as LevenbergMarquardt
 from .kernels import Linear as Linear
 from .kernels import Mixture as Mixture
 from .kernels import Nodes as Nodes
+from .kernels import Observable as Observable
+from .kernels import OnTheFly as OnTheFly
+from .kernels import OnTheFlyRun as OnTheFlyRun
 from .kernels import Orthogonality as Orthogonality
 from .kernels import Problem as Problem
 from .kernels import Reading as Reading
@@ -62,6 +66,7 @@ from .kernels import SoftMax as SoftMax
 from .kernels import Sparse as Sparse
 from .kernels import SparseActivity as SparseActivity
 from .kernels import SparseWeights as SparseWeights
+from .kernels import Statistical as Statistical
 from .kernels import Tuned as Tuned
 from .kernels import Tuning as Tuning
 from .kernels import TypedLNL as TypedLNL
@@ -69,10 +74,13 @@ from .kernels import check_unit as check_unit
 from .kernels import clock as clock
 from .kernels import delay_line as delay_line
 from .kernels import delayed_product as delayed_product
+from .kernels import delayed_product_task as delayed_product_task
 from .kernels import estimated as estimated
 from .kernels import exclusive_or as exclusive_or
 from .kernels import fit_decay as fit_decay
+from .kernels import fit_gibbs as fit_gibbs
 from .kernels import gate as gate
+from .kernels import generation_task as generation_task
 from .kernels import gradient_in_blocks as gradient_in_blocks
 from .kernels import latch as latch
 from .kernels import linear_generator as linear_generator
@@ -80,9 +88,11 @@ from .kernels import metronome as metronome
 from .kernels import ramp_generator as ramp_generator
 from .kernels import reverse_engineer as reverse_engineer
 from .kernels import reverse_problem as reverse_problem
+from .kernels import sierpinski as sierpinski
 from .kernels import squash as squash
 from .kernels import threshold as threshold
 from .kernels import true_step as true_step
+from .kernels import with_outliers as with_outliers
 from .liquid import Liquid as Liquid
 from .online import AbstractOnlineRule as AbstractOnlineRule
 from .online import OnlineRun as OnlineRun

@@ -31,6 +31,10 @@ from .criteria import SparseActivity as SparseActivity
 from .criteria import SparseWeights as SparseWeights
 from .decay import Decay as Decay
 from .decay import fit_decay as fit_decay
+from .experiments import delayed_product_task as delayed_product_task
+from .experiments import generation_task as generation_task
+from .experiments import sierpinski as sierpinski
+from .experiments import with_outliers as with_outliers
 from .growing import Growing as Growing
 from .growing import Restarting as Restarting
 from .long import gradient_in_blocks as gradient_in_blocks
@@ -39,6 +43,10 @@ from .nodes import AbstractUnit as AbstractUnit
 from .nodes import Kernels as Kernels
 from .nodes import Nodes as Nodes
 from .nodes import Reading as Reading
+from .observables import GibbsFit as GibbsFit
+from .observables import Observable as Observable
+from .observables import Statistical as Statistical
+from .observables import fit_gibbs as fit_gibbs
 from .problem import Guard as Guard
 from .problem import Problem as Problem
 from .problem import Tuned as Tuned
@@ -59,3 +67,5 @@ from .units import Sparse as Sparse
 from .units import TypedLNL as TypedLNL
 from .units import gate as gate
 from .units import squash as squash
+from .window import OnTheFly as OnTheFly
+from .window import OnTheFlyRun as OnTheFlyRun
