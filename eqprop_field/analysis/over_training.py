@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -91,7 +92,9 @@ def _measured(
     free = eqx.tree_at(lambda free: free.verdict, estimate.free, estimate.verdict)  # the same samples in both
     true = truth.at(field, x, y, free)
     cosine, _ = compare(estimate.gradient, true.gradient, jnp.min(estimate.verdict))
-    asymmetry = jacobian_asymmetry(field, field.drive(x), estimate.free.state)
+    at_once = jax.tree.map(lambda leaf: leaf[:, None], (field.drive(x), estimate.free.state))
+    # Jacobians are dense: a few at a time.
+    asymmetry = jax.lax.map(lambda one: jacobian_asymmetry(field, *one)[0], at_once, batch_size=10)
     known = settled & jnp.isfinite(asymmetry)  # undefined where every neuron is held at a bound
     mean = jnp.sum(jnp.where(known, asymmetry, 0)) / jnp.sum(known)
     return cosine, mean, weight_symmetry(field), jnp.mean(settled)
