@@ -103,8 +103,8 @@ class SinusoidalEqProp(AbstractLearningRule):
 def _read(
     rule: SinusoidalEqProp, field: AbstractVectorField, x: Array, y: Array, free: Solution, driven: Solution
 ) -> Estimate:
-    points = _POINTS * rule.periods
-    reference = 2 / points * jnp.cos(rule.omega * driven.times[:-1]) / rule.amplitude  # both ends are one instant
+    points, times = _POINTS * rule.periods, rule._times(jnp.result_type(float))
+    reference = 2 / points * jnp.cos(rule.omega * times[:-1]) / rule.amplitude  # both ends are one instant
 
     def lock_in(path: Array) -> Array:
         return jnp.tensordot(reference.astype(path.dtype), path[:-1], axes=1)
