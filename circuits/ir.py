@@ -10,17 +10,20 @@ from jaxtyping import Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A stretch of the transient with a constant influence parameter.
+    """A stretch of the transient with an influence parameter that is constant, or oscillates.
 
     Attributes:
         duration: in state-time units (multiples of a time constant of 1).
         beta: the influence parameter during it; 0 is a free phase.
         sample: which of the circuit's samples is clamped.
+        omega: angular frequency in radians a time unit of an influence parameter beta cos(omega t), t from the window's
+            beginning; 0 for a constant one.
     """
 
     duration: float
     beta: float = 0.0
     sample: int = 0
+    omega: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration > 0):
@@ -29,6 +32,8 @@ class Window:
             raise ValueError(f"beta={self.beta!r} must be a finite number")
         if self.sample < 0:
             raise ValueError(f"sample={self.sample} must be the number of a sample, from 0")
+        if not 0 <= self.omega < math.inf:
+            raise ValueError(f"omega={self.omega!r} must be a finite angular frequency of at least 0")
 
 
 def schedule(
@@ -182,6 +187,11 @@ class Circuit:
         return len(self.tau)
 
     @property
+    def oscillating(self) -> int | None:
+        """The window whose nudge oscillates."""
+        return next((k for k, window in enumerate(self.schedule) if window.beta and window.omega), None)
+
+    @property
     def total_time(self) -> float:
         """The duration of all windows, in state-time units."""
         return math.fsum(window.duration for window in self.schedule)
@@ -215,6 +225,10 @@ class Circuit:
             raise ValueError("the operating point is that of the first window, which must be a free phase (beta = 0)")
         if self.target is None and any(window.beta for window in self.schedule):
             raise ValueError("the schedule nudges, but there is no target to nudge towards; give y")
+        if self.oscillating is not None and sum(window.beta != 0 for window in self.schedule) != 1:
+            raise ValueError(
+                "a nudge that oscillates is the only one of its circuit: give others circuits of their own"
+            )
         if self.target is not None and len(self.target) > n:
             raise ValueError(f"there are {len(self.target)} targets for {n} neurons; give at most one a neuron")
         self._check_samples()

@@ -152,7 +152,7 @@ def solution(
         times = np.linspace(0.0, duration, saved_points)
         blank = np.full((saved_points, field.n_neurons), np.nan)
         paths = np.stack([blank if phase is None else phase.at(times) for phase in phases], axis=1)
-        kept = {"times": jnp.asarray(times, field.dtype), "trajectory": _as_path(field, paths)}
+        kept = {"times": jnp.asarray(times, field.dtype), "trajectory": as_path(field, paths)}
     return Solution(
         state=jax.tree.map(lambda leaf: jnp.asarray(leaf, field.dtype), state),
         residual=jnp.asarray(residual, field.dtype),
@@ -164,7 +164,7 @@ def solution(
     )
 
 
-def _as_path(field: AbstractVectorField, paths: np.ndarray) -> State:
+def as_path(field: AbstractVectorField, paths: np.ndarray) -> State:
     """(time, batch, neurons) as a state whose leaves are (time, batch, ...)."""
     steps, batch, neurons = paths.shape
     rows = unflatten_state(field.initial_state(1), jnp.asarray(paths.reshape(steps * batch, neurons), field.dtype))

@@ -45,8 +45,8 @@ class Netlist:
     def to_pyspice(self) -> Any:
         """The same circuit as a `PySpice.Spice.Netlist.Circuit`, whose elements can be looked up, changed and added to.
 
-        Neurons, synapses and sources are elements of it (`circuit["Xn0"]`); subcircuits, device models, options and
-        initial states are its `raw_spice`. The analysis is PySpice's to ask for, such as
+        Neurons, synapses and sources are elements of it (`circuit["Xn0"]`); subcircuits, device models, options,
+        initial states and elements of other kinds are its `raw_spice`. The analysis is PySpice's to ask for, such as
         `circuit.simulator().transient(step_time=..., end_time=netlist.end_s, use_initial_condition=True)`; leave
         `use_initial_condition` out where the netlist's own `.tran` card has no `uic`.
 
@@ -58,11 +58,11 @@ class Netlist:
         title, *lines = self.text.splitlines()
         circuit, raw = Circuit(title), []
         for line, is_element in _sorted_out(lines):
-            if not is_element:
-                raw.append(line)
-                continue
             name, *words = line.split()
             kind, own = name[0].upper(), name[1:]
+            if not is_element or kind not in "XGRVI":
+                raw.append(line)
+                continue
             if kind == "X":
                 pairs = dict(word.split("=", 1) for word in words if "=" in word)
                 *nodes, called = (word for word in words if "=" not in word)
@@ -78,7 +78,7 @@ class Netlist:
 def _sorted_out(lines: list[str]) -> Iterator[tuple[str, bool]]:
     """Lines without comments and the analysis; whether each is an element of the circuit itself."""
     inside = False
-    for line in lines:
+    for line in "\n".join(lines).replace("\n+", "").splitlines():
         card = line.lower().split()[0] if line.split() else "*"
         inside = inside or card == ".subckt"
         if not card.startswith("*") and (inside or card not in (".tran", ".save", ".end")):

@@ -25,7 +25,7 @@ from eqprop_field.vector_fields.base import State, flatten_state
 from .compile import compile_each, nudge_of
 from .emit import AbstractLevel, Behavioural
 from .ir import Window, schedule
-from .measure import Phase, float64, in_float64, in_window, measure, solution
+from .measure import Phase, as_path, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
 from .noise import Noise
 from .variation import Chip, field_on, nudges_on
@@ -160,6 +160,43 @@ class NgspiceSubstrate(AbstractSubstrate):
             nudged.append(self._solution(field, x, nudge, in_window(measured, 2 * k + 1), throw, returned))
         return free, tuple(nudged)
 
+    def oscillate(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge,
+        omega: float,
+        times: ArrayLike,
+        *,
+        throw: bool = True,
+    ) -> tuple[Solution, Solution]:
+        x, times = checked_data("x", x, field.n_inputs, field.dtype), np.asarray(times, np.float64)
+        beta, target = nudge_of(nudge)
+        free_time = self.free_time or self._chosen_time(field, x, None, None)[0]
+        windows = (Window(free_time), Window(float(times[-1]), beta, omega=omega))
+        measured = self._simulate(field, x, target, windows, None, False, throw)
+        free = self._solution(field, x, None, in_window(measured, 0), throw)
+        blank = np.full((len(times), field.n_neurons), np.nan)
+        paths = np.stack([blank if p is None else p.at(times) for p in in_window(measured, 1)], axis=1)
+        apart = np.abs(paths[-1] - paths[0]).max(axis=1)
+        verdict = np.where(apart <= self.tol, Verdict.converged.value, Verdict.not_settled.value)
+        verdict = np.where(np.isnan(apart), Verdict.simulator_failed.value, verdict)
+        points = jnp.asarray([0 if p is None else len(p.times) for p in in_window(measured, 1)], jnp.int32)
+        path = as_path(field, paths)
+        driven = Solution(
+            state=jax.tree.map(lambda leaf: leaf[-1], path),
+            residual=jnp.asarray(apart, field.dtype),
+            verdict=jnp.asarray(verdict, jnp.int32),
+            steps=points,
+            evaluations=points,
+            time=jnp.asarray(times[-1], field.dtype),
+            times=jnp.asarray(times, field.dtype),
+            trajectory=path,
+        )
+        if throw:
+            raise_unless_converged("nudged", driven.verdict)
+        return free, driven
+
     def _simulate(
         self,
         field: AbstractVectorField,
@@ -172,7 +209,8 @@ class NgspiceSubstrate(AbstractSubstrate):
     ) -> list[tuple[Phase, ...] | None]:
         """Every sample's measured windows; None where the simulator failed."""
         rows, solved = np.asarray(x, np.float64), self.from_operating_point and starts is None and not windows[0].beta
-        alone = solved or starts is not None or self.noise is not None
+        oscillating = any(window.omega for window in windows)
+        alone = solved or starts is not None or self.noise is not None or oscillating
         circuits = compile_each(
             field,
             rows,

@@ -379,7 +379,13 @@ def nudges(
         nodes: of the nudge, with `{i}` for the neuron's number, such as "s{i} beta y{i}".
         options: further parameters of the nudge.
     """
-    yield f"Vbeta beta 0 {time.source([window.beta for window in circuit.schedule])}"
+    amplitude = time.source([window.beta for window in circuit.schedule])
+    if (k := circuit.oscillating) is None:
+        yield f"Vbeta beta 0 {amplitude}"
+    else:
+        begin, omega = (time.ends_s[k - 1] if k else 0.0), scaling.hertz(2 * math.pi * circuit.schedule[k].omega)
+        yield f"Vamplitude amplitude 0 {amplitude}"
+        yield f"Bbeta beta 0 V=v(amplitude)*cos({number(omega)}*(time-{number(begin)}))"
     clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
     volts = scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
     for i, (values, gain) in enumerate(zip(volts.T.tolist(), nudge_gains(circuit), strict=True)):

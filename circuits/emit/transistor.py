@@ -118,6 +118,8 @@ class Transistor(AbstractLevel):
             yield f"Vx{k} x{k} 0 {time.source(volts)}"
 
     def nudges(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
+        if circuit.oscillating is not None:
+            raise ValueError("the transistor level steers its nudge on and off, and has none that oscillates")
         betas = [window.beta for window in circuit.schedule]
         yield f"Vbeta beta 0 {time.source(betas)}"
         distinct = [beta for beta in dict.fromkeys(betas) if beta]

@@ -38,9 +38,7 @@ def plastic_netlist(
     """
     wiring = wiring_for(level, multiplier)
     circuit = plastic.circuit
-    bare = dataclasses.replace(
-        circuit, tau=0.5 * circuit.tau, synapses=_NOTHING, input_synapses=dataclasses.replace(_NOTHING)
-    )
+    bare = dataclasses.replace(circuit, tau=0.5 * circuit.tau, synapses=_NOTHING, input_synapses=_NOTHING)
     plain = level.emit(bare, klu=klu)
     lines = plain.text.splitlines()
     weights = tuple(f"w{k}" for k in range(len(plastic.bounds)))

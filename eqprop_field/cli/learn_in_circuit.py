@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..datasets import Voltages
 
+_LONGEST_S = 7200.0  # of a run, wall clock
 _COMPARED_ABOVE = 0.01  # of the targets' variance; below it nothing is left to compare
 
 
@@ -75,7 +76,8 @@ class LearnInCircuit(AbstractCommand):
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         with bar(f"{self.task} in {len(seeds)} circuits") as tell:
             end = level.scaling.second(plastics[0].circuit.total_time)
-            engine = Batch(watch=(lambda t: tell(round(1000 * t / end), 1000)) if len(seeds) == 1 else None)
+            watch = (lambda t: tell(round(1000 * t / end), 1000)) if len(seeds) == 1 else None
+            engine = Batch(timeout_s=_LONGEST_S, watch=watch)
             courses = learn_side_by_side(
                 plastics,
                 level=level,

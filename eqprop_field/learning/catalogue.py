@@ -95,7 +95,7 @@ RULES: dict[str, Entry] = {
         exact="symmetric Jacobian, as omega -> 0; otherwise never. Error O(omega^2) + O(beta^2)",
         settles="1 free, 2 periods of a slow nudge integrated",
         local=True,
-        circuit="no: its netlists have nudges that are constant in time",
+        circuit="yes",  # every level but the transistors'
         source="in the manner of Laborieux & Zenke 2022, with a real nudge",
     ),
     "aep": Entry(

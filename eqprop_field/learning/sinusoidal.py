@@ -25,7 +25,7 @@ from ..substrates.solution import (
     speed_of,
 )
 from ..vector_fields.base import AbstractVectorField, State, project, projected_velocity
-from .base import AbstractLearningRule, Estimate, first_failure, mean_gradient, refuse_circuit
+from .base import AbstractLearningRule, Estimate, first_failure, mean_gradient
 
 _POINTS = 32  # samples of a period; the mean over them is exact for the first 31 harmonics
 
@@ -51,10 +51,10 @@ class SinusoidalEqProp(AbstractLearningRule):
     that touches a bound within a period is rectified, with an error O(r).
 
     Costs a free phase and `transient` + `periods` periods of integration, never a fixed-point iteration. Local, and a
-    circuit can do it with one sinusoidal source and a lock-in for each neuron; netlists here have constant nudges, so
-    substrates outside JAX are refused. A sample is settled when its state is the same, within `tol`, at both
-    ends of the window that is read. Source: Laborieux & Zenke 2022, who read the gradient as a Fourier coefficient of
-    finite oscillations; here the nudge is real.
+    circuit does it with one sinusoidal source (every level but the transistors'), and the lock-in reads its voltages.
+    A sample is settled when its state is the same, within `tol` (a circuit's own), at both ends of the window that is
+    read. Source: Laborieux & Zenke 2022, who read the gradient as a Fourier coefficient of finite oscillations; here
+    the nudge is real.
 
     Attributes:
         amplitude: r.
@@ -81,19 +81,29 @@ class SinusoidalEqProp(AbstractLearningRule):
             raise ValueError(f"transient={self.transient}, periods={self.periods}: wait 0 or more, and read 1 or more")
 
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        refuse_circuit("sinusoidal EqProp", self.substrate, "its netlists have nudges that are constant in time")
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        free = self.substrate.settle(field, x, throw=throw)
-        estimate = _estimate(self, field, x, y, free)
+        if self.substrate.traceable:
+            free = self.substrate.settle(field, x, throw=throw)
+            driven = _drive_periodically(self, field, x, y, free.state)
+        else:
+            nudge, times = CostNudge(self.amplitude, y, self.cost), self._times(jnp.result_type(float))
+            free, driven = self.substrate.oscillate(field, x, nudge, float(self.omega), times, throw=throw)
+        estimate = _read(self, field, x, y, free, driven)
         if throw:
             raise_unless_converged("nudged", estimate.verdict)
         return estimate
 
+    def _times(self, dtype: jnp.dtype) -> Float[Array, " times"]:
+        """When the state is read: whole periods behind the transient, both ends included."""
+        periods = self.transient + jnp.linspace(0, self.periods, _POINTS * self.periods + 1)
+        return (2 * jnp.pi / self.omega * periods).astype(dtype)
+
 
 @eqx.filter_jit
-def _estimate(rule: SinusoidalEqProp, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> Estimate:
-    driven, times = _drive_periodically(rule, field, x, y, free.state)
-    points = _POINTS * rule.periods
+def _read(
+    rule: SinusoidalEqProp, field: AbstractVectorField, x: Array, y: Array, free: Solution, driven: Solution
+) -> Estimate:
+    points, times = _POINTS * rule.periods, rule._times(jnp.result_type(float))
     reference = 2 / points * jnp.cos(rule.omega * times[:-1]) / rule.amplitude  # both ends are one instant
 
     def lock_in(path: Array) -> Array:
@@ -109,15 +119,14 @@ def _estimate(rule: SinusoidalEqProp, field: AbstractVectorField, x: Array, y: A
     )
 
 
+@eqx.filter_jit
 def _drive_periodically(
     rule: SinusoidalEqProp, field: AbstractVectorField, x: Array, y: Array, start: State
-) -> tuple[Solution, Array]:
-    """The driven steady state, its trajectory over the periods that are read, both ends included; and its times."""
+) -> Solution:
+    """The driven steady state, and its trajectory over the periods that are read."""
     drive, taus = field.drive(x), field.time_constants()
     tol = default_tolerance(rule.tol, field.dtype)
-    period = 2 * jnp.pi / rule.omega
-    begin = rule.transient * period
-    times = (begin + period * jnp.linspace(0, rule.periods, _POINTS * rule.periods + 1)).astype(tol.dtype)
+    times = rule._times(tol.dtype)
 
     def velocity(t: Any, state: State, _: Any) -> State:
         nudge = CostNudge(rule.amplitude * jnp.cos(rule.omega * t), y, rule.cost)
@@ -142,7 +151,7 @@ def _drive_periodically(
     verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
     verdict = jnp.where(has_diverged(last) | ~jnp.isfinite(residual), Verdict.diverged.value, verdict)
     steps = jnp.broadcast_to(saved.stats["num_steps"].astype(jnp.int32), residual.shape)
-    driven = Solution(
+    return Solution(
         state=last,
         residual=residual,
         verdict=verdict.astype(jnp.int32),
@@ -152,4 +161,3 @@ def _drive_periodically(
         times=times,
         trajectory=path,
     )
-    return driven, times

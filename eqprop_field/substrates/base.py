@@ -57,6 +57,32 @@ class AbstractSubstrate(eqx.Module):
         Nudges that refer to the free state are anchored to it.
         """
 
+    def oscillate(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge,
+        omega: float,
+        times: ArrayLike,
+        *,
+        throw: bool = True,
+    ) -> tuple[Solution, Solution]:
+        r"""Runs the free phase from rest, then one under the nudge times cos(omega t), outside JAX.
+
+        Args:
+            field: what moves; x: inputs; throw: whether to raise.
+            nudge: what nudges at t = 0.
+            omega: angular frequency, radians a time unit.
+            times: since the nudge began, whole periods from first to last; the trajectory is kept there.
+
+        Returns:
+            The free phase, and the driven one, which is settled where its first and last states are the same.
+
+        Raises:
+            ValueError: for a substrate that runs under JAX, where the rule integrates by itself.
+        """
+        raise ValueError(f"{type(self).__name__} has no nudge that oscillates: the rule integrates it by itself")
+
     def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
         r"""Lets an auxiliary system $\tau\,dz/dt$ = velocity(z), such as an adjoint, come to rest from `start`.
 

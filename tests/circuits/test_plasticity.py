@@ -138,6 +138,15 @@ def test_a_netlist_says_where_its_weights_are():
     assert ".control" not in netlist.text
 
 
+def test_a_netlist_that_learns_can_be_handed_to_pyspice():
+    plan = lesson(1)
+    for level, multiplier in ((Behavioural(), "behavioural"), (Transistor(cell="gilbert"), "transistor")):
+        circuit = plastic_netlist(plan, level, multiplier=multiplier).to_pyspice()
+        assert "Cw0 w0 wref" in circuit.raw_spice
+        gate = "Vgate" if multiplier == "behavioural" else "Vgon"
+        assert str(circuit[gate]).count(")") == str(circuit[gate]).count("(") == 1
+
+
 def test_a_course_that_fails_does_not_end_the_others(ngspice):
     plan = lesson(1)
     longer = lesson(4)
