@@ -4,8 +4,8 @@
 
 LNL units, T = 2 N (N + 1) samples, one sequence, float64, on one core where the system lets us say so; compiled before.
 The least of the repeats is told, for a machine that does other things too. The authors' program took 0.3 s an iteration
-at N = 8, and over 100 s at N = 32; an iteration of theirs searches along several directions, and is compared with one of
-`best_of`, which does the same.
+at N = 8, and over 100 s at N = 32; an iteration of theirs searches along several directions, and is compared with one
+of `best_of`, which does the same.
 Memory is what the compiler allots beside inputs and results.
 """
 
@@ -96,7 +96,7 @@ def main() -> None:
     for row in found["sizes"]:
         ratio = ""
         if "iteration" in row:
-            ratio = f"   an iteration of best_of {row['iteration']:.4f} s; the authors' / ours {row['authors_over_ours']:.0f}"
+            ratio = f"   best_of: {row['iteration']:.4f} s an iteration, authors' / ours {row['authors_over_ours']:.0f}"
         print(f"{row['units']:5d}  {row['samples']:7d}  {1e3 * row['seconds']:9.3f} ms{ratio}")
     print("\nsamples (8 units)    seconds   us a step   memory MB   signals MB")
     for row in found["long"]:
