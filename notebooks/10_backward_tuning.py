@@ -15,8 +15,8 @@
 # # Backward tuning: finding a network again from what it does
 #
 # Vieville, Hinaut, Drumond and Alexandre (RR-9100, 2017) write every recurrent unit as a sum of kernels,
-# $x_n(t) = \Phi_{n0t} + \sum_d W_{nd}\,\Phi_{ndt}$, and fit the weights in three steps: simulate, tune backwards, adjust
-# every node by itself. This notebook takes the three steps one by one, and asks how far they lead.
+# $x_n(t) = \Phi_{n0t} + \sum_d W_{nd}\,\Phi_{ndt}$, and fit the weights in three steps: simulate, tune backwards,
+# adjust every node by itself. This notebook takes the three steps one by one, and asks how far they lead.
 
 # %%
 # %matplotlib inline
@@ -50,8 +50,8 @@ jax.config.update("jax_enable_x64", True)
 # %% [markdown]
 # ## A network of kernels
 #
-# A leaky unit is three groups of nodes: the unit x, its leak l and its summed input z. A unit of your own is a class with
-# one method; `check_unit` holds its derivatives against finite differences.
+# A leaky unit is three groups of nodes: the unit x, its leak l and its summed input z. A unit of your own is a class
+# with one method; `check_unit` holds its derivatives against finite differences.
 
 # %%
 network = KernelNetwork.create(LNL(units=4), jax.random.key(0))
@@ -139,8 +139,8 @@ for criterion in (LeastSquares(), RobustBounded(1e-3)):
 # %% [markdown]
 # ## Some networks need no learning
 #
-# Clocks, latches and products are networks in closed form. This one answers, at sample 40, with the product of what it was
-# shown at samples 3 and 9, whatever came between.
+# Clocks, latches and products are networks in closed form. This one answers, at sample 40, with the product of what it
+# was shown at samples 3 and 9, whatever came between.
 
 # %%
 u = np.random.default_rng(0).normal(size=(50, 1))
