@@ -5,5 +5,6 @@ from .paired import Ratio as Ratio
 from .paired import machine as machine
 from .paired import paired as paired
 from .reservoirs import reservoirs as reservoirs
+from .sequences import sequences as sequences
 from .settling import settling as settling
 from .training import training as training

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+_REST = 0.1  # seconds; thread pools go on spinning for some tens of milliseconds
+
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
@@ -66,6 +68,9 @@ def paired(
 ) -> Ratio:
     """The time of one over that of the other, taken in turns.
 
+    A rest goes before each, in which the other's threads stop spinning, and, where it is short, a run that does not
+    count, in which its own wake up.
+
     Args:
         name: what is compared.
         numerator: the one; it blocks until it is done.
@@ -77,10 +82,12 @@ def paired(
     seconds: dict[Callable[[], object], list[float]] = {numerator: [], denominator: []}
     for turn in range(turns + 1):
         for run, taken in seconds.items():
-            began = time.perf_counter()
-            run()
+            time.sleep(_REST)
+            once = _timed(run)
+            if once < _REST / 2:
+                once = _timed(run)
             if turn:
-                taken.append(time.perf_counter() - began)
+                taken.append(once)
     ratios = np.divide(seconds[numerator], seconds[denominator])
     return Ratio(
         name,
@@ -91,6 +98,12 @@ def paired(
         at_least,
         milliseconds=1e3 * float(np.median(seconds[ours or denominator])),
     )
+
+
+def _timed(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 def machine() -> dict[str, object]:

@@ -63,7 +63,7 @@ def _inputs_of(rates: list[Any], weights: list[Any], drive: list[Any]) -> list[A
 
 
 def scipy(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
-    """scipy's RK45, the batch as one state, stopped by an event at the residual; matrix products by numpy."""
+    """scipy's RK45, the batch as one state, stopped by an event; the loosest tolerance that reaches the residual."""
     net = _Numpy(field, x)
     shape = (len(x), sum(d.shape[1] for d in net.drive))
 
@@ -80,13 +80,22 @@ def scipy(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable
 
     moving.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
 
-    def run() -> float:
+    def settled(tolerance: float) -> float:
         solved = solve_ivp(
-            velocity, (0, _LONGEST), np.zeros(shape).ravel(), rtol=residual / 10, atol=residual / 10, events=moving
+            velocity, (0, _LONGEST), np.zeros(shape).ravel(), rtol=tolerance, atol=tolerance, events=moving
         )
         return float(np.abs(velocity(0.0, solved.y[:, -1])).max())
 
-    return run
+    tolerance = _first("scipy's RK45", settled, residual / 10 * 0.5 ** np.arange(6), residual)
+    return lambda: settled(tolerance)
+
+
+def _first(name: str, settled: Callable[[float], float], values: np.ndarray, residual: float) -> float:
+    """The first of the settings with which the solver reaches the residual."""
+    for value in values.tolist():
+        if settled(value) <= residual:
+            return value
+    raise NotReached(f"{name} does not reach a residual of {residual:g}")
 
 
 class _Torch:
@@ -111,35 +120,30 @@ class _Torch:
         return float((self.map(flat) - flat).abs().max())
 
 
-def torchdiffeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
+def torchdiffeq(field: AbstractVectorField, x: jax.Array, residual: float, **tolerances: float) -> Callable[[], float]:
     """torchdiffeq's dopri5 up to the first of the times 5, 10, 15, ... that reaches the residual, found beforehand."""
     solver, net = library("torchdiffeq"), _Torch(field, x)
 
-    def settled(time: float) -> Any:
+    def settled(time: float) -> float:
         with net.torch.no_grad():
             times = net.torch.tensor([0.0, time])
-            tolerance = residual / 10
-            return solver.odeint(lambda _, s: net.map(s) - s, net.rest, times, rtol=tolerance, atol=tolerance)[-1]
+            return net.residual(solver.odeint(lambda _, s: net.map(s) - s, net.rest, times, **tolerances)[-1])
 
-    time = next((t for t in np.arange(5.0, 205.0, 5.0) if net.residual(settled(float(t))) <= residual), None)
-    if time is None:
-        raise NotReached(f"dopri5 had not reached a residual of {residual:g} at the time 200")
-    return lambda: net.residual(settled(float(time)))
+    time = _first("dopri5 by the time 200", settled, np.arange(5.0, 205.0, 5.0), residual)
+    return lambda: settled(time)
 
 
 def torchdeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
     """torchdeq's Anderson, with the loosest of the tolerances 1, 1/2, 1/4, ... that reaches the residual."""
     deq, net = library("torchdeq"), _Torch(field, x)
 
-    def settled(tolerance: float) -> Any:
+    def settled(tolerance: float) -> float:
         solver = deq.get_deq(f_solver="anderson", f_max_iter=300, f_tol=tolerance, f_stop_mode="abs")
         with net.torch.no_grad():
-            return solver(net.map, net.rest)[0][-1]
+            return net.residual(solver(net.map, net.rest)[0][-1])
 
-    tolerance = next((t for t in 0.5 ** np.arange(20) if net.residual(settled(float(t))) <= residual), None)
-    if tolerance is None:
-        raise NotReached(f"torchdeq's Anderson does not reach a residual of {residual:g}")
-    return lambda: net.residual(settled(float(tolerance)))
+    tolerance = _first("torchdeq's Anderson", settled, 0.5 ** np.arange(20), residual)
+    return lambda: settled(tolerance)
 
 
 def torch_sweeps(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:

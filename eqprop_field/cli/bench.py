@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from ..benchmarks import Ratio
 
 
-_LINES = {"settling": 23, "circuits": 7, "training": 5, "reservoirs": 9}  # results of every part, for the progress bar
+# Results of every part, for the progress bar.
+_LINES = {"settling": 26, "circuits": 7, "training": 5, "reservoirs": 9, "sequences": 15}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench(AbstractCommand):
-    """Measures settling, circuits and training in paired runs: against scipy, PyTorch, matrix products, bare ngspice.
+    """Measures settling, circuits, training, reservoirs and sequences: against others and against the hardware.
 
     Each ratio is the median over turns in which both sides ran one after the other, with the lowest and the highest
     turn. What is not installed is left out and named (pip install 'eqprop-field[bench]'). With --out: bench.csv,
@@ -65,7 +66,7 @@ class Bench(AbstractCommand):
         return Outcome(summary, lines)
 
     def _parts(self, turns: int) -> list[Iterator["Ratio"]]:
-        from ..benchmarks import circuits, reservoirs, settling, training
+        from ..benchmarks import circuits, reservoirs, sequences, settling, training
 
         unknown = [name for name in self.parts if name not in _LINES]
         if unknown:
@@ -75,6 +76,7 @@ class Bench(AbstractCommand):
             "circuits": lambda: circuits(turns),
             "training": lambda: training(turns, epoch=not self.quick),
             "reservoirs": lambda: reservoirs(turns),
+            "sequences": lambda: sequences(turns),
         }
         return [parts[name]() for name in self.parts]
 

@@ -1,9 +1,9 @@
 """A linear readout of states, and its closed-form fit."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import Array, ArrayLike, Float
 
 from .._arrays import is_concrete
@@ -44,8 +44,8 @@ class Readout(eqx.Module):
             ridge: lambda, in units of squared states, summed over samples.
 
         Raises:
-            ValueError: for different numbers of samples, a washout or a ridge that cannot be, states that are not
-                finite, or fewer than two samples left.
+            ValueError: for different numbers of samples, a washout or a ridge that cannot be (or is too small for
+                states that depend on each other), states that are not finite, or fewer than two samples left.
         """
         if not (is_concrete(states) and is_concrete(targets)):
             raise ValueError("Readout.fit solves on the host in float64: call it outside of jax.jit and jax.vmap")
@@ -74,6 +74,15 @@ def _solve(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
     """argmin |x w - y|^2 + ridge |w|^2."""
     if ridge == 0:
         return np.linalg.lstsq(x, y, rcond=None)[0]
-    gram = x.T @ x
-    gram.flat[:: len(gram) + 1] += ridge
-    return scipy.linalg.solve(gram, x.T @ y, assume_a="pos", overwrite_a=True)
+    # In JAX as the run before it: the threads of numpy's products and of JAX's would wait for one another.
+    with jax.enable_x64(True):
+        weights = np.asarray(_by_normal_equations(x, y, ridge))
+    if not np.isfinite(weights).all():
+        raise ValueError(f"ridge={ridge:g} is too small for these states, which depend on each other: raise it")
+    return weights
+
+
+@jax.jit
+def _by_normal_equations(x: Array, y: Array, ridge: Array) -> Array:
+    gram = x.T @ x + ridge * jnp.eye(x.shape[1])
+    return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(gram), x.T @ y)
