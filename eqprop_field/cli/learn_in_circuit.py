@@ -66,7 +66,7 @@ class LearnInCircuit(AbstractCommand):
         folder, task, lesson = folder_for(self.out), voltages(self.task), LESSONS[self.task]
         lesson = dataclasses.replace(lesson, epochs=self.epochs or lesson.epochs)
         seeds = range(self.seed, self.seed + self.seeds)
-        order = list(range(len(task.x))) * lesson.epochs
+        order = lesson.order(len(task.x))
         networks = [lesson.network(jax.random.key(seed)) for seed in seeds]
         plastics = [
             compile_plastic(network, task.x, task.y, order, plasticity=lesson.plasticity, tests=task.test_x)

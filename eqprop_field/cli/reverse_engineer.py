@@ -158,6 +158,8 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         told: dict[str, Any] = {"unit": unit, "size": size, "rule": rule, "seeds": len(runs)}
         for name in _MEASURED:
             values = np.array([run[name] for run in runs], float)
+            if name in ("criterion", "nrmse"):
+                values[np.isnan(values)] = np.inf  # a run that exploded is the worst one
             known = values[~np.isnan(values)]
             told[name] = float(np.median(known)) if len(known) else math.nan
         medians.append(told | {"good": sum(run["nrmse"] <= _GOOD for run in runs)})
@@ -189,4 +191,4 @@ def table(medians: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _shown(value: float, digits: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}g}"
+    return f"{value:.{digits}g}" if math.isfinite(value) else "-"

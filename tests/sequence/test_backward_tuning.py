@@ -341,4 +341,7 @@ def test_decay_of_an_exponential_is_found():
     found = fit_decay(2 * np.exp(-t / 7) + 0.25)
     assert found.time == pytest.approx(7, rel=1e-6) and found.bias == pytest.approx(0.25, rel=1e-6)
     assert np.isnan(fit_decay([1.0, 0.5, 0.5, 0.5]).time)
+    assert np.isfinite(fit_decay([np.inf, np.inf, *(2 * np.exp(-t / 7) + 0.25)]).bias)
+    forgotten = np.concatenate([1 - 1e-12 * t, np.ones(4000), 1.1 - 0.1 * np.exp(-t / 7)])
+    assert fit_decay(forgotten).time == pytest.approx(7, rel=1e-3) and np.isnan(fit_decay(forgotten).bias)
     assert np.isnan(fit_decay(1 - 0.01 * t.astype(float) ** 2).time)

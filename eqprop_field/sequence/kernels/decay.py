@@ -32,7 +32,8 @@ def fit_decay(costs: Sequence[float] | np.ndarray) -> Decay:
         costs: one for each iteration.
     """
     c = np.asarray(costs, float)
-    fallen = c[:-1] - c[1:]
+    with np.errstate(invalid="ignore"):  # the first costs may be infinite
+        fallen = c[:-1] - c[1:]
     t = 1 + np.flatnonzero((fallen != 0) & np.isfinite(fallen))
     if len(np.unique(fallen[t - 1])) < 3:
         return Decay(np.nan, np.nan)
@@ -41,6 +42,6 @@ def fit_decay(costs: Sequence[float] | np.ndarray) -> Decay:
     if not slope < 0:
         return Decay(np.nan, np.nan)
     reached = c[t] - fallen[t - 1] / np.expm1(-slope)
-    sound = (reached > 0) & (reached < c.min())
+    sound = (reached > 0) & (reached < c.min()) & (weights > 0)  # thousands of iterations ago the weight underflows
     bias = float(np.average(reached[sound], weights=weights[sound])) if sound.any() else np.nan
     return Decay(-1 / slope, bias)

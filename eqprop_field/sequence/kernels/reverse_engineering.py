@@ -96,7 +96,8 @@ def reverse_problem(kind: str, size: int, seed: int) -> Problem:
 
     As the authors' program runs it: normal input, T = 2 N (N + 1) scored samples, the first unit observed, root weights
     normal with standard deviation 0.5/sqrt(N), root leaks 0 and sharpness 1; learner weights normal with mean -0.1 and
-    standard deviation 0.1/sqrt(N), offsets held at 0, LNL leaks and AIF sharpness learnt, AIF leaks held at 0.
+    standard deviation 0.1/sqrt(N), offsets held at 0, LNL leaks and AIF sharpness learnt, AIF leaks held at 0. The mean
+    is -0.8/N for more than 8 linear units, which would explode.
 
     Args:
         kind: L, LNL, AIF, SoftMax or LSTM.
@@ -111,7 +112,8 @@ def reverse_problem(kind: str, size: int, seed: int) -> Problem:
     unit = UNITS[kind](units=size)
     of_input, of_root, of_learner = jax.random.split(jax.random.key(seed), 3)
     root = KernelNetwork.create(unit, of_root)
-    learner = KernelNetwork.create(unit, of_learner, mean=_MEAN, spread=_SPREAD / size**0.5)
+    mean = max(_MEAN, -0.8 / size) if kind == "L" else _MEAN
+    learner = KernelNetwork.create(unit, of_learner, mean=mean, spread=_SPREAD / size**0.5)
     if kind != "LSTM":  # its offsets are held at 0 anyway
         affine = "x" if kind in ("L", "AIF") else "z"
         root, learner = root.put(affine, 0.0, np.s_[:, 0]), learner.hold(affine, 0.0, np.s_[:, 0])

@@ -186,7 +186,8 @@ class AbstractTuner(eqx.Module):
         """
         trace = Trace(self, problem, progress)
         try:
-            ended = self.search(trace)
+            with np.errstate(over="ignore", invalid="ignore"):  # weights on trial may make the network explode
+                ended = self.search(trace)
         except Finished as limit:
             ended = str(limit)
         if not np.isfinite(trace.lowest):
