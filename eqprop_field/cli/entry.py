@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union
@@ -16,6 +17,7 @@ import tyro
 from .command import AbstractCommand, Outcome
 from .commands import COMMANDS, command_class
 
+_AGAIN_S = 3.0
 DESCRIPTION = """Equilibrium propagation in vector fields: simulate it, learn with it, run it as a circuit.
 
 Start with: eqprop-field demo --out demo
@@ -162,18 +164,26 @@ def _about_file(error: OSError) -> str:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """A request to terminate unwinds like Ctrl-C, so that temporary files go and child processes end."""
+    """Ctrl-C and a request to terminate unwind, so that temporary files go and child processes end.
+
+    The exception is lost where it meets compiled code that calls Python and ignores what comes of it, as JAX's does now
+    and then: it is raised again, every few seconds, until it unwinds.
+    """
 
     def unwind(number: int, frame: Any) -> None:
-        del number, frame
+        del frame
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        if number == signal.SIGALRM and isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            return  # on its way: clean-up is not disturbed
         raise KeyboardInterrupt
 
-    try:
-        before = signal.signal(signal.SIGTERM, unwind)
-    except ValueError:  # not in the main thread, where signals are not ours
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():  # signals are not ours
         yield
         return
+    before = {number: signal.signal(number, unwind) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

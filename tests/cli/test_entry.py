@@ -1,5 +1,6 @@
 """The contract of every command: exit codes, one JSON object, one sentence for a mistake, help with an example."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -66,6 +67,27 @@ def test_interrupt_ends_in_one_line(run, monkeypatch, tmp_path):
     monkeypatch.setattr(Init, "run", interrupted)
     said = run("init", "--out", tmp_path / "n.safetensors")
     assert (said.code, len(said.err.splitlines())) == (130, 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_an_interrupt_that_is_lost_comes_again_and_spares_the_clean_up(run, monkeypatch, tmp_path):
+    cleaned = []
+
+    def losing(self):
+        with contextlib.suppress(KeyboardInterrupt):  # as compiled code may
+            os.kill(os.getpid(), signal.SIGINT)
+        try:
+            time.sleep(30)
+        finally:
+            time.sleep(0.5)  # the timer rings twice meanwhile
+            cleaned.append(True)
+
+    monkeypatch.setattr(Init, "run", losing)
+    monkeypatch.setattr("eqprop_field.cli.entry._AGAIN_S", 0.2)
+    began = time.monotonic()
+    said = run("init", "--out", tmp_path / "n.safetensors")
+    assert (said.code, cleaned) == (130, [True])
+    assert time.monotonic() - began < 10
 
 
 def test_a_bug_is_told_in_a_sentence_and_traced_on_request(run, monkeypatch, tmp_path):
