@@ -22,6 +22,7 @@ from .activations import activation
 from .learning.base import Estimate
 from .substrates.solution import Solution, Verdict
 from .vector_fields import AbstractVectorField, ConvField, GraphField, HopfieldField, LayeredField
+from .vector_fields.abstract_graph import AbstractGraph
 from .vector_fields.base import State, check_projected
 from .vector_fields.convolutional import architecture
 
@@ -188,7 +189,7 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
     named = {f"tau_{i}": tau for i, tau in enumerate(taus)} if isinstance(taus, tuple) else {"tau": taus}
     if any(bool(jnp.any(tau != 1)) for tau in named.values()):
         tensors |= {name: np.asarray(tau) for name, tau in named.items()}
-    if isinstance(field, GraphField | HopfieldField):
+    if isinstance(field, AbstractGraph):
         mask = np.asarray(field.mask)
         stored = np.triu(mask) if isinstance(field, HopfieldField) else mask
         tensors["W"] = np.where(stored, tensors["W"], 0)

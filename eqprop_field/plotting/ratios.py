@@ -13,7 +13,7 @@ def ratios(
     spreads: Sequence[tuple[float, float, float]],
     goals: Sequence[tuple[float | None, bool]],
 ) -> np.ndarray:
-    """Draws every ratio with its spread, and a tick where its goal is.
+    """Draws every ratio with its spread, and a triangle at its goal that points to the good side.
 
     Args:
         names: what was compared.
@@ -33,7 +33,7 @@ def ratios(
         axes.plot(middle, row, "o", color=colour, markersize=6)
         if goal is not None:
             axes.plot(goal, row, marker=">" if at_least else "<", color=INK, markersize=6, markerfacecolor="none")
-    axes.set(xscale="log", xlabel="ratio of times; a triangle is a goal, and points to its good side")
+    axes.set(xscale="log", xlabel="ratio of times (triangles: goals)", ylim=(-1, len(names)))
     axes.set_yticks(rows, names, fontsize=9)
     axes.axvline(1.0, color=INK, linewidth=0.8)
     axes.grid(axis="y", visible=False)

@@ -1,19 +1,20 @@
 """The graph field: leaky integrators joined by any directed graph."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
+from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State, check_draw, mix
+from .abstract_graph import AbstractGraph
+from .base import State, check_draw, mix
 from .connectivity import blank_graph, draw_weights, joined_layers, only, random_pairs
 
 
-class GraphField(AbstractVectorField):
+class GraphField(AbstractGraph):
     r"""Leaky integrators on a directed graph, dense with a mask.
 
     $$\mu_i = \sum_j W_{ij}\,\rho(s_j) + (W_{in} x)_i + b_i - s_i$$
@@ -46,7 +47,7 @@ class GraphField(AbstractVectorField):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     input_mask: Bool[Array, "n inputs"] | None = None
-    free_outputs: ClassVar[bool] = False
+    kind: ClassVar[str] = "graph"
     leaky_integrators: ClassVar[bool] = True
 
     @classmethod
@@ -171,55 +172,12 @@ class GraphField(AbstractVectorField):
         blank = blank_graph(mask, inputs, outputs, input_mask, activation, gain, projected, tau)
         return cls(**blank).redraw(key, symmetry)
 
-    @property
-    def n_inputs(self) -> int:
-        return self.input_weights.shape[1]
-
-    @property
-    def n_neurons(self) -> int:
-        return self.weights.shape[0]
-
-    def drive(self, x: Float[Array, "batch inputs"]) -> State:
-        return x @ only(self.input_mask, self.input_weights).T + self.biases
-
     def velocity(self, drive: State) -> Callable[[State], State]:
         synapses = self.recurrent_matrix().T
         return lambda state: self.activation(state) @ synapses + drive - state
 
-    @property
-    def colours(self) -> tuple[int, ...]:
-        return (0,)
-
-    def initial_state(self, batch: int) -> State:
-        return jnp.zeros((batch, self.n_neurons), self.dtype)
-
-    def output(self, state: State) -> Inexact[Array, "batch outputs"]:
-        return state[:, : self.n_outputs]
-
-    def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
-        return jnp.pad(output, ((0, 0), (0, self.n_neurons - self.n_outputs)))
-
-    def time_constants(self) -> Float[Array, " n"]:
-        return self.tau
-
-    def parameters(self) -> "GraphField":
-        none = lambda leaf: leaf is None  # noqa: E731
-        return eqx.tree_at(lambda f: (f.mask, f.tau, f.input_mask), self, (None, None, None), is_leaf=none)
-
-    def tensors(self) -> dict[str, Array]:
-        return {"W": self.weights, "W_in": self.input_weights, "b": self.biases}
-
-    def layers(self) -> dict[str, list[Array]]:
-        rows = list(self.tensors().values())
-        k = self.n_outputs
-        groups = {"output": [t[:k] for t in rows], "hidden": [t[k:] for t in rows]}
-        return groups if k < self.n_neurons else {"output": groups["output"]}
-
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
         return only(self.mask, self.weights)
-
-    def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
-        return only(self.input_mask, self.input_weights), self.biases
 
     def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "GraphField":
         upper, other, input_weights = draw_weights(
@@ -232,14 +190,3 @@ class GraphField(AbstractVectorField):
         """The same with every recurrent synapse turned round: W_ij is what W_ji was. Serves gradients too."""
         mask = None if self.mask is None else self.mask.T  # a gradient has none
         return eqx.tree_at(lambda f: (f.weights, f.mask), self, (self.weights.T, mask), is_leaf=lambda m: m is None)
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "field": "graph",
-            "neurons": self.n_neurons,
-            "inputs": self.n_inputs,
-            "outputs": self.n_outputs,
-            "activation": self.activation.name,
-            "projected": self.projected,
-            "gain": self.gain,
-        }

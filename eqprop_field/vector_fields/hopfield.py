@@ -1,7 +1,7 @@
 """The Hopfield field: a network with an energy, the case in which equilibrium propagation is exact."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -11,11 +11,12 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from .._arrays import is_concrete
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State
+from .abstract_graph import AbstractGraph
+from .base import State
 from .connectivity import blank_graph, draw_weights, joined_layers, only, random_pairs
 
 
-class HopfieldField(AbstractVectorField):
+class HopfieldField(AbstractGraph):
     r"""A continuous Hopfield network: gradient descent on an energy, so that its Jacobian is symmetric.
 
     $$E(s) = \tfrac12\lVert s\rVert^2 - \tfrac12\,\rho(s)^\top W \rho(s) - (W_{in} x + b)^\top \rho(s), \qquad
@@ -31,7 +32,8 @@ class HopfieldField(AbstractVectorField):
     Make one with `HopfieldField.create` or `HopfieldField.from_layers`; the constructor takes the tensors themselves.
 
     Attributes:
-        weights: W above the diagonal, (N, N); other entries, and those outside the mask, have no effect, no gradient.
+        weights: W above the diagonal, (N, N), a pair's weight in the row of the neuron with the lower number; other
+            entries, and those outside the mask, have no effect, no gradient.
         input_weights: W_in (N, M).
         biases: b (N,).
         mask: which pairs are joined (N, N), symmetric, never the diagonal.
@@ -51,7 +53,7 @@ class HopfieldField(AbstractVectorField):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     input_mask: Bool[Array, "n inputs"] | None = None
-    free_outputs: ClassVar[bool] = False
+    kind: ClassVar[str] = "hopfield"
     leaky_integrators: ClassVar[bool] = False
 
     @classmethod
@@ -105,17 +107,6 @@ class HopfieldField(AbstractVectorField):
         blank = blank_graph(mask, int(sizes[0]), int(sizes[-1]), input_mask, activation, gain, projected, tau)
         return cls(**blank).redraw(key, 1.0)
 
-    @property
-    def n_inputs(self) -> int:
-        return self.input_weights.shape[1]
-
-    @property
-    def n_neurons(self) -> int:
-        return self.weights.shape[0]
-
-    def drive(self, x: Float[Array, "batch inputs"]) -> State:
-        return x @ only(self.input_mask, self.input_weights).T + self.biases
-
     def velocity(self, drive: State) -> Callable[[State], State]:
         synapses = self.recurrent_matrix()
 
@@ -123,10 +114,6 @@ class HopfieldField(AbstractVectorField):
             return self.activation.derivative(state) * (self.activation(state) @ synapses + drive) - state
 
         return mu
-
-    @property
-    def colours(self) -> tuple[int, ...]:
-        return (0,)
 
     def energy(
         self, state: Inexact[Array, "batch neurons"], drive: Float[Array, "batch neurons"]
@@ -141,38 +128,9 @@ class HopfieldField(AbstractVectorField):
         synapses = 0.5 * jnp.sum(rates * (rates @ self.recurrent_matrix()), axis=-1)
         return 0.5 * jnp.sum(state**2, axis=-1) - synapses - jnp.sum(drive * rates, axis=-1)
 
-    def initial_state(self, batch: int) -> State:
-        return jnp.zeros((batch, self.n_neurons), self.dtype)
-
-    def output(self, state: State) -> Inexact[Array, "batch outputs"]:
-        return state[:, : self.n_outputs]
-
-    def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
-        return jnp.pad(output, ((0, 0), (0, self.n_neurons - self.n_outputs)))
-
-    def time_constants(self) -> Float[Array, " n"]:
-        return self.tau
-
-    def parameters(self) -> "HopfieldField":
-        none = lambda leaf: leaf is None  # noqa: E731
-        return eqx.tree_at(lambda f: (f.mask, f.tau, f.input_mask), self, (None, None, None), is_leaf=none)
-
-    def tensors(self) -> dict[str, Array]:
-        return {"W": self.weights, "W_in": self.input_weights, "b": self.biases}
-
-    def layers(self) -> dict[str, list[Array]]:
-        """Output and hidden rows; the one weight of a pair is in the row of the lower index, so with the output."""
-        rows = list(self.tensors().values())
-        k = self.n_outputs
-        groups = {"output": [t[:k] for t in rows], "hidden": [t[k:] for t in rows]}
-        return groups if k < self.n_neurons else {"output": groups["output"]}
-
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
         upper = jnp.triu(only(self.mask, self.weights), 1)
         return upper + upper.T
-
-    def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
-        return only(self.input_mask, self.input_weights), self.biases
 
     def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "HopfieldField":
         """New weights.
@@ -184,17 +142,6 @@ class HopfieldField(AbstractVectorField):
             check_symmetry(symmetry)
         upper, _, input_weights = draw_weights(key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype)
         return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (only(self.mask, upper), input_weights))
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "field": "hopfield",
-            "neurons": self.n_neurons,
-            "inputs": self.n_inputs,
-            "outputs": self.n_outputs,
-            "activation": self.activation.name,
-            "projected": self.projected,
-            "gain": self.gain,
-        }
 
 
 def check_symmetry(symmetry: ArrayLike) -> None:
