@@ -46,7 +46,9 @@ def circuits(turns: int) -> Iterator[Ratio]:
         netlists = _netlists(LayeredField.create(jax.random.key(0), sizes, activation=_TANH), runs)
         what = f"{'-'.join(map(str, sizes))} free and nudged, {runs} runs"
         for processes in (1, _FOUR):
-            yield _against_the_library(f"{name}, {what}, {processes} process(es)", library, netlists, processes, turns)
+            yield _against_the_library(
+                f"{name}, {what}, {processes} process{'es' * (processes > 1)}", library, netlists, processes, turns
+            )
         with _Raw(library, netlists[:1]) as raw:
             raw.ask("begin alter")
             yield paired(

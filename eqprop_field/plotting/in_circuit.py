@@ -43,7 +43,9 @@ def in_circuit(
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     number = np.isfinite(losses[:, -1]).sum()
     axes[0].set_title(f"Loss of {number} circuits that learn by themselves" if number != 1 else "Loss in the circuit")
-    axes[0].legend(loc="upper right", frameon=True, edgecolor="none", framealpha=0.9)
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, high * (high / low) ** 0.15)
+    axes[0].legend(loc="upper right", ncols=3, columnspacing=1.2)
     shown = np.linspace(0, losses.shape[1], len(weights))
     for layer, (name, colour) in enumerate(zip(names, CYCLE, strict=False)):
         for k, synapse in enumerate(np.flatnonzero(layers == layer)):

@@ -23,9 +23,8 @@ Cost = Literal["quadratic", "matching"]
 class Recipe:
     """A network, a rule and settings that learn a data set; every choice was made on validation samples.
 
-    Plain equilibrium propagation learns with clipped hidden states and free outputs: a clipped output far below 0 does
-    not answer a small nudge and never learns again. AEP is exact for any states, and learns best with none clipped and
-    the matching loss, a smoothed hinge.
+    Plain equilibrium propagation begins with symmetric weights, which are free from then on. AEP is exact for any
+    weights; it learns best with no state clipped and the matching loss, a smoothed hinge.
 
     Attributes:
         data: the data set.
