@@ -109,19 +109,27 @@ rules = {
     "with memory": BackwardTuning(strategy="remembering", iterations=400, target=1e-5 * variance),
     "L-BFGS": LBFGS(iterations=400, target=1e-5 * variance),
 }
-ax = plotting.panels([3.4])[0]
-for name, rule in rules.items():
-    fit = rule.tune(problem)
+fits = {name: rule.tune(problem) for name, rule in rules.items()}
+for name, fit in fits.items():
     decay = fit_decay(fit.costs)
     print(
         f"{name:25s} NRMSE {(2 * fit.cost / variance) ** 0.5:.4f} after {fit.iterations} iterations, "
         f"{fit.simulations} simulations; decay time {decay.time:.1f}; {fit.advice}"
     )
-    ax.semilogy(np.minimum.accumulate(np.sqrt(2 * fit.costs / variance)), label=name)
-ax.set(xlabel="iteration", ylabel="NRMSE")
-ax.set_title("A root network of four leaky units is found again")
-ax.legend()
-ax.figure
+
+
+@plotting.styled
+def falls():
+    ax = plotting.panels([3.4])[0]
+    for (name, fit), colour in zip(fits.items(), plotting.CYCLE, strict=False):
+        ax.semilogy(np.minimum.accumulate(np.sqrt(2 * fit.costs / variance)), color=colour, label=name)
+    ax.set(xlabel="iteration", ylabel="NRMSE")
+    ax.set_title("A root network of four leaky units is found again")
+    ax.legend()
+    return ax.figure
+
+
+falls()
 
 # %% [markdown]
 # ## Outliers
