@@ -140,12 +140,13 @@ class AbstractLevel(abc.ABC):
         """What the circuit is to keep to; with parts of the user's own it is only asked whether it learns."""
         return self.promise if self.neuron is None and self.synapse is None else LEARNS
 
-    def emit(self, circuit: Circuit, *, klu: bool = False) -> Netlist:
+    def emit(self, circuit: Circuit, *, klu: bool = False, edge: float | None = None) -> Netlist:
         """The circuit as a netlist.
 
         Args:
             circuit: what to build.
             klu: whether to ask for the KLU solver; only for an ngspice that has it (see `find_ngspice`).
+            edge: how long beta and samples take to change, in time units; as the level has it by default.
 
         Raises:
             ValueError: for an activation that the library has no neuron for, for dynamics that the level does not
@@ -153,7 +154,7 @@ class AbstractLevel(abc.ABC):
         """
         durations = [window.duration for window in circuit.schedule]
         ends = self.scaling.tau_s * np.cumsum(durations)
-        time = Timeline(ends, self.scaling.second(min(self.edge, 0.1 * min(durations))))
+        time = Timeline(ends, self.scaling.second(min(edge or self.edge, 0.1 * min(durations))))
         parts = self.parts(circuit)
         lines = itertools.chain(
             self._header(circuit),

@@ -14,7 +14,8 @@ from .find import find_executable, find_ngspice
 from .rawfile import DamagedRawFile, parse_raw
 from .sandbox import environment, kill, private_folder
 
-_LOOK_S = 0.25  # between two looks at how far a watched run is
+_LOOK_S = 0.25  # between two looks at how far a run is
+_STALL_S = 600.0  # without any headway: behind a steep edge, steps of a large circuit are many and slow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Batch(AbstractEngine):
 
     A run counts only if ngspice exits with 0 AND has newly written a raw file AND that file is complete by its size
     AND the transient reached its end: an exit code of 0 alone means nothing. ngspice leads its own process group,
-    which is killed when the time is over or the user interrupts.
+    which is killed when the time is over, when simulated time stands still, or when the user interrupts.
 
     Attributes:
         executable: the path of ngspice; the one on PATH by default.
@@ -83,20 +84,40 @@ class Batch(AbstractEngine):
             for process in self._running:
                 kill(process)
 
-    def _tell(self, process: subprocess.Popen, log_path: os.PathLike[str], watch: Callable[[float], None]) -> None:
-        """Reports until the process has ended or its time is over."""
-        end = time.monotonic() + self.timeout_s
-        while process.poll() is None and time.monotonic() < end:
-            watch(_simulated_s(log_path))
-            time.sleep(_LOOK_S)
+    def _follow(self, process: subprocess.Popen, log_path: os.PathLike[str]) -> None:
+        """Waits for the process, looking at how far it is.
+
+        Raises:
+            subprocess.TimeoutExpired: when its time is over.
+            SimulatorFailed: when simulated time stands still.
+        """
+        began = moved = time.monotonic()
+        reached = 0.0
+        while True:
+            left = began + self.timeout_s - time.monotonic()
+            try:
+                process.wait(max(0.0, min(_LOOK_S, left)))
+                return
+            except subprocess.TimeoutExpired:
+                if left <= 0:
+                    raise
+            now = _simulated_s(log_path)
+            if self.watch is not None:
+                self.watch(now)
+            if now > reached:
+                reached, moved = now, time.monotonic()
+            elif reached and time.monotonic() - moved > _STALL_S:
+                raise SimulatorFailed(
+                    f"ngspice stood still at {reached:.6g} s of simulated time and was ended; allow larger errors "
+                    "(accuracy), or make what is simulated slower or smaller",
+                    _read_log(log_path),
+                )
 
     def _wait(self, process: subprocess.Popen, log_path: os.PathLike[str]) -> None:
         with self._lock:
             self._running.add(process)
         try:
-            if self.watch is not None:
-                self._tell(process, log_path, self.watch)
-            process.wait(self.timeout_s if self.watch is None else 0.0)
+            self._follow(process, log_path)
         except subprocess.TimeoutExpired as error:
             raise SimulatorFailed(
                 f"ngspice did not finish within {self.timeout_s:g} s and was ended; allow a longer timeout_s, "

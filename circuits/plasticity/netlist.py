@@ -39,7 +39,7 @@ def plastic_netlist(
     wiring = wiring_for(level, multiplier)
     circuit = plastic.circuit
     bare = dataclasses.replace(circuit, tau=0.5 * circuit.tau, synapses=_NOTHING, input_synapses=_NOTHING)
-    plain = level.emit(bare, klu=klu)
+    plain = level.emit(bare, klu=klu, edge=plastic.edge(level.edge))
     lines = plain.text.splitlines()
     weights = tuple(f"w{k}" for k in range(len(plastic.bounds)))
     at = next(k for k, line in enumerate(lines) if line.startswith(".options"))

@@ -13,6 +13,7 @@ from ..compile import compile_circuit
 from ..ir import Circuit, Synapses, Window
 
 _FULLEST = 0.95  # of the bound: how strong a synapse may be at first
+_STEEPEST = 1e-9  # of the transient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +92,13 @@ class PlasticCircuit:
             ]
         )
         return kind, ["inputs", "forward", "feedback", "biases"]
+
+    def edge(self, shortest: float) -> float:
+        """How long beta and samples take to change, where `shortest` would do in a short transient.
+
+        ngspice's time is one float64: an edge of less than some 1e-9 of the transient can stop it for good.
+        """
+        return max(shortest, _STEEPEST * self.circuit.total_time)
 
     @property
     def presented(self) -> list[int]:

@@ -61,12 +61,12 @@ def twin(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> Course:
 
     Args:
         plastic: what learns, from `compile_plastic`.
-        edge: how long beta, inputs and targets take to change; the level's `edge`.
+        edge: how long beta, inputs and targets take to change; the level's `edge`, which a long course makes longer.
     """
     circuit = plastic.circuit
     times = np.cumsum([window.duration for window in circuit.schedule])
     with float64():
-        corners, stretches = _cut(plastic, times, edge)
+        corners, stretches = _cut(plastic, times, plastic.edge(edge))
         n, m = circuit.n_neurons, len(circuit.input_rates)
         shapes = ((circuit.synapses, (n, n)), (circuit.input_synapses, (n, m)))
         bounds, start = (_matrices(shapes, values) for values in (plastic.bounds, plastic.start))
