@@ -143,7 +143,7 @@ RECIPES = {
     "mnist-cnn": Recipe(
         "mnist",
         (784, 10),
-        Settings(epochs=10, learning_rates=(0.015, 0.035, 0.15)),
+        Settings(epochs=20, learning_rates=(0.02, 0.045, 0.2)),
         convolutions=((32, 5, 2), (64, 5, 2)),
         gain=0.5,
         symmetry=1.0,
