@@ -10,7 +10,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-_REST = 0.1  # seconds; thread pools go on spinning for some tens of milliseconds
+_REST = 0.3  # seconds; thread pools go on spinning for up to a tenth of one
+_SHORT = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,7 @@ def paired(
         for run, taken in seconds.items():
             time.sleep(_REST)
             once = _timed(run)
-            if once < _REST / 2:
+            if once < _SHORT:
                 once = _timed(run)
             if turn:
                 taken.append(once)
