@@ -16,7 +16,7 @@ _ROOT = pathlib.Path(__file__).parents[1]
 # Lowest first. Rooms on one floor do not see each other. The package's own name stands for its `__init__`.
 _FLOORS = {
     "eqprop_field": (
-        {"_arrays", "_tensor_file"},
+        {"_arrays", "_linalg", "_tensor_file"},
         {"activations", "datasets"},
         {"costs"},
         {"vector_fields"},

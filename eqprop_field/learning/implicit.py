@@ -9,6 +9,7 @@ import lineax as lx
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import as_scalar, checked_pair
+from .._linalg import one_by_one, solve
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
@@ -83,7 +84,7 @@ def _solve_dense(
     p = flatten_state(moving)
     transposed = jnp.swapaxes(jacobian(lambda s: field(s, drive), state), 1, 2)
     system = p[:, :, None] * transposed * p[:, None, :] - (1 - p)[:, :, None] * jnp.eye(p.shape[1], dtype=p.dtype)
-    flat = jnp.linalg.solve(system, flatten_state(right_side)[..., None])[..., 0]
+    flat = jax.vmap(solve)(system, flatten_state(right_side))
     return unflatten_state(state, flat)
 
 
@@ -91,9 +92,12 @@ def _solve_gmres(
     rule: ImplicitGradient, field: AbstractVectorField, drive: State, state: State, moving: State, right_side: State
 ) -> State:
     """GMRES with J^T applied by a vector-Jacobian product, each sample on its own."""
-    tol: Any = (1e-5 if field.dtype == jnp.float32 else 1e-10) if rule.gmres_tol is None else rule.gmres_tol
+    tol = (1e-5 if field.dtype == jnp.float32 else 1e-10) if rule.gmres_tol is None else rule.gmres_tol
+    arrays, rest = eqx.partition(field, eqx.is_array)
 
-    def single(state: PyTree, drive: PyTree, moving: PyTree, right_side: PyTree) -> PyTree:
+    @one_by_one
+    def single(arrays: PyTree, tol: Any, state: PyTree, drive: PyTree, moving: PyTree, right_side: PyTree) -> PyTree:
+        field = eqx.combine(arrays, rest)
         rows = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731
         _, transpose = jax.vjp(lambda s: field(s, rows(drive)), rows(state))
 
@@ -108,4 +112,4 @@ def _solve_gmres(
         solved = solution.result == lx.RESULTS.successful
         return jax.tree.map(lambda leaf: jnp.where(solved, leaf, jnp.nan), solution.value)
 
-    return jax.vmap(single)(state, drive, moving, right_side)
+    return jax.vmap(single, in_axes=(None, None, 0, 0, 0, 0))(arrays, tol, state, drive, moving, right_side)

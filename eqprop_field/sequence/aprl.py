@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._arrays import as_scalar
+from .._linalg import pseudo_inverse, solve
 from ..vector_fields import AbstractVectorField, GraphField
 from .driven import EulerClock, Recording, simulate
 from .online import AbstractOnlineRule, Memory, Moment, visible_sources, with_synapses
@@ -171,8 +172,8 @@ def _batch_gradient(
     def solved(v: Array, b: Array) -> Array:
         """b V^-1 for the rows that share this V."""
         ridge = rule.ridge * (jnp.trace(v) / len(v) if rule.relative else 1.0)
-        regular = jnp.linalg.solve(v + jnp.where(ridge > 0, ridge, 1) * jnp.eye(len(v)), b.T).T
-        return jnp.where(ridge > 0, regular, b @ jnp.linalg.pinv(v, rtol=1e-12, hermitian=True))
+        regular = solve(v + jnp.where(ridge > 0, ridge, 1) * jnp.eye(len(v)), b.T).T
+        return jnp.where(ridge > 0, regular, b @ pseudo_inverse(v))
 
     change = solved(v[0], b) if len(v) == 1 else jax.vmap(lambda v, b: solved(v, b[None])[0])(v, b)
     blank = jax.tree.map(jnp.zeros_like, field.parameters())

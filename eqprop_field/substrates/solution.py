@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Inexact, Int, PyTree, Shaped
 
 from .._arrays import is_concrete
+from .._linalg import eigenvalues
 from ..vector_fields.base import (
     AbstractVectorField,
     State,
@@ -175,4 +176,4 @@ def spectrum(
     moving = flatten_state(free_to_move(field, state, velocity(state)))
     matrix = jacobian(velocity, state) / taus[None, :, None]
     matrix = moving[:, :, None] * matrix * moving[:, None, :] - (1 - moving)[:, :, None] * jnp.eye(len(taus))
-    return jnp.linalg.eigvals(jnp.where(jnp.isfinite(matrix), matrix, 0))
+    return jax.vmap(eigenvalues)(jnp.where(jnp.isfinite(matrix), matrix, 0))

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._linalg import pseudo_inverse
 from .dynamics import gradient
 from .nodes import Kernels
 from .problem import Problem, States, Theta, Tuned
@@ -12,7 +13,6 @@ from .problem import Problem, States, Theta, Tuned
 KAPPAS = ("one", "damped", "trusting", "error")
 ESTIMATES = ("simulated", "clamped", "retropropagated")
 
-_CUT = 1e-12  # smaller eigenvalues of A, relative to the largest, count as 0
 _SWEEPS = 20  # of the retro-propagation
 _LARGEST_KAPPA = 1e3
 
@@ -182,7 +182,7 @@ def inverted(
         if most_kernels is not None and matrices.shape[-1] > most_kernels:
             found[name] = jnp.zeros_like(rows)
         else:
-            found[name] = _pseudo_inverse(rows * (learnt[:, :, None] & learnt[:, None, :]))
+            found[name] = jax.vmap(pseudo_inverse)(rows * (learnt[:, :, None] & learnt[:, None, :]))
     return found
 
 
@@ -205,13 +205,6 @@ def _rows(matrices: Array, nodes: int, apart: bool) -> Array:
     return jnp.concatenate([matrices[:nodes], rest])
 
 
-def _pseudo_inverse(matrices: Array) -> Array:
-    values, vectors = jnp.linalg.eigh(matrices)
-    kept = values > _CUT * values[..., -1:]
-    inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1), 0)
-    return jnp.einsum("nde,ne,nfe->ndf", vectors, inverse, vectors)
-
-
 def _together(problem: Problem, curvature: dict[str, Array]) -> Float[Array, "parameters parameters"]:
     """The pseudo-inverse of the one system of all parameters, of which weights may share some."""
     size = problem.network.low.size
@@ -221,4 +214,4 @@ def _together(problem: Problem, curvature: dict[str, Array]) -> Float[Array, "pa
         labels = jnp.where(labels < 0, size, labels)
         rows = _rows(matrices, len(labels), True)
         total = total.at[labels[:, :, None], labels[:, None, :]].add(rows)
-    return _pseudo_inverse(total[None, :size, :size])[0]
+    return pseudo_inverse(total[:size, :size])

@@ -1,0 +1,62 @@
+"""Batches of dense linear algebra: right, under any nesting of vmap, and never waiting for themselves."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from eqprop_field._linalg import eigenvalues, pseudo_inverse, solve
+
+# Four batches at once, and only two of XLA's threads to work on them.
+_AT_ONCE = """
+import os
+os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:2]))
+import jax
+from eqprop_field._linalg import eigenvalues, pseudo_inverse, solve
+
+@jax.jit
+def several(a):
+    b, squares, every = a[..., 0], a @ a.swapaxes(2, 3), lambda f: jax.vmap(jax.vmap(f))
+    return every(solve)(a, b), every(solve)(a + 1, b), every(eigenvalues)(a), every(pseudo_inverse)(squares)
+
+for k in range(20):
+    jax.block_until_ready(several(jax.random.normal(jax.random.key(k), (11, 20, 50, 50))))
+print("done")
+"""
+
+
+def _random(*shape):
+    return jax.random.normal(jax.random.key(0), shape)
+
+
+def test_solve_of_nested_batches_is_that_of_numpy():
+    a, b = _random(3, 4, 6, 6), _random(4, 6)
+    found = jax.jit(jax.vmap(jax.vmap(solve), in_axes=(0, None)))(a, b)
+    np.testing.assert_allclose(found, np.linalg.solve(a, np.broadcast_to(b, (3, 4, 6))[..., None])[..., 0], rtol=1e-9)
+
+
+def test_solve_takes_several_columns():
+    a, b = _random(6, 6), _random(6, 2)
+    np.testing.assert_allclose(solve(a, b), np.linalg.solve(a, b), rtol=1e-9)
+
+
+def test_eigenvalues_of_a_batch_are_those_of_numpy():
+    a = _random(5, 7, 7)
+    found, known = np.sort_complex(jax.vmap(eigenvalues)(a)), np.sort_complex(np.linalg.eigvals(a))
+    np.testing.assert_allclose(found, known, rtol=1e-9)
+
+
+@pytest.mark.parametrize("rank", [0, 2, 5])
+def test_pseudo_inverse_of_any_rank_is_that_of_numpy(rank):
+    a = _random(3, 5, rank) @ _random(3, 5, rank).swapaxes(1, 2)
+    found = jax.vmap(pseudo_inverse)(a)
+    np.testing.assert_allclose(found, np.linalg.pinv(a, rcond=1e-12, hermitian=True), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot bind a process to two cores")
+def test_several_batches_at_once_end_on_two_cores():
+    done = subprocess.run([sys.executable, "-c", _AT_ONCE], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "done\n", done.stderr
