@@ -170,9 +170,10 @@ class Train(AbstractCommand):
                 "random_sign": self.random_sign or None,
                 "warm_start": self.warm_start or None,
                 "input_noise": self.input_noise,
+                "repair": None if self.repair == Repair() else self.repair.settings(),
             }
         )
-        settings = dataclasses.replace(recipe.settings, repair=self.repair.settings(), **said)
+        settings = dataclasses.replace(recipe.settings, **said)
         gain = None if self.gain is None else checked_gain(self.gain)
         of_recipe = {"data": self.data, "rule": self.rule, "beta": self.beta, "gain": gain}
         of_recipe |= {"cost": self.cost, "weight_decay": self.weight_decay, "symmetry": self.symmetry}

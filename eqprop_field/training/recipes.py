@@ -15,6 +15,7 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..vector_fields import ConvField, LayeredField, square_image
 from .settings import Settings
+from .symmetry_repair import SymmetryRepair
 
 Cost = Literal["quadratic", "matching"]
 
@@ -143,13 +144,33 @@ RECIPES = {
     "mnist-cnn": Recipe(
         "mnist",
         (784, 10),
-        Settings(epochs=20, learning_rates=(0.02, 0.045, 0.2)),
+        Settings(
+            epochs=7,
+            learning_rates=(0.01, 0.045, 0.2),
+            input_noise=0.1,
+            repair=SymmetryRepair(homeostasis=0.01),
+        ),
         convolutions=((32, 5, 2), (64, 5, 2)),
         gain=0.5,
         symmetry=1.0,
         beta=0.25,
+        weight_decay=1e-4,
         tol=3e-3,
-        max_iterations=30,
+        max_iterations=60,
+    ),
+    "mnist-cnn-aep": Recipe(
+        "mnist",
+        (784, 10),
+        Settings(epochs=14, learning_rates=(0.05, 0.15, 0.5), input_noise=0.1),
+        rule="aep",
+        convolutions=((32, 5, 2), (64, 5, 2)),
+        gain=0.5,
+        symmetry=1.0,
+        cost="matching",
+        weight_decay=1.5e-4,
+        projected=False,
+        tol=3e-3,
+        max_iterations=60,
     ),
     "fashion": dataclasses.replace(_MNIST, data="fashion"),  # taken over from MNIST, not chosen for it
 }
