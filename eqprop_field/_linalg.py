@@ -5,6 +5,7 @@ As many such batches at once as there are workers (two, on a machine of two core
 (jaxlib 0.10). So there a batch is a loop here, and every matrix is worked on by the thread that asks for it.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from jaxtyping import Array, Complex, Float
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of arrays, whose `vmap` is a loop on a CPU."""
     looped = jax.custom_batching.sequential_vmap(function)
-    return lambda *arrays: (looped if jax.default_backend() == "cpu" else function)(*arrays)
+    return functools.wraps(function)(lambda *arrays: (looped if jax.default_backend() == "cpu" else function)(*arrays))
 
 
 @one_by_one

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 _REST = 0.3  # seconds; thread pools go on spinning for up to a tenth of one
-_SHORT = 0.05
+_SHORT = 0.05  # seconds; what takes longer wakes its own threads as it runs
 
 
 @dataclasses.dataclass(frozen=True)

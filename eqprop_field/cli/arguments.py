@@ -201,13 +201,13 @@ class Repair:
     decay: Annotated[float | None, tyro.conf.arg(metavar="SHARE", help_behavior_hint="")] = None
     """Share of its strength that a synapse loses a step, such as 0.001; for --feedback kolen_pollack."""
     homeostasis: Annotated[float | None, tyro.conf.arg(metavar="STRENGTH", help_behavior_hint="")] = None
-    """Strength of the pull of the Jacobian towards symmetry, such as 0.01."""
+    """Strength of the pull of the Jacobian towards symmetry, such as 0.01; 0 for none, where a recipe has one."""
 
     def settings(self) -> "SymmetryRepair":
         """The same for the training loop; raises ValueError for a combination that has no meaning."""
         from ..training import SymmetryRepair
 
-        return SymmetryRepair(self.feedback, self.decay, self.homeostasis)
+        return SymmetryRepair(self.feedback, self.decay, self.homeostasis or None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,18 @@ _MNIST = Recipe(
     tol=3e-3,
     max_iterations=100,
 )
+_CNN = Recipe(
+    "mnist",
+    (784, 10),
+    Settings(epochs=7, learning_rates=(0.01, 0.045, 0.2), input_noise=0.1, repair=SymmetryRepair(homeostasis=0.01)),
+    convolutions=((32, 5, 2), (64, 5, 2)),
+    gain=0.5,
+    symmetry=1.0,
+    beta=0.25,
+    weight_decay=1e-4,
+    tol=3e-3,
+    max_iterations=60,
+)
 
 RECIPES = {
     "digits": Recipe("digits", (64, 32, 10), Settings(epochs=40, learning_rates=(0.1, 0.7))),
@@ -141,36 +153,15 @@ RECIPES = {
         projected=False,
         max_iterations=60,
     ),
-    "mnist-cnn": Recipe(
-        "mnist",
-        (784, 10),
-        Settings(
-            epochs=7,
-            learning_rates=(0.01, 0.045, 0.2),
-            input_noise=0.1,
-            repair=SymmetryRepair(homeostasis=0.01),
-        ),
-        convolutions=((32, 5, 2), (64, 5, 2)),
-        gain=0.5,
-        symmetry=1.0,
-        beta=0.25,
-        weight_decay=1e-4,
-        tol=3e-3,
-        max_iterations=60,
-    ),
-    "mnist-cnn-aep": Recipe(
-        "mnist",
-        (784, 10),
-        Settings(epochs=14, learning_rates=(0.05, 0.15, 0.5), input_noise=0.1),
+    "mnist-cnn": _CNN,
+    "mnist-cnn-aep": dataclasses.replace(
+        _CNN,
+        settings=Settings(epochs=14, learning_rates=(0.05, 0.15, 0.5), input_noise=0.1),
         rule="aep",
-        convolutions=((32, 5, 2), (64, 5, 2)),
-        gain=0.5,
-        symmetry=1.0,
+        beta=0.2,
         cost="matching",
         weight_decay=1.5e-4,
         projected=False,
-        tol=3e-3,
-        max_iterations=60,
     ),
     "fashion": dataclasses.replace(_MNIST, data="fashion"),  # taken over from MNIST, not chosen for it
 }

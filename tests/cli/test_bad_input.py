@@ -55,12 +55,12 @@ def test_inputs(run, folder, sample, wrong, command):
     spoil, about = ARRAYS[wrong]
     spoil(folder / "x.npy")
     out = folder / ("o.cir" if command == "export" else "o")
-    refused(run(command, *sample, "--out", out), about, out)
+    assert_refused(run(command, *sample, "--out", out), about, out)
 
 
 def test_targets(run, folder, sample):
     np.save(folder / "y.npy", np.ones((2, 4)))
-    refused(run("simulate", *sample, "--out", folder / "o"), "--target", folder / "o")
+    assert_refused(run("simulate", *sample, "--out", folder / "o"), "--target", folder / "o")
 
 
 NETWORKS = {
@@ -76,7 +76,7 @@ NETWORKS = {
 @pytest.mark.parametrize("wrong", NETWORKS)
 def test_networks(run, folder, sample, wrong):
     NETWORKS[wrong](folder / "net.safetensors")
-    refused(run("simulate", *sample, "--out", folder / "o"), "net.safetensors", folder / "o")
+    assert_refused(run("simulate", *sample, "--out", folder / "o"), "net.safetensors", folder / "o")
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_networks(run, folder, sample, wrong):
     ],
 )
 def test_numbers_without_meaning(run, folder, sample, options, about):
-    refused(run("simulate", *sample, *options, "--out", folder / "o"), about, folder / "o")
+    assert_refused(run("simulate", *sample, *options, "--out", folder / "o"), about, folder / "o")
 
 
 @pytest.mark.parametrize("command", ["export", "circuit"])
 def test_beta_of_a_circuit(run, folder, sample, command):
     out = folder / "o.cir"
-    refused(run(command, *sample, "--beta", "0", "--out", out), "beta=0", out)
+    assert_refused(run(command, *sample, "--beta", "0", "--out", out), "beta=0", out)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_beta_of_a_circuit(run, folder, sample, command):
 )
 def test_networks_that_cannot_be_drawn(run, tmp_path, options, about):
     out = tmp_path / "n.safetensors"
-    refused(run("init", *options, "--out", out), about, out)
+    assert_refused(run("init", *options, "--out", out), about, out)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_networks_that_cannot_be_drawn(run, tmp_path, options, about):
     ],
 )
 def test_sweeps_that_cannot_be_made(run, tmp_path, options, about):
-    refused(run("align", "--sizes", "3,2", *options, "--out", tmp_path / "o"), about, tmp_path / "o")
+    assert_refused(run("align", "--sizes", "3,2", *options, "--out", tmp_path / "o"), about, tmp_path / "o")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_training_that_cannot_start(run, tmp_path, monkeypatch, options, about):
 
 def test_data_in_an_empty_folder(run, tmp_path):
     said = run("train", "--data", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "o")
-    refused(said, "train-images", tmp_path / "o")
+    assert_refused(said, "train-images", tmp_path / "o")
 
 
 @pytest.mark.parametrize("command", ["simulate", "circuit", "align", "train", "demo"])
@@ -179,7 +179,7 @@ def test_out_below_a_file(run, folder, sample):
 
 
 def test_sample_that_is_not_there(run, folder, sample):
-    refused(run("export", *sample, "--sample", "2", "--out", folder / "o.cir"), "0 to 1", folder / "o.cir")
+    assert_refused(run("export", *sample, "--sample", "2", "--out", folder / "o.cir"), "0 to 1", folder / "o.cir")
 
 
 @pytest.mark.parametrize("command", ["circuit", "simulate"])
@@ -191,7 +191,7 @@ def test_no_ngspice(run, folder, sample, monkeypatch, command):
     assert "install" in said.err
 
 
-def refused(said, about: str, out: pathlib.Path) -> None:
+def assert_refused(said, about: str, out: pathlib.Path) -> None:
     """Exit code 2, one sentence that names the matter, and nothing written."""
     assert said.code == 2
     assert said.out == ""

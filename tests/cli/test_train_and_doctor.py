@@ -51,7 +51,9 @@ def test_feature_maps_are_an_option_like_another(run, tmp_path):
     assert load_network(tmp_path / "o" / "net.safetensors").shapes == ((10,), (3, 3, 4), (8, 8, 1))
 
 
-@pytest.mark.parametrize(("options", "homeostasis"), [([], 0.01), (["--homeostasis", 0.5], 0.5)])
+@pytest.mark.parametrize(
+    ("options", "homeostasis"), [([], 0.01), (["--homeostasis", 0.5], 0.5), (["--homeostasis", 0], None)]
+)
 def test_the_repair_of_a_recipe_stands_unless_another_is_given(run, tmp_path, options, homeostasis):
     said = run(
         "train", "--recipe", "mnist-cnn", "--data", "digits", "--sizes", "64,10", "--convolutions", "4x3/2",
