@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 _REST = 0.3  # seconds; thread pools go on spinning for up to a tenth of one
-_SHORT = 0.05  # seconds; what takes longer wakes its own threads as it runs
+_LEAST = 0.1  # seconds that a turn takes: what is shorter is run again and again, as in a loop over batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,8 @@ def paired(
 ) -> Ratio:
     """The time of one over that of the other, taken in turns.
 
-    A rest goes before each, in which the other's threads stop spinning, and, where it is short, a run that does not
-    count, in which its own wake up.
+    A rest goes before each, in which the other's threads stop spinning, and a run that does not count, in which its own
+    wake up. What takes less than a tenth of a second is run again until that is over, and the mean is taken.
 
     Args:
         name: what is compared.
@@ -84,11 +84,9 @@ def paired(
     for turn in range(turns + 1):
         for run, taken in seconds.items():
             time.sleep(_REST)
-            once = _timed(run)
-            if once < _SHORT:
-                once = _timed(run)
+            once = _timed(run, 1)
             if turn:
-                taken.append(once)
+                taken.append(_timed(run, math.ceil(_LEAST / once)) if once < _LEAST else once)
     ratios = np.divide(seconds[numerator], seconds[denominator])
     return Ratio(
         name,
@@ -101,10 +99,12 @@ def paired(
     )
 
 
-def _timed(run: Callable[[], object]) -> float:
+def _timed(run: Callable[[], object], times: int) -> float:
+    """Seconds a run."""
     began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+    for _ in range(times):
+        run()
+    return (time.perf_counter() - began) / times
 
 
 def machine() -> dict[str, object]:

@@ -7,24 +7,24 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from .._arrays import as_scalar, checked_data
 from ..vector_fields.base import AbstractVectorField, State, project
-from .base import AbstractSubstrate, drive_of, resting, settle_together
+from .base import AbstractSubstrate, resting, settle_together
 from .nudging import AbstractNudge, as_its_velocity, nudged
 from .solution import (
+    FAR,
     Solution,
     default_tolerance,
-    has_diverged,
-    judge,
     judge_unbounded,
     raise_unless_converged,
     residual_of,
     speed_of,
+    verdict_of,
 )
 
-_WINDOW = 3  # sweeps between two looks at the residual
+_WINDOW = 3  # sweeps between two decisions about the damping: over a single one the residual may rise and be right
 _LEAST_DAMPING = 2.0**-6  # below this a network that grows would only seem to stand still
 
 
@@ -66,7 +66,7 @@ class Equilibrium(AbstractSubstrate):
         throw: bool = True,
     ) -> Solution:
         x = checked_data("x", x, field.n_inputs, field.dtype)
-        solution = self._settle(field, drive_of(field, x), nudge, start)
+        solution = _settle_from_inputs(self, field, x, nudge, start)
         if throw:
             raise_unless_converged("free" if nudge is None else "nudged", solution.verdict)
         return solution
@@ -96,9 +96,10 @@ class _Iterate(eqx.Module):
     state: State
     mu: State
     residual: Float[Array, " batch"]
+    before: Float[Array, " batch"]
     damping: Float[Array, " batch"]
-    done: Bool[Array, " batch"]
     sweeps: Int[Array, " batch"]
+    count: Int[Array, ""]
 
 
 @eqx.filter_jit
@@ -126,8 +127,15 @@ def _settle(
         as_its_velocity(velocity, start),
         tol,
     )
-    state, residual, verdict = judge(field, drive, nudge, last.state, tol, substrate.check_stability)
-    return Solution(state, residual, verdict, steps=last.sweeps, evaluations=last.sweeps + 1)
+    verdict = verdict_of(field, drive, nudge, last.state, last.residual, tol, substrate.check_stability)
+    return Solution(last.state, last.residual, verdict, steps=last.sweeps, evaluations=last.sweeps + 1)
+
+
+@eqx.filter_jit
+def _settle_from_inputs(
+    substrate: Equilibrium, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None
+) -> Solution:
+    return substrate._settle(field, field.drive(x), nudge, start)
 
 
 def _sweep_to_rest(
@@ -143,39 +151,33 @@ def _sweep_to_rest(
     """Sweeps from `start` until every sample is at rest, has diverged, or has no sweeps left."""
     noise = 100 * jnp.finfo(tol.dtype).eps  # below this a growing residual is rounding, not divergence
 
-    def window(it: _Iterate) -> _Iterate:
-        sweep = _sweep(velocity, colours, pace, projection, it.damping)
-        state, mu = it.state, it.mu
-        for _ in range(_WINDOW):
-            state, mu = sweep(state, mu)
-        state, mu = _where(it.done, (it.state, it.mu), (state, mu))
+    def moves(it: _Iterate) -> Array:
+        return (it.residual > tol) & (it.residual < FAR) & (it.sweeps < substrate.max_iterations)
+
+    def sweep(it: _Iterate) -> _Iterate:
+        moving = moves(it)
+        state, mu = _sweep(velocity, colours, pace, projection, jnp.where(moving, it.damping, 0), it.state, it.mu)
         residual = residual_at(state, mu)
         # Standing still counts as growing: a plain iteration can lock into a cycle that the ODE does not have.
-        grew = (residual > 0.999 * it.residual) & (residual > noise)
+        grew = (residual > 0.999 * it.before) & (residual > noise)
+        damping = jnp.where(grew, jnp.maximum(it.damping / 2, _LEAST_DAMPING), jnp.minimum(1.2 * it.damping, 1.0))
+        due = (it.count + 1) % _WINDOW == 0
         return _Iterate(
             state=state,
             mu=mu,
             residual=residual,
-            damping=jnp.where(grew, jnp.maximum(it.damping / 2, _LEAST_DAMPING), jnp.minimum(1.2 * it.damping, 1.0)),
-            done=(residual <= tol) | has_diverged(state),
-            sweeps=it.sweeps + jnp.where(it.done, 0, _WINDOW),
+            before=jnp.where(due, residual, it.before),
+            damping=jnp.where(due, damping, it.damping),
+            sweeps=it.sweeps + moving,
+            count=it.count + 1,
         )
-
-    def going_on(it: _Iterate) -> Array:
-        return jnp.any(~it.done & (it.sweeps < substrate.max_iterations))
 
     start = projection(start)
     mu = velocity(start)
     residual = residual_at(start, mu)
-    first = _Iterate(
-        state=start,
-        mu=mu,
-        residual=residual,
-        damping=jnp.ones_like(residual),
-        done=residual <= tol,
-        sweeps=jnp.zeros(residual.shape, jnp.int32),
-    )
-    return jax.lax.while_loop(going_on, window, first)
+    still = jnp.zeros(residual.shape, jnp.int32)
+    first = _Iterate(start, mu, residual, residual, jnp.ones_like(residual), still, jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(lambda it: jnp.any(moves(it)), sweep, first)
 
 
 def _sweep(
@@ -184,8 +186,10 @@ def _sweep(
     pace: Callable[[State], PyTree],
     projection: Callable[[State], State],
     damping: Float[Array, " batch"],
-) -> Callable[[State, State], tuple[State, State]]:
-    """One sweep: from the states and their mu to the next. The compiler drops the half of mu that is not read."""
+    state: State,
+    mu: State,
+) -> tuple[State, State]:
+    """From the states and their mu to the next. The compiler drops the half of mu that is not read."""
 
     def pick(of_colour_0: State, of_colour_1: State) -> State:
         leaves = zip(colours, jax.tree.leaves(of_colour_0), jax.tree.leaves(of_colour_1), strict=True)
@@ -196,20 +200,12 @@ def _sweep(
         steps = mu if isinstance(paces, float) else jax.tree.map(jnp.multiply, paces, mu)
         return projection(jax.tree.map(lambda s, step: s + _column(damping, s) * step, state, steps))
 
-    def sweep(state: State, mu: State) -> tuple[State, State]:
-        halfway = pick(moved(state, mu), state)
-        mu = velocity(halfway)
-        state = pick(halfway, moved(halfway, mu))
-        # Of its own neurons a leaf of colour 1 feels the leak alone, so its mu after the move needs no evaluation.
-        rest = jax.tree.map(lambda m, old, new: m - (new - old), mu, halfway, state)
-        return state, pick(velocity(state), rest)
-
-    return sweep
-
-
-def _where(condition: Bool[Array, " batch"], then: PyTree, otherwise: PyTree) -> PyTree:
-    """One of two trees of states for every sample."""
-    return jax.tree.map(lambda a, b: jnp.where(_column(condition, a), a, b), then, otherwise)
+    halfway = pick(moved(state, mu), state)
+    mu = velocity(halfway)
+    state = pick(halfway, moved(halfway, mu))
+    # Of its own neurons a leaf of colour 1 feels the leak alone, so its mu after the move needs no evaluation.
+    rest = jax.tree.map(lambda m, old, new: m - (new - old), mu, halfway, state)
+    return state, pick(velocity(state), rest)
 
 
 def _column(values: Array, leaf: Array) -> Array:

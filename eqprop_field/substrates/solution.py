@@ -1,6 +1,7 @@
 """What a phase ends in: states, how far from rest they are, and a verdict for every sample."""
 
 import enum
+import functools
 
 import equinox as eqx
 import jax
@@ -23,6 +24,8 @@ from .nudging import AbstractNudge, nudged
 
 # The states at the saved times, with the state's structure.
 Path = PyTree[Inexact[Array, "time batch ..."]]
+
+FAR = 1e6  # no sensible voltage, and no sensible speed of one
 
 
 class Verdict(enum.IntEnum):
@@ -118,7 +121,11 @@ def residual_of(field: AbstractVectorField, state: State, mu: State) -> Float[Ar
 
 def speed_of(velocity: State) -> Float[Array, " batch"]:
     """The largest modulus of every sample's velocity."""
-    return jnp.max(jnp.abs(flatten_state(velocity)), axis=1)
+    return functools.reduce(jnp.maximum, map(_largest, jax.tree.leaves(velocity)))
+
+
+def _largest(leaf: Array) -> Float[Array, " batch"]:
+    return jnp.max(jnp.abs(leaf).reshape(len(leaf), -1), axis=1)
 
 
 def judge_unbounded(
@@ -127,13 +134,13 @@ def judge_unbounded(
     """Residual and verdict of a system without bounds, at rest where its velocity vanishes."""
     residual = speed_of(velocity)
     verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
-    verdict = jnp.where(has_diverged(state) | ~jnp.isfinite(residual), Verdict.diverged.value, verdict)
-    return residual, verdict.astype(jnp.int32)
+    gone = has_diverged(state) | ~(residual < FAR)
+    return residual, jnp.where(gone, Verdict.diverged.value, verdict).astype(jnp.int32)
 
 
-def has_diverged(state: State, limit: float = 1e6) -> Bool[Array, " batch"]:
+def has_diverged(state: State) -> Bool[Array, " batch"]:
     """Which samples hold NaN or a state beyond any sensible voltage."""
-    return ~jnp.all(jnp.abs(flatten_state(state)) < limit, axis=1)
+    return ~(speed_of(state) < FAR)
 
 
 def judge(
@@ -145,15 +152,27 @@ def judge(
     check_stability: bool,
 ) -> tuple[State, Float[Array, " batch"], Int[Array, " batch"]]:
     """The state within its bounds, its residual and its verdict: the same judgement for every substrate."""
-    velocity = nudged(field, drive, nudge)
     state = project(field, state)
-    residual = residual_of(field, state, velocity(state))
+    residual = residual_of(field, state, nudged(field, drive, nudge)(state))
+    return state, residual, verdict_of(field, drive, nudge, state, residual, tol, check_stability)
+
+
+def verdict_of(
+    field: AbstractVectorField,
+    drive: State,
+    nudge: AbstractNudge | None,
+    state: State,
+    residual: Float[Array, " batch"],
+    tol: Float[Array, ""],
+    check_stability: bool,
+) -> Int[Array, " batch"]:
+    """The verdict on a state within its bounds whose residual is known."""
     verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
     if check_stability:
         unstable = (verdict == Verdict.converged) & (spectral_abscissa(field, drive, nudge, state) >= 0)
         verdict = jnp.where(unstable, Verdict.unstable_equilibrium.value, verdict)
-    verdict = jnp.where(has_diverged(state) | ~jnp.isfinite(residual), Verdict.diverged.value, verdict)
-    return state, residual, verdict.astype(jnp.int32)
+    gone = has_diverged(state) | ~(residual < FAR)
+    return jnp.where(gone, Verdict.diverged.value, verdict).astype(jnp.int32)
 
 
 def spectral_abscissa(

@@ -13,7 +13,7 @@ from ..vector_fields import GraphField, HopfieldField, LayeredField
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move
 
 Feedback = Literal["learned", "kolen_pollack", "fixed", "tied"]
-_PROBES = 8  # random vectors a sample and step
+_PROBES = 1  # random vectors a sample and step: a batch averages over its samples, and training over its steps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,6 +78,24 @@ def test_a_sample_does_not_depend_on_its_batch():
         np.testing.assert_allclose(alone.state[0], together.state[k], atol=1e-13)
 
 
+@pytest.mark.parametrize("projected", [False, True])
+def test_sweeps_end_at_the_first_residual_within_the_tolerance(projected):
+    """The residual comes from the mu that the last sweep left: here it is taken anew, where samples were damped too."""
+    activation = epf.activation("hard_sigmoid")
+    field = epf.GraphField.create(KEY, neurons=40, inputs=4, outputs=3, gain=3.0, activation=activation)
+    field = dataclasses.replace(field, projected=projected)
+    x = jax.random.uniform(KEY, (7, 4))
+    last = epf.Equilibrium(tol=1e-7).settle(field, x, throw=False)
+    s, mu = np.asarray(last.state), np.asarray(field(last.state, field.drive(x)))
+    held = projected & ((s <= 0) & (mu < 0) | (s >= 1) & (mu > 0))
+    np.testing.assert_allclose(last.residual, np.where(held, 0, np.abs(mu)).max(axis=1), atol=1e-13)
+    np.testing.assert_array_equal(last.evaluations, last.steps + 1)
+    assert len(set(np.asarray(last.steps).tolist())) > 2
+    for sample in np.flatnonzero(np.asarray(last.converged)):
+        fewer = epf.Equilibrium(tol=1e-7, max_iterations=int(last.steps[sample]) - 1)
+        assert float(fewer.settle(field, x, throw=False).residual[sample]) > 1e-7 >= float(last.residual[sample])
+
+
 def ring():
     """Three neurons inhibiting each other in a ring: a limit cycle, at any step size."""
     return plain_graph(-6.0 * np.roll(np.eye(3), 1, axis=0), "tanh")
