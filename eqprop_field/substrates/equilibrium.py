@@ -86,7 +86,7 @@ class Equilibrium(AbstractSubstrate):
         tol = default_tolerance(self.tol, jax.tree.leaves(start)[0].dtype)
         colours = (0,) * len(jax.tree.leaves(start))
         last = _sweep_to_rest(
-            self, velocity, colours, lambda _: 1.0, lambda state: state, lambda _, mu: speed_of(mu), start, tol
+            self, velocity, colours, _ones, lambda state: state, lambda _, mu: speed_of(mu), start, tol
         )
         residual, verdict = judge_unbounded(last.state, last.mu, tol)
         return Solution(last.state, residual, verdict, steps=last.sweeps, evaluations=last.sweeps + 1)
@@ -113,7 +113,7 @@ def _settle(
     def pace(state: State) -> PyTree:
         """1 / (1 + kappa): the step that brings a neuron to rest while all others are held."""
         if nudge is None:
-            return 1.0
+            return _ones(state)
         more = 1 / (1 + nudge.stiffness(field, state)) - jnp.ones_like(field.output(state))
         return jax.tree.map(lambda leaf, s: (1 + leaf).astype(s.dtype), field.embed(more), state)
 
@@ -195,17 +195,23 @@ def _sweep(
         leaves = zip(colours, jax.tree.leaves(of_colour_0), jax.tree.leaves(of_colour_1), strict=True)
         return jax.tree.unflatten(jax.tree.structure(of_colour_0), [b if colour else a for colour, a, b in leaves])
 
+    def steps(state: State) -> PyTree:
+        return jax.tree.map(lambda s, p: _column(damping, s) * p, state, pace(state))
+
     def moved(state: State, mu: State) -> State:
-        paces = pace(state)
-        steps = mu if isinstance(paces, float) else jax.tree.map(jnp.multiply, paces, mu)
-        return projection(jax.tree.map(lambda s, step: s + _column(damping, s) * step, state, steps))
+        return projection(jax.tree.map(lambda s, h, m: s + h * m, state, steps(state), mu))
 
     halfway = pick(moved(state, mu), state)
     mu = velocity(halfway)
+    # Of its own neurons a leaf of colour 1 feels the leak alone, so its mu after the move needs no evaluation. Where
+    # clipping cut the move short what is left points outwards, here as there, and does not count.
+    rest = jax.tree.map(lambda h, m: (1 - h) * m, steps(halfway), mu)
     state = pick(halfway, moved(halfway, mu))
-    # Of its own neurons a leaf of colour 1 feels the leak alone, so its mu after the move needs no evaluation.
-    rest = jax.tree.map(lambda m, old, new: m - (new - old), mu, halfway, state)
     return state, pick(velocity(state), rest)
+
+
+def _ones(state: State) -> PyTree:
+    return jax.tree.map(lambda _: 1.0, state)
 
 
 def _column(values: Array, leaf: Array) -> Array:

@@ -1,7 +1,7 @@
 """Paired ratios: of known sleeps, refused where a side does not settle; and each part's cheapest line."""
 
-import json
 import itertools
+import json
 import math
 import time
 

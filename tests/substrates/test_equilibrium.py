@@ -79,14 +79,19 @@ def test_a_sample_does_not_depend_on_its_batch():
 
 
 @pytest.mark.parametrize("projected", [False, True])
-def test_sweeps_end_at_the_first_residual_within_the_tolerance(projected):
+@pytest.mark.parametrize("layers", [False, True])
+def test_sweeps_end_at_the_first_residual_within_the_tolerance(projected, layers):
     """The residual comes from the mu that the last sweep left: here it is taken anew, where samples were damped too."""
     activation = epf.activation("hard_sigmoid")
-    field = epf.GraphField.create(KEY, neurons=40, inputs=4, outputs=3, gain=3.0, activation=activation)
-    field = dataclasses.replace(field, projected=projected)
+    if layers:
+        field = epf.LayeredField.create(KEY, (4, 20, 20, 3), gain=4.0, activation=activation, projected=projected)
+    else:
+        field = epf.GraphField.create(
+            KEY, neurons=40, inputs=4, outputs=3, gain=3.0, activation=activation, projected=projected
+        )
     x = jax.random.uniform(KEY, (7, 4))
     last = epf.Equilibrium(tol=1e-7).settle(field, x, throw=False)
-    s, mu = np.asarray(last.state), np.asarray(field(last.state, field.drive(x)))
+    s, mu = (np.asarray(flatten_state(each)) for each in (last.state, field(last.state, field.drive(x))))
     held = projected & ((s <= 0) & (mu < 0) | (s >= 1) & (mu > 0))
     np.testing.assert_allclose(last.residual, np.where(held, 0, np.abs(mu)).max(axis=1), atol=1e-13)
     np.testing.assert_array_equal(last.evaluations, last.steps + 1)
