@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from ..vector_fields import GraphField, HopfieldField, LayeredField
+from ..vector_fields import ConvField, GraphField, HopfieldField, LayeredField
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move
 
 Feedback = Literal["learned", "kolen_pollack", "fixed", "tied"]
@@ -78,7 +78,7 @@ class SymmetryRepair:
             return
         if isinstance(field, HopfieldField):
             raise ValueError("a HopfieldField has one weight a pair, tied by its energy: it needs no symmetry repair")
-        if self.feedback == "fixed" and not isinstance(field, LayeredField):
+        if self.feedback == "fixed" and not isinstance(field, LayeredField | ConvField):
             raise ValueError(
                 f"fixed feedback needs layers, to tell feedback from forward weights, which a {type(field).__name__} "
                 "does not have: use a LayeredField"
@@ -94,7 +94,7 @@ class SymmetryRepair:
         if self.feedback != "tied":
             return field
         field = _mean_of_both(field)
-        return field.with_feedback_gain(1.0) if isinstance(field, LayeredField) else field
+        return field.with_feedback_gain(1.0) if isinstance(field, LayeredField | ConvField) else field
 
     def penalised(
         self,
@@ -117,7 +117,7 @@ class SymmetryRepair:
 
     def applied(self, field: AbstractVectorField, updates: PyTree) -> PyTree:
         """What is added to the parameters, from what the optimiser would add."""
-        if self.feedback == "fixed" and isinstance(field, LayeredField):
+        if self.feedback == "fixed" and isinstance(field, LayeredField | ConvField):
             return (
                 eqx.tree_at(lambda u: u.feedback, updates, jax.tree.map(jnp.zeros_like, updates.feedback))
                 if field.feedback
@@ -127,13 +127,13 @@ class SymmetryRepair:
             updates = _mean_of_both(updates)
         decay = self.decay
         if decay is not None:
-            lost = jax.tree.map(lambda one, w: -decay * one * w, _recurrent(field), field.parameters())
-            updates = jax.tree.map(jnp.add, updates, lost)
+            lost = [change - decay * w for change, w in zip(_recurrent(updates), _recurrent(field), strict=True)]
+            updates = eqx.tree_at(_recurrent, updates, lost)
         return updates
 
 
-def _paired(field: AbstractVectorField) -> LayeredField | GraphField:
-    if not isinstance(field, LayeredField | GraphField):
+def _paired(field: AbstractVectorField) -> LayeredField | ConvField | GraphField:
+    if not isinstance(field, LayeredField | ConvField | GraphField):
         raise ValueError(
             f"the synapses of a {type(field).__name__} are not in pairs: use a LayeredField or a GraphField"
         )
@@ -153,9 +153,9 @@ def _mean_of_both(field: PyTree) -> PyTree:
     return jax.tree.map(halves, field, field.transposed(), is_leaf=lambda leaf: leaf is None)
 
 
-def _recurrent(field: AbstractVectorField) -> AbstractVectorField:
-    """1 at every recurrent weight and 0 at the other parameters, whatever the field looks like."""
-    return jax.grad(lambda parameters: jnp.sum(eqx.combine(parameters, field).recurrent_matrix()))(field.parameters())
+def _recurrent(field: PyTree) -> list[PyTree]:
+    """The recurrent weights, of a field or of its updates."""
+    return [field.weights] if isinstance(field, GraphField) else [*field.forward[:-1], *field.feedback]
 
 
 def jacobian_asymmetry_penalty(

@@ -218,6 +218,17 @@ class ConvField(AbstractVectorField):
         )
         return eqx.tree_at(lambda f: (f.forward, f.feedback), self, (forward, feedback))
 
+    def transposed(self) -> "ConvField":
+        """The same with every recurrent synapse turned round: A and B trade kernels. Serves gradients too."""
+        return eqx.tree_at(
+            lambda f: (f.forward, f.feedback), self, ((*self.feedback, self.forward[-1]), self.forward[:-1])
+        )
+
+    def with_feedback_gain(self, gain: ArrayLike) -> "ConvField":
+        """The same forward kernels with B = gain A^T."""
+        feedback = tuple(jnp.asarray(gain, ahead.dtype) * ahead for ahead in self.forward[:-1])
+        return eqx.tree_at(lambda f: f.feedback, self, feedback)
+
     def config(self) -> dict[str, Any]:
         return {
             "field": "conv",

@@ -37,6 +37,11 @@ def graph(**options):
     )
 
 
+def conv(**options):
+    rho = epf.activation("tanh")
+    return epf.ConvField.create(jax.random.key(1), (2, 3, 1), [(3, 2, 1)], (4, 3), activation=rho, **options)
+
+
 def go(field, repair, epochs=5, rate=0.05, **options):
     settings = Settings(epochs, batch_size=8, learning_rates=(rate,), schedule="constant", repair=repair)
     return train(field, RULE, DATA, settings, progress=False, **options)
@@ -47,7 +52,7 @@ def apart(field):
     return w - w.T
 
 
-@pytest.mark.parametrize("make", [layered, graph])
+@pytest.mark.parametrize("make", [layered, graph, conv])
 def test_kolen_pollack_makes_the_weights_symmetric_at_the_rate_of_the_decay(make):
     field, decay, epochs = make(), 0.02, 5
     last = go(field, SymmetryRepair("kolen_pollack", decay=decay), epochs).last_field
@@ -71,15 +76,16 @@ def test_a_step_of_kolen_pollack_by_hand():
     np.testing.assert_array_equal(found.biases[1], updates.biases[1])
 
 
-def test_feedback_alignment_leaves_the_feedback_as_it_was_drawn():
-    field = layered()
+@pytest.mark.parametrize("make", [layered, conv])
+def test_feedback_alignment_leaves_the_feedback_as_it_was_drawn(make):
+    field = make()
     last = go(field, SymmetryRepair("fixed")).last_field
     for before, after in zip(field.feedback, last.feedback, strict=True):
         np.testing.assert_array_equal(before, after)
     assert all(float(jnp.abs(a - b).max()) > 1e-4 for a, b in zip(field.forward, last.forward, strict=True))
 
 
-@pytest.mark.parametrize("make", [layered, graph])
+@pytest.mark.parametrize("make", [layered, graph, conv])
 def test_tied_weights_begin_tied_and_stay_so(make):
     field = make()
     last = go(field, SymmetryRepair("tied")).last_field
