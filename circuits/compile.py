@@ -176,10 +176,9 @@ def _check_buildable(field: AbstractVectorField) -> None:
             "multiplies the synaptic current by rho'(s), which no level builds; use a GraphField with symmetry 1 (the "
             "same network for the clipped hard sigmoid), or an ODE substrate"
         )
-    if field.projected and field.free_outputs:
+    if field.free_outputs:
         raise ValueError(
-            "no level builds output neurons without the clamp that the others have: use free_outputs=False, or an ODE "
-            "substrate"
+            "no level builds linear output neurons beside others: use free_outputs=False, or an ODE substrate"
         )
 
 

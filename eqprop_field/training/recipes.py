@@ -39,7 +39,7 @@ class Recipe:
         cost: C at the outputs, `Quadratic` or `Matching`.
         weight_decay: lambda of (lambda / 2) ||theta||^2.
         projected: whether hidden states are clipped.
-        free_outputs: whether output states are not clipped even so.
+        free_outputs: whether the output neurons are linear even so.
         tol: the residual at which a phase counts as settled.
         max_iterations: when to give up on a phase.
     """
@@ -112,12 +112,17 @@ _MNIST = Recipe(
 _CNN = Recipe(
     "mnist",
     (784, 10),
-    Settings(epochs=7, learning_rates=(0.01, 0.045, 0.2), input_noise=0.1, repair=SymmetryRepair(homeostasis=0.01)),
+    Settings(
+        epochs=15,
+        learning_rates=(0.1, 0.3, 1.0),
+        input_noise=0.1,
+        repair=SymmetryRepair("kolen_pollack", decay=3e-4),
+    ),
     convolutions=((32, 5, 2), (64, 5, 2)),
     gain=0.5,
-    symmetry=1.0,
     beta=0.25,
-    weight_decay=1e-4,
+    cost="matching",
+    free_outputs=True,
     tol=3e-3,
     max_iterations=60,
 )
@@ -158,10 +163,11 @@ RECIPES = {
         _CNN,
         settings=Settings(epochs=14, learning_rates=(0.05, 0.15, 0.5), input_noise=0.1),
         rule="aep",
+        symmetry=1.0,
         beta=0.2,
-        cost="matching",
         weight_decay=1.5e-4,
         projected=False,
+        free_outputs=False,
     ),
     "fashion": dataclasses.replace(_MNIST, data="fashion"),  # taken over from MNIST, not chosen for it
 }

@@ -80,8 +80,13 @@ def optimiser_of(name: Optimiser, schedule: Schedule, steps: int) -> optax.Gradi
         schedule: how the rate falls.
         steps: how many steps the whole run has; 0 for a constant rate, which does not depend on it.
     """
-    rate = optax.constant_schedule(1.0) if schedule == "constant" else optax.cosine_decay_schedule(1.0, steps)
-    return optax.chain(_OPTIMISERS[name](), optax.scale_by_learning_rate(rate))
+    return optax.chain(_OPTIMISERS[name](), optax.scale_by_learning_rate(schedule_of(schedule, steps)))
+
+
+@functools.cache
+def schedule_of(schedule: Schedule, steps: int) -> optax.Schedule:
+    """The share of the full rate that a step has, by its number; `steps` as for `optimiser_of`."""
+    return optax.constant_schedule(1.0) if schedule == "constant" else optax.cosine_decay_schedule(1.0, steps)
 
 
 def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> AbstractVectorField:

@@ -15,7 +15,7 @@ from ..substrates.nudging import Nudging
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from .metrics import Tally
-from .settings import Settings, optimiser_of, rates_of
+from .settings import Settings, optimiser_of, rates_of, schedule_of
 from .sharding import check_batch, everywhere, shared_out
 from .symmetry_repair import SymmetryRepair
 
@@ -26,6 +26,7 @@ class Fixed(eqx.Module):
     Attributes:
         rule: what is learnt by.
         optimiser: what turns gradients into updates, before `rates`.
+        schedule: the share of its full rate that a step has.
         rates: the learning rate of every parameter.
         repair: what is done about asymmetric weights.
         input_noise: standard deviation of the noise on the inputs, or None.
@@ -38,6 +39,7 @@ class Fixed(eqx.Module):
 
     rule: AbstractLearningRule
     optimiser: optax.GradientTransformation
+    schedule: optax.Schedule
     rates: PyTree
     repair: SymmetryRepair
     input_noise: Float[Array, ""] | None
@@ -91,6 +93,7 @@ def begin(
     fixed = Fixed(
         rule=rule,
         optimiser=optimiser,
+        schedule=schedule_of(settings.schedule, steps),
         rates=rates_of(field, settings.learning_rates),
         repair=settings.repair,
         input_noise=jnp.asarray(settings.input_noise) if settings.input_noise else None,
@@ -137,7 +140,8 @@ def _advance(fixed: Fixed, moving: Moving) -> Moving:
     settled = estimate.verdict == Verdict.converged
     gradient: PyTree = fixed.repair.penalised(field, x, estimate.free.state, settled, key, estimate.gradient)
     updates, optimiser = fixed.optimiser.update(gradient, moving.optimiser)
-    updates = fixed.repair.applied(field, jax.tree.map(jnp.multiply, updates, fixed.rates))
+    updates = jax.tree.map(jnp.multiply, updates, fixed.rates)
+    updates = fixed.repair.applied(field, updates, fixed.schedule(moving.steps))
     return Moving(
         field=fixed.repair.kept(eqx.apply_updates(field, updates)),
         optimiser=optimiser,

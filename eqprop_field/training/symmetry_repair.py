@@ -7,7 +7,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree
 
 from ..vector_fields import ConvField, GraphField, HopfieldField, LayeredField
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move
@@ -22,8 +22,9 @@ class SymmetryRepair:
 
     - `learned`: every synapse by the rule. Nothing is repaired.
     - `kolen_pollack`: both synapses of a pair change by the mean of their two updates, and both lose a share `decay` of
-      their strength a step. Their difference falls as (1 - decay)^steps, so the weights become symmetric, wherever
-      they started. The decay acts on the sum too. Source: Kolen & Pollack 1994; Akrout et al. 2019, arXiv 1904.05391.
+      their strength a step, less where the schedule lowers the learning rate. Their difference falls as
+      (1 - decay)^steps at the full rate, so the weights become symmetric, wherever they started. The decay acts on the
+      sum too. Source: Kolen & Pollack 1994; Akrout et al. 2019, arXiv 1904.05391.
     - `fixed`: feedback weights stay as they were drawn: feedback alignment. The forward weights may come to align with
       them; nothing makes them. Layered fields only. Source: Lillicrap et al. 2016.
     - `tied`: one weight a pair, W_back = W_fwd^T: training begins from the mean of both directions, and both change by
@@ -115,8 +116,13 @@ class SymmetryRepair:
         )(field.parameters())
         return jax.tree.map(lambda g, p: g + self.homeostasis * p, gradient, slope)
 
-    def applied(self, field: AbstractVectorField, updates: PyTree) -> PyTree:
-        """What is added to the parameters, from what the optimiser would add."""
+    def applied(self, field: AbstractVectorField, updates: PyTree, share: ArrayLike = 1.0) -> PyTree:
+        """What is added to the parameters, from what the optimiser would add.
+
+        Args:
+            field: the network; updates: what the optimiser would add.
+            share: of the full learning rate that this step has.
+        """
         if self.feedback == "fixed" and isinstance(field, LayeredField | ConvField):
             return (
                 eqx.tree_at(lambda u: u.feedback, updates, jax.tree.map(jnp.zeros_like, updates.feedback))
@@ -127,7 +133,9 @@ class SymmetryRepair:
             updates = _mean_of_both(updates)
         decay = self.decay
         if decay is not None:
-            lost = [change - decay * w for change, w in zip(_recurrent(updates), _recurrent(field), strict=True)]
+            lost = [
+                change - decay * share * w for change, w in zip(_recurrent(updates), _recurrent(field), strict=True)
+            ]
             updates = eqx.tree_at(_recurrent, updates, lost)
         return updates
 

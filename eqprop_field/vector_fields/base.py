@@ -30,8 +30,9 @@ class AbstractVectorField(eqx.Module):
         projected: whether states are confined to the range of rho: the projected dynamical system whose derivative
             is 0 for a neuron at the boundary that is pushed outwards. It is the continuous-time meaning of the
             clipping in equation 77 of Scellier et al. 2018, and needs an activation that is a projection.
-        free_outputs: whether the output neurons are exempt from that. A clipped output that is driven far beyond its
-            bound does not answer a small nudge and never learns again; a free one always answers.
+        free_outputs: whether the output neurons are linear instead, neither clipped nor rectified. A clipped output
+            that is driven far beyond its bound does not answer a small nudge and never learns again; a free one always
+            answers, and with symmetric weights the Jacobian is symmetric all the same.
         n_outputs: how many neurons are read.
         leaky_integrators: whether mu = W rho(s) + W_in x + b - s with the matrices below, as circuits build it.
     """
@@ -124,6 +125,12 @@ class AbstractVectorField(eqx.Module):
     def dtype(self) -> jnp.dtype:
         """The floating-point type of the parameters, and so of the states."""
         return jax.tree.leaves(self.parameters())[0].dtype
+
+    def rates(self, state: State) -> State:
+        """The firing rates rho(s); of free output neurons, the first leaf, the states themselves."""
+        leaves, structure = jax.tree.flatten(state)
+        linear = int(self.free_outputs)
+        return jax.tree.unflatten(structure, leaves[:linear] + [self.activation(leaf) for leaf in leaves[linear:]])
 
     @property
     def bounds(self) -> tuple[float, float]:

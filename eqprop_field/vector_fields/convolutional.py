@@ -82,7 +82,7 @@ class ConvField(AbstractVectorField):
             activation: rho.
             gain: the scale of the weights relative to Glorot's.
             projected: whether states are clipped; by default for the hard sigmoid only.
-            free_outputs: whether the output neurons' states are left out of that.
+            free_outputs: whether the output neurons are linear, neither clipped nor rectified.
 
         Raises:
             ValueError: for layers that do not fit the image or have no neurons, a symmetry outside [-1, 1], or a gain
@@ -145,7 +145,7 @@ class ConvField(AbstractVectorField):
         ]
 
         def mu(state: State) -> State:
-            rates = [self.activation(s) for s in state]
+            rates = self.rates(state)
             change = [d - s for d, s in zip(drive, state, strict=True)]
             for i, (synapse, (ahead, back)) in enumerate(zip(synapses, pairs, strict=True)):
                 change[i] = change[i] + synapse.along(ahead, rates[i + 1])

@@ -31,7 +31,7 @@ class LayeredField(AbstractVectorField):
         biases: b_i for i = 0..L-1.
         tau: the time constants, one array (n_i,) a layer.
         gain: the initial weights' scale (1 is Glorot's), kept so that the weights can be drawn again.
-        free_outputs: whether the output neurons are exempt from being clipped.
+        free_outputs: whether the output neurons are linear, neither clipped nor rectified.
     """
 
     forward: Weights
@@ -66,7 +66,7 @@ class LayeredField(AbstractVectorField):
             activation: rho.
             gain: the scale of the weights relative to Glorot's.
             projected: whether states are clipped; by default for the hard sigmoid only.
-            free_outputs: whether the output neurons' states are left out of that.
+            free_outputs: whether the output neurons are linear, neither clipped nor rectified.
             tau: time constants from the output layer back, each a number or (n_i,); 1 by default.
 
         Raises:
@@ -121,7 +121,7 @@ class LayeredField(AbstractVectorField):
         pairs = [(ahead.T, back.T) for ahead, back in zip(self.forward[:-1], self.feedback, strict=True)]
 
         def mu(state: State) -> State:
-            rates = [self.activation(s) for s in state]
+            rates = self.rates(state)
             change = [d - s for d, s in zip(drive, state, strict=True)]
             for i, (ahead, back) in enumerate(pairs):
                 change[i] = change[i] + rates[i + 1] @ ahead

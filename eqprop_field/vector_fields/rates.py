@@ -21,8 +21,13 @@ def check_rate_field(rule: str, field: AbstractVectorField) -> None:
     """Refuses fields whose fixed points are not those of rate neurons.
 
     Raises:
-        ValueError: for any field but leaky integrators, naming the rule.
+        ValueError: for any field but leaky integrators, and for one with linear outputs, naming the rule.
     """
+    if field.free_outputs:
+        raise ValueError(
+            f"{rule} is defined for neurons that all have the activation, and free_outputs=True makes the outputs "
+            "linear: use free_outputs=False"
+        )
     if not field.leaky_integrators:
         raise ValueError(
             f"{rule} is defined for neurons with the activation on their summed input, which the fixed points of a "

@@ -195,6 +195,8 @@ def test_fields_that_are_no_rate_neurons_are_refused(rule):
     field = epf.HopfieldField.create(KEY, neurons=6, inputs=4, outputs=3, activation=epf.activation("tanh"))
     with pytest.raises(ValueError, match="HopfieldField are not: use a LayeredField or a GraphField"):
         rule.estimate(field, *data(field))
+    with pytest.raises(ValueError, match="free_outputs=True makes the outputs linear"):
+        rule.estimate(layered(free_outputs=True), *data(layered()))
 
 
 def test_contrastive_hebbian_refuses_networks_without_its_feedback():

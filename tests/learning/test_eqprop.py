@@ -51,6 +51,20 @@ def eqprop(beta, *, symmetric=True, substrate=TIGHT, cost=None):
     return epf.EqProp(nudging, substrate, cost or epf.Quadratic())
 
 
+@pytest.mark.parametrize("cost", [epf.Quadratic(), epf.Matching()], ids=["quadratic", "matching"])
+def test_linear_outputs_far_out_of_range_leave_the_update_the_gradient(cost):
+    """Clipped, they would feel no small nudge; clipped in their rates alone, they would hand none back."""
+    field = layered("hard_sigmoid", symmetry=1.0, free_outputs=True)
+    field = eqx.tree_at(lambda f: f.biases[0], field, jnp.array([-1.5, 2.5, -0.4, 1.2, 0.5]))
+    x, y = data(field, batch=4)[0], jnp.eye(5)[:4]
+    output = field.output(TIGHT.settle(field, x).state)
+    assert float(output.min()) < -1 and float(output.max()) > 2
+    gradient = epf.ImplicitGradient(TIGHT, cost).estimate(field, x, y).gradient
+    assert relative(eqprop(1e-4, cost=cost).estimate(field, x, y).gradient, gradient) < 1e-6
+    clipped = eqprop(1e-4, cost=cost).estimate(dataclasses.replace(field, free_outputs=False), x, y).gradient
+    assert jnp.abs(clipped.biases[0] - gradient.biases[0]).max() > 0.1
+
+
 @FIELDS
 @pytest.mark.parametrize("name", ["tanh", "hard_sigmoid"])
 def test_implicit_gradient_is_that_of_finite_differences(make, name):
