@@ -26,7 +26,7 @@ class SymmetryRepair:
       (1 - decay)^steps at the full rate, so the weights become symmetric, wherever they started. The decay acts on the
       sum too. Source: Kolen & Pollack 1994; Akrout et al. 2019, arXiv 1904.05391.
     - `fixed`: feedback weights stay as they were drawn: feedback alignment. The forward weights may come to align with
-      them; nothing makes them. Layered fields only. Source: Lillicrap et al. 2016.
+      them; nothing makes them. For layers only. Source: Lillicrap et al. 2016.
     - `tied`: one weight a pair, W_back = W_fwd^T: training begins from the mean of both directions, and both change by
       the mean of their two updates.
 
