@@ -116,7 +116,7 @@ _CNN = Recipe(
         epochs=15,
         learning_rates=(0.1, 0.3, 1.0),
         input_noise=0.1,
-        repair=SymmetryRepair("kolen_pollack", decay=3e-4),
+        repair=SymmetryRepair("kolen_pollack", decay=1e-4),
     ),
     convolutions=((32, 5, 2), (64, 5, 2)),
     gain=0.5,
