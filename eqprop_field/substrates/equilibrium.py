@@ -93,6 +93,8 @@ class Equilibrium(AbstractSubstrate):
 
 
 class _Iterate(eqx.Module):
+    """Where the sweeps are; `before` is the residual when the damping was last decided upon."""
+
     state: State
     mu: State
     residual: Float[Array, " batch"]
