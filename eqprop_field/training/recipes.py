@@ -24,9 +24,9 @@ Cost = Literal["quadratic", "matching"]
 class Recipe:
     """A network, a rule and settings that learn a data set; every choice was made on validation samples.
 
-    Plain equilibrium propagation begins with symmetric weights, which are free from then on; with feature maps it begins
-    with any, which Kolen-Pollack makes symmetric, and has linear outputs. AEP is exact for any weights; it learns best
-    with no state clipped and the matching loss, a smoothed hinge.
+    Plain equilibrium propagation begins with symmetric weights, which are free from then on; with feature maps, with
+    any, which Kolen-Pollack makes symmetric, and with linear outputs. AEP is exact for any weights; it learns best with
+    no state clipped and the matching loss, a smoothed hinge.
 
     Attributes:
         data: the data set.
