@@ -197,7 +197,7 @@ def test_training_on_the_chip_makes_up_for_its_devices():
     network = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), network)
     nominal = epf.EqProp(epf.Nudging.symmetric(0.2), settles)
     ideal = train(network, nominal, digits, Settings(epochs=15, learning_rates=(0.1,)), progress=False)
-    further = Settings(epochs=4, learning_rates=(0.05,))
+    further = Settings(epochs=8, learning_rates=(0.1,))
     goal = train(ideal.field, nominal, digits, further, progress=False).test_error
     before, after = [], []
     for number in range(3):

@@ -52,14 +52,19 @@ def test_feature_maps_are_an_option_like_another(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "homeostasis"), [([], 0.01), (["--homeostasis", 0.5], 0.5), (["--homeostasis", 0], None)]
+    ("options", "repair"),
+    [
+        ([], ("kolen_pollack", 1e-4, None)),
+        (["--homeostasis", 0.5], ("learned", None, 0.5)),
+        (["--homeostasis", 0], ("learned", None, None)),
+    ],
 )
-def test_the_repair_of_a_recipe_stands_unless_another_is_given(run, tmp_path, options, homeostasis):
+def test_the_repair_of_a_recipe_stands_unless_another_is_given(run, tmp_path, options, repair):
     said = run(
         "train", "--recipe", "mnist-cnn", "--data", "digits", "--sizes", "64,10", "--convolutions", "4x3/2",
         "--epochs", 1, "--follow", 0, *options, "--out", tmp_path / "o", "--json"
     )  # fmt: skip
-    assert said.json["settings"]["repair"]["homeostasis"] == homeostasis
+    assert tuple(said.json["settings"]["repair"][name] for name in ("feedback", "decay", "homeostasis")) == repair
 
 
 @pytest.mark.parametrize(

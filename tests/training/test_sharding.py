@@ -15,13 +15,16 @@ from eqprop_field.training.sharding import check_batch
 TRAIN = """
 import dataclasses, json, sys
 import numpy as np
+from eqprop_field.datasets import Samples
 from eqprop_field.training import RECIPES, join_processes, load_dataset, train
 devices, process, coordinator = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 if coordinator:
     join_processes(coordinator, 2, process)
 recipe = RECIPES["digits"]
 settings = dataclasses.replace(recipe.settings, epochs=1)
-run = train(recipe.field(), recipe.learning_rule(), load_dataset("digits"), settings,
+digits = load_dataset("digits")
+few = Samples(digits.train.x[:400], digits.train.y[:400])  # 20 steps: training makes more of every rounding
+run = train(recipe.field(), recipe.learning_rule(), dataclasses.replace(digits, train=few), settings,
             devices=devices or None, progress=False)
 if process == 0:
     print(json.dumps({name: np.asarray(value).tolist() for name, value in run.last_field.tensors().items()}))
@@ -51,7 +54,9 @@ def test_devices_and_processes_end_where_one_device_does():
     joined = parameters(pair[0])
     assert pair[1].wait(timeout=60) == 0
     for several in (parameters(started(2, forced=2)), parameters(started(4, forced=4)), joined):
-        assert 0 < np.max(np.abs(several - one)) / np.max(np.abs(one)) < 1e-6
+        apart = np.max(np.abs(several - one)) / np.max(np.abs(one))
+        print(f"{apart:.1e}")
+        assert 0 < apart < 1e-6
 
 
 def test_more_devices_than_there_are():
