@@ -133,9 +133,8 @@ class SymmetryRepair:
             updates = _mean_of_both(updates)
         decay = self.decay
         if decay is not None:
-            lost = [
-                change - decay * share * w for change, w in zip(_recurrent(updates), _recurrent(field), strict=True)
-            ]
+            pairs = zip(_recurrent(updates), _recurrent(field), strict=True)
+            lost = [change - jnp.asarray(decay * share, w.dtype) * w for change, w in pairs]
             updates = eqx.tree_at(_recurrent, updates, lost)
         return updates
 

@@ -63,6 +63,16 @@ def test_kolen_pollack_makes_the_weights_symmetric_at_the_rate_of_the_decay(make
     assert np.abs(np.asarray(last.input_matrix()[0] - field.input_matrix()[0])).max() > 1e-4
 
 
+def test_the_decay_of_kolen_pollack_falls_with_the_schedule():
+    field = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), conv())
+    repair = SymmetryRepair("kolen_pollack", decay=0.05)
+    settings = Settings(4, batch_size=8, learning_rates=(0.05,), schedule="cosine", repair=repair)
+    last = train(field, RULE, DATA, settings, progress=False).last_field
+    kept = np.prod([1 - 0.05 * (1 + np.cos(np.pi * step / 12)) / 2 for step in range(12)])
+    np.testing.assert_allclose(apart(last), kept * apart(field), rtol=1e-4, atol=1e-6)
+    assert last.forward[0].dtype == jnp.float32
+
+
 def test_a_step_of_kolen_pollack_by_hand():
     field = layered()
     repair = SymmetryRepair("kolen_pollack", decay=0.1)
