@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 _REST = 0.3  # seconds; thread pools go on spinning for up to a tenth of one
-_LEAST = 0.1  # seconds that a turn takes: what is shorter is run again and again, as in a loop over batches
+_WARM, _LEAST = 0.2, 0.1  # seconds of warming up and of a turn, for what is shorter: as in a loop over batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,8 @@ def paired(
 ) -> Ratio:
     """The time of one over that of the other, taken in turns.
 
-    A rest goes before each, in which the other's threads stop spinning, and a run that does not count, in which its own
-    wake up. What takes less than a tenth of a second is run again until that is over, and the mean is taken.
+    A rest goes before each, in which the other's threads stop spinning. What takes less than a tenth of a second then
+    runs for 0.2 s that do not count, until its threads have found their cores, and for a tenth whose mean is taken.
 
     Args:
         name: what is compared.
@@ -85,8 +85,11 @@ def paired(
         for run, taken in seconds.items():
             time.sleep(_REST)
             once = _timed(run, 1)
+            if once < _LEAST:
+                once = _timed(run, math.ceil(_WARM / once))
+                once = _timed(run, math.ceil(_LEAST / once))
             if turn:
-                taken.append(_timed(run, math.ceil(_LEAST / once)) if once < _LEAST else once)
+                taken.append(once)
     ratios = np.divide(seconds[numerator], seconds[denominator])
     return Ratio(
         name,
