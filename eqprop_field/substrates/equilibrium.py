@@ -101,7 +101,6 @@ class _Iterate(eqx.Module):
     before: Float[Array, " batch"]
     damping: Float[Array, " batch"]
     sweeps: Int[Array, " batch"]
-    count: Int[Array, ""]
 
 
 @eqx.filter_jit
@@ -163,7 +162,7 @@ def _sweep_to_rest(
         # Standing still counts as growing: a plain iteration can lock into a cycle that the ODE does not have.
         grew = (residual > 0.999 * it.before) & (residual > noise)
         damping = jnp.where(grew, jnp.maximum(it.damping / 2, _LEAST_DAMPING), jnp.minimum(1.2 * it.damping, 1.0))
-        due = (it.count + 1) % _WINDOW == 0
+        due = (it.sweeps + 1) % _WINDOW == 0
         return _Iterate(
             state=state,
             mu=mu,
@@ -171,14 +170,12 @@ def _sweep_to_rest(
             before=jnp.where(due, residual, it.before),
             damping=jnp.where(due, damping, it.damping),
             sweeps=it.sweeps + moving,
-            count=it.count + 1,
         )
 
     start = projection(start)
     mu = velocity(start)
     residual = residual_at(start, mu)
-    still = jnp.zeros(residual.shape, jnp.int32)
-    first = _Iterate(start, mu, residual, residual, jnp.ones_like(residual), still, jnp.zeros((), jnp.int32))
+    first = _Iterate(start, mu, residual, residual, jnp.ones_like(residual), jnp.zeros(residual.shape, jnp.int32))
     return jax.lax.while_loop(lambda it: jnp.any(moves(it)), sweep, first)
 
 

@@ -13,6 +13,7 @@ from ..vector_fields import ConvField, GraphField, HopfieldField, LayeredField
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move
 
 Feedback = Literal["learned", "kolen_pollack", "fixed", "tied"]
+_LAYERS = LayeredField | ConvField
 _PROBES = 1  # random vectors a sample and step: a batch averages over its samples, and training over its steps
 
 
@@ -79,7 +80,7 @@ class SymmetryRepair:
             return
         if isinstance(field, HopfieldField):
             raise ValueError("a HopfieldField has one weight a pair, tied by its energy: it needs no symmetry repair")
-        if self.feedback == "fixed" and not isinstance(field, LayeredField | ConvField):
+        if self.feedback == "fixed" and not isinstance(field, _LAYERS):
             raise ValueError(
                 f"fixed feedback needs layers, to tell feedback from forward weights, which a {type(field).__name__} "
                 "does not have: use a LayeredField"
@@ -95,7 +96,7 @@ class SymmetryRepair:
         if self.feedback != "tied":
             return field
         field = _mean_of_both(field)
-        return field.with_feedback_gain(1.0) if isinstance(field, LayeredField | ConvField) else field
+        return field.with_feedback_gain(1.0) if isinstance(field, _LAYERS) else field
 
     def penalised(
         self,
@@ -123,7 +124,7 @@ class SymmetryRepair:
             field: the network; updates: what the optimiser would add.
             share: of the full learning rate that this step has.
         """
-        if self.feedback == "fixed" and isinstance(field, LayeredField | ConvField):
+        if self.feedback == "fixed" and isinstance(field, _LAYERS):
             return (
                 eqx.tree_at(lambda u: u.feedback, updates, jax.tree.map(jnp.zeros_like, updates.feedback))
                 if field.feedback
@@ -139,8 +140,8 @@ class SymmetryRepair:
         return updates
 
 
-def _paired(field: AbstractVectorField) -> LayeredField | ConvField | GraphField:
-    if not isinstance(field, LayeredField | ConvField | GraphField):
+def _paired(field: AbstractVectorField) -> _LAYERS | GraphField:
+    if not isinstance(field, _LAYERS | GraphField):
         raise ValueError(
             f"the synapses of a {type(field).__name__} are not in pairs: use a LayeredField or a GraphField"
         )

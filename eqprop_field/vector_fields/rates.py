@@ -53,7 +53,7 @@ def as_parameters_of(field: AbstractVectorField, gradient: AbstractVectorField) 
 
 def firing_rates(field: AbstractVectorField, state: State, output: Array | None = None) -> State:
     """rho(s) of every neuron, with the output neurons' rates replaced by `output` if it is given."""
-    rates = jax.tree.map(field.activation, state)
+    rates = field.rates(state)
     if output is None:
         return rates
     flat = flatten_state(rates)
