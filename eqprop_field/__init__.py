@@ -1,5 +1,6 @@
 """Equilibrium propagation in vector fields: simulate, learn, and run as a circuit."""
 
+from . import kernel_networks as kernel_networks
 from . import sequence as sequence
 from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import Activation as Activation

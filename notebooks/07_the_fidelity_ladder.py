@@ -26,9 +26,8 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
-import circuits
 import eqprop_field as epf
-from eqprop_field import plotting
+from eqprop_field import circuits, plotting
 
 jax.config.update("jax_enable_x64", True)
 

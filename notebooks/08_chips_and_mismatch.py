@@ -28,9 +28,8 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-import circuits
 import eqprop_field as epf
-from eqprop_field import plotting
+from eqprop_field import circuits, plotting
 from eqprop_field.learning.base import tree_dot, tree_norm
 from eqprop_field.training import Settings, train
 from eqprop_field.training.metrics import error_rate

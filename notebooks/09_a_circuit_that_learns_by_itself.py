@@ -25,8 +25,7 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
-import circuits
-from eqprop_field import plotting
+from eqprop_field import circuits, plotting
 from eqprop_field.datasets import voltages
 
 jax.config.update("jax_enable_x64", True)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eqprop_field import plotting
-from eqprop_field.sequence import (
+from eqprop_field.kernel_networks import (
     AIF,
     LBFGS,
     LNL,
@@ -36,14 +36,13 @@ from eqprop_field.sequence import (
     Problem,
     RobustBounded,
     SecondOrder,
-    Signal,
-    Task,
     check_unit,
     delayed_product,
     fit_decay,
     reverse_problem,
     with_outliers,
 )
+from eqprop_field.sequence import Signal, Task
 
 jax.config.update("jax_enable_x64", True)
 

@@ -26,14 +26,7 @@ import numpy as np
 
 from eqprop_field import plotting
 from eqprop_field.datasets import roessler
-from eqprop_field.sequence import (
-    ContinuousEchoState,
-    EchoState,
-    Liquid,
-    Reservoir,
-    Signal,
-    echo_distance,
-)
+from eqprop_field.sequence import ContinuousEchoState, EchoState, Liquid, Reservoir, Signal, echo_distance
 
 jax.config.update("jax_enable_x64", True)
 key = jax.random.key(0)

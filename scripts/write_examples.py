@@ -8,7 +8,7 @@ import numpy as np
 _ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(_ROOT))
 
-from circuits import (  # noqa: E402
+from eqprop_field.circuits import (  # noqa: E402
     AbstractLevel,
     Behavioural,
     Circuit,

@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
 from jaxtyping import install_import_hook
 
 # Before our packages are imported: every jaxtyping annotation is checked at run time, in tests only.
-install_import_hook(["eqprop_field", "circuits"], "beartype.beartype")
+install_import_hook(["eqprop_field"], "beartype.beartype")
 
 import hypothesis
 import jax

@@ -42,7 +42,7 @@ _FLOORS = {
     ),
 }
 # Rooms whose modules know each other only through the room's base.
-_SIBLINGS_KNOW_ONLY_BASE = ("eqprop_field.learning", "circuits.emit")
+_SIBLINGS_KNOW_ONLY_BASE = ("eqprop_field.learning", "circuits.levels")
 # The tables that gather such siblings; no sibling knows its table.
 _TABLES = ("eqprop_field.learning.catalogue",)
 # What the circuits may know of the networks.
@@ -196,7 +196,7 @@ def test_the_house_stands():
         ("eqprop_field.learning.eqprop", "from .. import EqProp", "not on a floor below"),
         ("eqprop_field.learning.eqprop", "from .implicit import ImplicitGradient", "siblings know only their base"),
         ("eqprop_field.learning.eqprop", "from .catalogue import RULES", "siblings know only their base"),
-        ("circuits.emit.behavioural", "from . import crossbar", "siblings know only their base"),
+        ("circuits.levels.behavioural", "from . import crossbar", "siblings know only their base"),
         ("eqprop_field.training.loop", "import matplotlib.pyplot as plt", "only eqprop_field.plotting may"),
         ("eqprop_field.__main__", "from .plotting import curves", "only eqprop_field.cli may"),
         ("eqprop_field.learning.eqprop", "import circuits", "only eqprop_field.cli, eqprop_field.benchmarks may"),
@@ -225,7 +225,7 @@ def test_the_house_stands():
 def test_a_planted_violation_is_found(module, source, complaint):
     planted = {
         "eqprop_field.substrates.base": "",
-        "circuits.emit.crossbar": "",
+        "circuits.levels.crossbar": "",
         module: source + "\n",
     }
     (found,) = violations(planted, packages=set())

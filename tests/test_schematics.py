@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from circuits import LEVELS
+from eqprop_field.circuits import LEVELS
 
 _DOCS = pathlib.Path(__file__).parents[1] / "docs"
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from circuits import (
+from ..activations import ACTIVATIONS
+from ..circuits import (
     Batch,
     Behavioural,
     Netlist,
@@ -22,8 +23,6 @@ from circuits import (
     run_all,
     schedule,
 )
-
-from ..activations import ACTIVATIONS
 from ..vector_fields import AbstractVectorField, GraphField, LayeredField
 from .paired import Ratio, paired
 

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import numpy as np
 
-from ..sequence import (
+from ..kernel_networks import (
     LNL,
     BackwardTuning,
     KernelNetwork,
     Problem,
     SecondOrder,
-    Task,
     gradient_in_blocks,
     reverse_problem,
 )
+from ..sequence import Task
 from .paired import Ratio
 
 _RECORDED = 0.3  # seconds of the authors' iteration at 8 units

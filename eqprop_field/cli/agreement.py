@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from circuits import AbstractLevel, Agreement, Batch, Netlist, Phase, SampleTrace, Shared, verify
-
 from .. import plotting
+from ..circuits import AbstractLevel, Agreement, Batch, Netlist, Phase, SampleTrace, Shared, verify
 from ..costs import Quadratic
 from ..learning.base import compare_phases
 from ..storage import save_phases, write_json, write_text

@@ -11,7 +11,7 @@ from .command import AbstractCommand, Refused
 from .level import LevelOptions
 
 if TYPE_CHECKING:
-    from circuits import Cell, Conditions
+    from ..circuits import Cell, Conditions
 
 MEASURES = (
     "eqprop",
@@ -59,7 +59,7 @@ class AbstractCampaign(AbstractCommand):
         Raises:
             ValueError: for options without meaning.
         """
-        from circuits import FAST, Conditions
+        from ..circuits import FAST, Conditions
 
         level = self.circuit.build()
         if self.circuit.explicit_inputs:
@@ -75,8 +75,7 @@ class AbstractCampaign(AbstractCommand):
             ValueError: as the library does.
             OSError: for files that cannot be written.
         """
-        from circuits import FidelityCampaign, TaskFailed, WorkerDied, run_campaign
-
+        from ..circuits import FidelityCampaign, TaskFailed, WorkerDied, run_campaign
         from . import given
         from .files import folder_for, read_network, write_table
         from .progress import bar

@@ -11,7 +11,7 @@ from .command import AbstractCommand, Outcome, Refused
 from .level import LevelOptions
 
 if TYPE_CHECKING:
-    from circuits import Agreement
+    from ..circuits import Agreement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Circuit(AbstractCommand):
 
 def failure(found: "Agreement") -> str | None:
     """One sentence unless ODE and circuit agree."""
-    from circuits import AgreementVerdict
+    from ..circuits import AgreementVerdict
 
     if found.verdict is AgreementVerdict.agrees:
         return None

@@ -14,9 +14,8 @@ from .command import AbstractCommand, Outcome
 from .findings import BETA, TOL, Findings, most_to_learn
 
 if TYPE_CHECKING:
-    from circuits import Agreement
-
     from ..analysis import Alignment
+    from ..circuits import Agreement
     from ..datasets import Dataset
     from ..learning import Estimate
     from ..training import TrainingRun
@@ -129,8 +128,7 @@ class Demo(AbstractCommand):
     def _circuit(
         self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray
     ) -> "tuple[Agreement | None, str | None]":
-        from circuits import NgspiceMissing
-
+        from ..circuits import NgspiceMissing
         from .agreement import compare, write_agreement
 
         try:

@@ -68,7 +68,7 @@ def _devices() -> list[str]:
 
 
 def _simulators() -> dict[str, dict[str, Any]]:
-    from circuits import NgspiceMissing, find_library, find_ngspice, find_pyspice
+    from ..circuits import NgspiceMissing, find_library, find_ngspice, find_pyspice
 
     def looked_for(find: Callable[[], str]) -> dict[str, Any]:
         try:

@@ -133,7 +133,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         return " ".join(str(error).split()), 2
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return "this run does not fit into memory: use fewer samples or a smaller network", 2
-    from circuits import NgspiceMissing, SimulatorFailed
+    from ..circuits import NgspiceMissing, SimulatorFailed
 
     if isinstance(error, NgspiceMissing | SimulatorFailed):
         return str(error).splitlines()[0], 2 if isinstance(error, NgspiceMissing) else 1

@@ -13,8 +13,7 @@ from .level import LevelOptions
 if TYPE_CHECKING:
     import numpy as np
 
-    from circuits import AbstractLevel, Netlist
-
+    from ..circuits import AbstractLevel, Netlist
     from ..vector_fields import AbstractVectorField
 
 
@@ -90,8 +89,7 @@ def netlist_of(
     """The netlist of the samples (samples, inputs) and (samples, outputs), with phases long enough for `tol`."""
     import jax.numpy as jnp
 
-    from circuits import NgspiceSubstrate, compile_circuit, schedule
-
+    from ..circuits import NgspiceSubstrate, compile_circuit, schedule
     from ..costs import Quadratic
     from ..substrates import Nudging
 

@@ -9,7 +9,7 @@ from .campaigns import AbstractCampaign, failure
 from .command import Outcome, Refused
 
 if TYPE_CHECKING:
-    from circuits import Knob
+    from ..circuits import Knob
 
 _ALL = ("beta", "time", "gain", "bandwidth", "offset", "bits", "mismatch")
 _COSINES = {"eqprop": "to ideal EqProp", "own": "to the chip's own gradient", "nominal": "to the nominal gradient"}
@@ -38,7 +38,7 @@ class Fidelity(AbstractCampaign):
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
 
-        from circuits import KNOBS, Cell
+        from ..circuits import KNOBS, Cell
 
         if unknown := [name for name in self.knobs if name not in KNOBS]:
             raise Refused(f"--knobs {unknown[0]}: there are {', '.join(KNOBS)}")

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from circuits import Agreement
-
     from ..analysis import Alignment
+    from ..circuits import Agreement
     from ..datasets import Dataset
     from ..learning import Estimate
     from ..training import TrainingRun

@@ -10,8 +10,7 @@ import tyro
 from .command import Refused
 
 if TYPE_CHECKING:
-    from circuits import NgspiceSubstrate
-
+    from ..circuits import NgspiceSubstrate
     from ..training import Recipe
 
 _RELTOL, _MAX_STEP = 1e-3, 0.5  # phases are judged by where they end, not by their way there
@@ -50,7 +49,7 @@ class CircuitInTheLoop:
                 raise Refused(f"{option} {time:g}: give a positive number of time constants")
         if self.workers is not None and self.workers < 1:
             raise Refused(f"--workers {self.workers}: give at least 1")
-        from circuits import LEVELS, Accuracy, NgspiceSubstrate, find_ngspice
+        from ..circuits import LEVELS, Accuracy, NgspiceSubstrate, find_ngspice
 
         find_ngspice()
         workers = self.workers or os.cpu_count() or 1

@@ -11,8 +11,7 @@ from .arguments import checked_seed
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
-    from circuits import Course, Lesson, PlasticCircuit, SimulatorFailed
-
+    from ..circuits import Course, Lesson, PlasticCircuit, SimulatorFailed
     from ..datasets import Voltages
 
 _LONGEST_S = 7200.0  # of a run, wall clock
@@ -57,8 +56,7 @@ class LearnInCircuit(AbstractCommand):
         self._check()
         import jax
 
-        from circuits import LESSONS, Batch, compile_plastic, learn_side_by_side, twin
-
+        from ..circuits import LESSONS, Batch, compile_plastic, learn_side_by_side, twin
         from ..datasets import voltages
         from .files import folder_for
         from .progress import bar, stages
@@ -98,7 +96,7 @@ class LearnInCircuit(AbstractCommand):
         return Outcome(summary, _lines(summary), _failure(summary))
 
     def _level(self) -> Any:
-        from circuits import LEARNING, Behavioural, Transistor
+        from ..circuits import LEARNING, Behavioural, Transistor
 
         if self.level == "behavioural":
             return Behavioural(accuracy=LEARNING)
@@ -128,7 +126,7 @@ def _told(
     """What became of every seed."""
     import numpy as np
 
-    from circuits import SimulatorFailed
+    from ..circuits import SimulatorFailed
 
     rows = []
     for k, (seed, course) in enumerate(zip(seeds, courses, strict=True)):
@@ -194,9 +192,8 @@ def _write(
     """Writes the files; returns their names."""
     import numpy as np
 
-    from circuits import SimulatorFailed, plastic_netlist
-
     from .. import plotting
+    from ..circuits import SimulatorFailed, plastic_netlist
     from ..storage import save_network
     from .files import write_summary, write_table
 

@@ -9,7 +9,7 @@ import tyro
 from .command import Refused
 
 if TYPE_CHECKING:
-    from circuits import AbstractLevel
+    from ..circuits import AbstractLevel
 
 _OF_LEVEL = tyro.conf.arg(metavar="NUMBER", help_behavior_hint="(default: the level's)")
 _Number = Annotated[float | None, _OF_LEVEL]
@@ -62,7 +62,7 @@ class LevelOptions:
             Refused: for an option of another level, and for a subcircuit file that cannot be taken.
             ValueError: for a value outside its range, and for what the scan of a file refuses.
         """
-        from circuits import LEVELS, TIGHT, read_subcircuit
+        from ..circuits import LEVELS, TIGHT, read_subcircuit
 
         chosen = LEVELS[self.level]
         given = (f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default)

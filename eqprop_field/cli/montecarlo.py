@@ -40,9 +40,8 @@ class MonteCarlo(AbstractCampaign):
 
         import numpy as np
 
-        from circuits import Cell, Variation
-
         from .. import plotting
+        from ..circuits import Cell, Variation
         from .files import write_summary
 
         variation = Variation.everywhere(self.mismatch, self.offsets, self.weight_bits)

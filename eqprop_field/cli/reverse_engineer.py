@@ -13,7 +13,7 @@ from .arguments import Names, Sizes, checked_seed
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
-    from ..sequence import ReverseEngineered
+    from ..kernel_networks import ReverseEngineered
 
 _GOOD = 1e-2
 _MEASURED = ("iterations", "simulations", "criterion", "decay", "bias", "nrmse", "seconds")
@@ -69,7 +69,7 @@ class ReverseEngineer(AbstractCommand):
         return self._told(folder, done)
 
     def _check(self) -> None:
-        from ..sequence.kernels.reverse_engineering import RULES, UNITS
+        from ..kernel_networks.reverse_engineering import RULES, UNITS
 
         checked_seed(self.seed)
         for option, given, known in (("--units", self.units, UNITS), ("--rules", self.rules, RULES)):
@@ -110,7 +110,7 @@ class ReverseEngineer(AbstractCommand):
         write_json(folder / "runs.json", {"settings": self._settings(), "rows": rows})
 
     def _one(self, unit: str, size: int, rule: str, seed: int) -> dict[str, Any]:
-        from ..sequence import reverse_engineer
+        from ..kernel_networks import reverse_engineer
 
         found: ReverseEngineered = reverse_engineer(unit, size, rule, seed, nrmse=self.nrmse, seconds=self.seconds)
         return found.row()
@@ -140,7 +140,7 @@ class ReverseEngineer(AbstractCommand):
 
 def _sensible(unit: str, size: int, rule: str, seed: int) -> bool:
     """Whether a run can be made at all: the Jacobian of Levenberg-Marquardt outgrows memory and patience."""
-    from ..sequence.kernels.reverse_engineering import LARGEST_LM
+    from ..kernel_networks.reverse_engineering import LARGEST_LM
 
     del unit, seed
     return rule != "lm" or size <= LARGEST_LM

@@ -83,7 +83,7 @@ class Simulate(AbstractCommand):
 
             rule = two_phases.rule_on(Equilibrium(tol=self.tol, check_stability=field.n_neurons <= 500), self.beta)
         else:
-            from circuits import TIGHT, Behavioural, NgspiceSubstrate
+            from ..circuits import TIGHT, Behavioural, NgspiceSubstrate
 
             substrate = NgspiceSubstrate(
                 level=Behavioural(accuracy=TIGHT), tol=self.tol, keep_trajectories=True, saved_points=self.points

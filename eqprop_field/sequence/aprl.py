@@ -9,11 +9,11 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._arrays import as_scalar
 from .._linalg import pseudo_inverse, solve
+from ..signals import Recording, Task
 from ..vector_fields import AbstractVectorField, GraphField
-from .driven import EulerClock, Recording, simulate
+from .driven import EulerClock, simulate
 from .online import AbstractOnlineRule, Memory, Moment, visible_sources, with_synapses
 from .readout import Readout
-from .signals import Task
 from .through_time import SequenceEstimate, check_task, teacher_of
 
 

@@ -9,58 +9,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree
+from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
-from .._arrays import as_scalar, is_concrete
+from .._arrays import as_scalar
 from ..activations import ACTIVATIONS, Activation
+from ..signals import Recording, Signal
 from ..substrates.euler import clipped
 from ..vector_fields import AbstractVectorField, GraphField
 from ..vector_fields.base import State, check_projected, flatten_state, project, projected_velocity, unflatten_state
 from .readout import Readout
-from .signals import Signal
-
-LARGEST = 1e6  # a state beyond this has exploded
-
-
-class Recording(eqx.Module):
-    """What a driven network did: the one form in which every simulation of this folder comes.
-
-    Attributes:
-        times: the sample times (time,).
-        states: of all neurons, output neurons first (time, batch, neurons): membrane voltages, a reservoir's states, or
-            the filtered spikes of a liquid.
-        outputs: what is read from them (time, batch, outputs).
-    """
-
-    times: Float[Array, " time"]
-    states: Float[Array, "time batch neurons"]
-    outputs: Float[Array, "time batch outputs"]
-
-    @property
-    def exploded(self) -> Bool[Array, " batch"]:
-        """Which sequences hold NaN or a state beyond a million, somewhere."""
-        return _beyond(self.states)
-
-    def check(self) -> None:
-        """Refuses to pass an explosion off as a run; while JAX traces nothing can be said.
-
-        Raises:
-            ExplodedError: if a sequence exploded.
-        """
-        if is_concrete(self) and (count := int(jnp.sum(self.exploded))):
-            raise ExplodedError(
-                f"{count} of {len(self.exploded)} sequences exploded (a state beyond {LARGEST:g}, or NaN): lower the "
-                "gain or the input, use an activation that saturates, or sample more finely"
-            )
-
-
-@jax.jit  # one pass over what may be large
-def _beyond(states: Array) -> Array:
-    return ~jnp.all(jnp.abs(states) < LARGEST, axis=(0, 2))
-
-
-class ExplodedError(RuntimeError):
-    """A driven network's state grew without bound; the message says in how many sequences, and what to do."""
 
 
 class AbstractIntegrator(eqx.Module):

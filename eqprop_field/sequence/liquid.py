@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from .._arrays import as_scalar, is_concrete
-from .driven import Recording
+from ..signals import Recording, Signal
 from .readout import Readout
-from .signals import Signal
 
 # Maass, Natschlaeger & Markram 2002: how likely and how strong (in mV of jump) a synapse is, by [post][pre], E then I.
 _LIKELY = ((0.3, 0.4), (0.2, 0.1))

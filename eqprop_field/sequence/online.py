@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from .._arrays import is_concrete
+from ..signals import LARGEST, Task
 from ..vector_fields import AbstractVectorField, GraphField
-from .driven import LARGEST, check_drive, started
+from .driven import check_drive, started
 from .readout import Readout
-from .signals import Task
 from .through_time import check_task, teacher_of
 
 Memory = PyTree[Array]

@@ -11,9 +11,9 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from .._arrays import as_scalar, is_concrete
 from ..activations import ACTIVATIONS, Activation
-from .driven import Recording, integrated
+from ..signals import Recording, Signal
+from .driven import integrated
 from .readout import Readout
-from .signals import Signal
 
 _WORTH = 6  # a gathered entry costs about so many entries of a dense product
 

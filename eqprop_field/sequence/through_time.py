@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from ..signals import Recording, Signal, Task
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, flatten_state
-from .driven import AbstractIntegrator, EulerClock, Recording, check_drive, euler_step, started
+from .driven import AbstractIntegrator, EulerClock, check_drive, euler_step, started
 from .readout import Readout
-from .signals import Signal, Task
 
 
 class SequenceEstimate(eqx.Module):

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ..datasets import roessler
+from ..signals import Task
 from .driven import fully_recurrent
 from .online import AbstractOnlineRule, OnlineRun, learn_online
-from .signals import Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 import eqprop_field as epf
-from circuits import NgspiceMissing, find_library, find_pyspice
+from eqprop_field.circuits import NgspiceMissing, find_library, find_pyspice
 
 
 @pytest.fixture

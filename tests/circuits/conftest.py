@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from circuits import Behavioural, Circuit, Netlist, Synapses, schedule
+from eqprop_field.circuits import Behavioural, Circuit, Netlist, Synapses, schedule
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import eqprop_field as epf
-from circuits import TIGHT, AgreementVerdict, Batch, Behavioural, Scaling, Thresholds, verify
+from eqprop_field.circuits import TIGHT, AgreementVerdict, Batch, Behavioural, Scaling, Thresholds, verify
 
 CASES = [
     ("hard_sigmoid", True, 1.0),

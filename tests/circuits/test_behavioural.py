@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import Accuracy, Behavioural, Scaling, compile_circuit, compile_each, parse_raw, schedule
-from circuits.emit.base import number
-from circuits.library import subcircuit
+from eqprop_field.circuits import Accuracy, Behavioural, Scaling, compile_circuit, compile_each, parse_raw, schedule
+from eqprop_field.circuits.levels.base import number
+from eqprop_field.circuits.library import subcircuit
 
 
 @pytest.mark.parametrize("rho", epf.ACTIVATIONS.values(), ids=list(epf.ACTIVATIONS))

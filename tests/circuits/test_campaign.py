@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import (
+from eqprop_field.circuits import (
     Cell,
     Conditions,
     FidelityCampaign,
@@ -31,7 +31,7 @@ from circuits import (
 
 _TASK = '''
 import os, pathlib, time
-from circuits import AbstractTask
+from eqprop_field.circuits import AbstractTask
 
 class Squares(AbstractTask):
     """Logs who did what; does something nasty in one run, the first `nasty_times` times."""
@@ -184,7 +184,7 @@ def test_the_users_interrupt_keeps_the_rows_and_ends_everyone(squares, tmp_path)
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background may ignore it
 from squares_task import Squares
-from circuits import run_campaign
+from eqprop_field.circuits import run_campaign
 run_campaign(Squares({str(task.folder)!r}, nasty="hang"), {str(tmp_path / "runs.h5")!r}, workers=2)
 """
     paths = os.pathsep.join([str(tmp_path), str(pathlib.Path(__file__).parents[2])])

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from circuits import TIGHT, Batch, Behavioural, Circuit, Scaling, Synapses, Window, measure, schedule
+from eqprop_field.circuits import TIGHT, Batch, Behavioural, Circuit, Scaling, Synapses, Window, measure, schedule
 
 LEVEL = Behavioural(accuracy=TIGHT)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import TIGHT, Behavioural, LinearReadout, Scaling, driven_netlist, respond
+from eqprop_field.circuits import TIGHT, Behavioural, LinearReadout, Scaling, driven_netlist, respond
 from eqprop_field.datasets import roessler
 from eqprop_field.sequence import Continuous, Readout, Signal, fully_recurrent, simulate
 

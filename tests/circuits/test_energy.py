@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from circuits import Batch, Circuit, NgspiceMissing, Phase, Scaling, Shared, Synapses, Transistor, measure, schedule
+from eqprop_field.circuits import (
+    Batch,
+    Circuit,
+    NgspiceMissing,
+    Phase,
+    Scaling,
+    Shared,
+    Synapses,
+    Transistor,
+    measure,
+    schedule,
+)
 
 WEIGHTS = np.array([[0.0, 0.6, -0.5], [0.5, 0.0, 0.0], [-0.3, 0.0, 0.0]])
 CIRCUIT = Circuit(

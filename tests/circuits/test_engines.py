@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from circuits import (
+from eqprop_field.circuits import (
     Batch,
     Netlist,
     NgspiceMissing,
@@ -239,7 +239,7 @@ def test_the_users_interrupt_leaves_no_process(fake, netlist, tmp_path):
     script = f"""
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background may ignore it
-from circuits import Batch, Netlist, run_all
+from eqprop_field.circuits import Batch, Netlist, run_all
 n = Netlist(open({str(tmp_path / "net.cir")!r}).read(), ("s0", "s1"), {netlist.end_s!r}, {{}})
 run_all(Batch({executable!r}), [n] * 4, 2)
 """

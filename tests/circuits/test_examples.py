@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.optimize import root
 
-from circuits import parse_raw
+from eqprop_field.circuits import parse_raw
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _FOLDER = _ROOT / "circuits" / "examples"

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from circuits import Batch, Behavioural, Netlist, NgspiceMissing, Shared, SimulatorFailed
+from eqprop_field.circuits import Batch, Behavioural, Netlist, NgspiceMissing, Shared, SimulatorFailed
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -103,7 +103,7 @@ def test_the_users_interrupt_ends_the_shared_library(ngspice, endless, tmp_path)
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background may ignore it
 import threading, time
-from circuits import Netlist, Shared, run_all
+from eqprop_field.circuits import Netlist, Shared, run_all
 n = Netlist(open({str(tmp_path / "net.cir")!r}).read(), ("s0", "s1"), 1.0, {{}})
 engine = Shared(workers=2)
 def tell():

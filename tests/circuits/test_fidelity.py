@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import KNOBS, Batch, Chip, Conditions, NgspiceSubstrate, OnChip, Variation, fidelity
+from eqprop_field.circuits import KNOBS, Batch, Chip, Conditions, NgspiceSubstrate, OnChip, Variation, fidelity
 
 X, Y = np.array([[0.3, 0.8], [0.9, 0.1]]), np.array([[0.9], [0.2]])
 CHIP = Conditions(variation=Variation.everywhere(0.1, 0.05), beta=0.01)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import Circuit, Scaling, Synapses, Window, compile_circuit, schedule
-from circuits.compile import nudge_of
+from eqprop_field.circuits import Circuit, Scaling, Synapses, Window, compile_circuit, schedule
+from eqprop_field.circuits.compile import nudge_of
 
 
 def test_symmetric_schedule_returns_to_the_free_state_between_the_nudges():

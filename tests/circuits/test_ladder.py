@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eqprop_field as epf
-from circuits import (
+from eqprop_field.circuits import (
     LEVELS,
     AbstractLevel,
     Accuracy,
@@ -40,7 +40,7 @@ from circuits import (
     schedule,
     verify,
 )
-from circuits.library import subcircuit
+from eqprop_field.circuits.library import subcircuit
 from eqprop_field.vector_fields.base import flatten_state
 
 EVERY = [level() for level in LEVELS.values()] + [Transistor(cell="gilbert"), Transistor(model="bsim3")]
@@ -472,7 +472,7 @@ _IN_PYSPICE = """
 import json, sys
 import numpy as np
 from PySpice.Spice.NgSpice.Shared import NgSpiceShared
-from circuits import Netlist, find_library
+from eqprop_field.circuits import Netlist, find_library
 NgSpiceShared.LIBRARY_PATH = find_library()
 text, end, uic = json.load(sys.stdin)
 circuit = Netlist(text, (), end, {}).to_pyspice()
@@ -501,7 +501,7 @@ _SHARES = """
 import resource, time
 import jax, numpy as np
 import eqprop_field as epf
-from circuits import FAST, Batch, Behavioural, compile_circuit, measure, schedule
+from eqprop_field.circuits import FAST, Batch, Behavioural, compile_circuit, measure, schedule
 field = epf.LayeredField.create(jax.random.key(0), (784, 512, 10))
 rng = np.random.default_rng(0)
 x, y, level = rng.random(784), rng.random(10), Behavioural(accuracy=FAST)

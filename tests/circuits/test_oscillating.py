@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import TIGHT, Behavioural, NgspiceSubstrate, OpAmp, Transistor, Window, compile_circuit, schedule
+from eqprop_field.circuits import (
+    TIGHT,
+    Behavioural,
+    NgspiceSubstrate,
+    OpAmp,
+    Transistor,
+    Window,
+    compile_circuit,
+    schedule,
+)
 
 
 @pytest.mark.parametrize("omega", [0.5, 2.0])

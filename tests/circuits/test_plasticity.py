@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import (
+from eqprop_field.circuits import (
     LESSONS,
     Accuracy,
     Batch,
@@ -24,7 +24,7 @@ from circuits import (
     plastic_netlist,
     twin,
 )
-from circuits.plasticity.plan import gate_corners
+from eqprop_field.circuits.plasticity.plan import gate_corners
 from eqprop_field.datasets import voltages
 
 XOR = voltages("xor")

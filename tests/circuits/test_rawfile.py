@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuits import DamagedRawFile, parse_raw
+from eqprop_field.circuits import DamagedRawFile, parse_raw
 
 
 def raw(values: np.ndarray, points: int | None = None, flags: str = "real") -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import (
+from eqprop_field.circuits import (
     FAST,
     Batch,
     Behavioural,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import TIGHT, Behavioural, NgspiceSubstrate, OpAmp, compile_circuit, schedule
+from eqprop_field.circuits import TIGHT, Behavioural, NgspiceSubstrate, OpAmp, compile_circuit, schedule
 from eqprop_field.learning.asymmetric import TransposingNudge
 from eqprop_field.learning.base import tree_dot, tree_norm
 

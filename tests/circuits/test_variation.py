@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import root
 
 import eqprop_field as epf
-from circuits import (
+from eqprop_field.circuits import (
     AgreementVerdict,
     Behavioural,
     Chip,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from circuits import LEVELS, Scaling
+from eqprop_field.circuits import LEVELS, Scaling
 from eqprop_field.cli.level import LevelOptions
 
 _NO_OPTIONS = {"scaling", "accuracy"}

@@ -87,7 +87,7 @@ def test_entry_says_what_is_to_be_known(name):
 
 @EVERY
 def test_a_circuit_is_served_or_refused_as_the_entry_says(name, ngspice):
-    from circuits import NgspiceSubstrate
+    from eqprop_field.circuits import NgspiceSubstrate
 
     substrate = NgspiceSubstrate(workers=1)
     if RULES[name].runs_on_a_circuit:

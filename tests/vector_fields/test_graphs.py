@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from circuits import compile_circuit, schedule
+from eqprop_field.circuits import compile_circuit, schedule
 from eqprop_field.learning.base import tree_dot, tree_norm
 from eqprop_field.vector_fields.base import flatten_state, jacobian
 

@@ -1,0 +1,201 @@
+"""From a vector field and its samples to a circuit."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import ArrayLike
+
+from ...costs import Quadratic
+from ...learning.asymmetric import TransposingNudge
+from ...substrates.nudging import AbstractNudge, CostNudge
+from ...vector_fields import AbstractVectorField
+from ..ir import Circuit, Sample, Synapses, Window
+
+_SLOPES_AT = np.linspace(-30.0, 30.0, 6001)
+
+
+def loop_gain(field: AbstractVectorField) -> float:
+    r"""The spectral radius of $|W| \sup\rho'$, the largest gain that any loop through the network can have.
+
+    Below 1, $s \mapsto W\rho(s) + d$ is a contraction in a weighted maximum norm: there is ONE equilibrium for every
+    input, it attracts every state, and the Jacobian's eigenvalues lie left of the imaginary axis, whatever the time
+    constants, the bounds and a beta of at least 0. At or above 1 nothing follows.
+    """
+    slope = float(np.max(np.asarray(field.activation.derivative(jax.numpy.asarray(_SLOPES_AT)))))
+    weights = np.abs(np.asarray(field.recurrent_matrix(), np.float64))
+    return slope * float(np.abs(np.linalg.eigvals(weights)).max())
+
+
+def compile_circuit(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike | None,
+    schedule: Sequence[Window],
+    *,
+    start: ArrayLike | None = None,
+    fold_inputs: bool = True,
+    transposing: bool = False,
+    from_operating_point: bool = False,
+) -> Circuit:
+    """Compiles a field and its samples into the circuit that realises both phases.
+
+    Args:
+        field: what moves.
+        x: one sample's firing rates (inputs,), or several samples that are clamped in sequence (samples, inputs).
+        y: the targets of the output neurons, (outputs,) or (samples, outputs), or None where no window nudges.
+        schedule: the windows, for example from `circuits.schedule`; each names the sample that it clamps.
+        start: the flattened initial state (neurons,); rest, s = 0, by default.
+        fold_inputs: whether W_in x + b becomes one current a neuron (fast) rather than a source for each input and
+            an element for each input synapse.
+        transposing: whether the nudged windows also have the transposed synapses of AEP; each must follow a free one.
+        from_operating_point: whether the simulator may solve for the first free equilibrium instead of settling into
+            it. An operating point may be unstable, or another equilibrium than the one that `start` leads to, so this
+            is refused unless the network provably has one equilibrium only, and a stable one (`loop_gain` below 1).
+
+    Returns:
+        The circuit, in dimensionless units and float64.
+
+    Raises:
+        ValueError: for a field that is no network of leaky integrators, for x or y that do not fit the field, for
+            NaN or infinity anywhere, and for an operating point of a network whose loop gain is 1 or more.
+    """
+    _check_buildable(field)
+    x, y = _rows("x", x, field.n_inputs), None if y is None else _rows("y", y, field.n_outputs)
+    if y is not None and len(x) != len(y):
+        raise ValueError(f"x has {len(x)} samples and y has {len(y)}: give one target for every sample")
+    if from_operating_point:
+        _check_operating_point(field, start)
+    input_weights, biases = (np.asarray(part, np.float64) for part in field.input_matrix())
+    if not (np.isfinite(input_weights).all() and np.isfinite(biases).all()):
+        raise ValueError("the input weights or biases hold NaN or infinity; no circuit can be built from that")
+    first, *following = (
+        Sample(
+            drive=biases + input_weights @ row if fold_inputs else biases,
+            target=None if y is None else y[k],
+            input_rates=row[:0] if fold_inputs else row,
+        )
+        for k, row in enumerate(x)
+    )
+    low, high = field.bounds
+    n = field.n_neurons
+    return Circuit(
+        activation=field.activation.name,
+        bounds=None if math.isinf(low) and math.isinf(high) else (float(low), float(high)),
+        groups=tuple(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(field.initial_state(1))),
+        tau=np.concatenate([np.ravel(np.asarray(t, np.float64)) for t in jax.tree.leaves(field.time_constants())]),
+        synapses=Synapses.from_matrix(np.asarray(field.recurrent_matrix(), np.float64)),
+        start=np.zeros(n) if start is None else _rows("start", np.ravel(start), n)[0],
+        target=first.target,
+        schedule=tuple(schedule),
+        drive=first.drive,
+        input_rates=first.input_rates,
+        input_synapses=Synapses.from_matrix(input_weights[:, :0] if fold_inputs else input_weights),
+        following=tuple(following),
+        transposing=transposing,
+        from_operating_point=from_operating_point,
+    )
+
+
+def compile_each(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike | None,
+    schedule: Sequence[Window],
+    *,
+    starts: ArrayLike | None = None,
+    in_sequence: int = 1,
+    fold_inputs: bool = True,
+    transposing: bool = False,
+    from_operating_point: bool = False,
+) -> list[Circuit]:
+    """A circuit for every sample, each with the whole schedule to itself; the network is read once for all of them.
+
+    Arguments and errors as for `compile_circuit`, but for `starts`, the initial states (samples, neurons), and
+    `in_sequence`, how many samples a circuit clamps one after another; the last one may have fewer.
+    """
+    starts = None if starts is None else _rows("starts", starts, field.n_neurons)
+    together = compile_circuit(
+        field,
+        x,
+        y,
+        schedule,
+        start=None if starts is None else starts[0],
+        fold_inputs=fold_inputs,
+        transposing=transposing,
+        from_operating_point=from_operating_point,
+    )
+    if starts is not None and len(starts) != len(together.samples):
+        raise ValueError(f"there are {len(starts)} starts for {len(together.samples)} samples: give one for each")
+    circuits = []
+    for first in range(0, len(together.samples), in_sequence):
+        own, *following = together.samples[first : first + in_sequence]
+        circuits.append(
+            dataclasses.replace(
+                together,
+                drive=own.drive,
+                target=own.target,
+                input_rates=own.input_rates,
+                following=tuple(following),
+                schedule=tuple(dataclasses.replace(w, sample=k) for k in range(1 + len(following)) for w in schedule),
+                start=together.start if starts is None else starts[first],
+            )
+        )
+    return circuits
+
+
+def nudge_of(nudge: AbstractNudge) -> tuple[float, np.ndarray]:
+    """The influence parameter and the targets (batch, outputs) of a nudge that a circuit can build.
+
+    For `TransposingNudge` those of the nudge that it holds: its transposed synapses are the circuit's.
+
+    Raises:
+        ValueError: for anything but a real nudge of the quadratic cost, whose force is one linear current.
+    """
+    if isinstance(nudge, TransposingNudge):
+        nudge = nudge.nudge
+    if not isinstance(nudge, CostNudge) or not isinstance(nudge.cost, Quadratic):
+        what = type(nudge.cost if isinstance(nudge, CostNudge) else nudge).__name__
+        raise ValueError(
+            f"the circuit builds the nudge of the quadratic cost, beta (y - s), and has no current for {what}; "
+            "use Quadratic, or an ODE substrate"
+        )
+    beta = np.asarray(nudge.beta)
+    if np.iscomplexobj(beta):
+        raise ValueError("a circuit has real voltages: a complex beta (holomorphic nudging) needs an ODE substrate")
+    return float(beta), np.asarray(nudge.target, np.float64)
+
+
+def _check_buildable(field: AbstractVectorField) -> None:
+    if not field.leaky_integrators:
+        raise ValueError(
+            f"a circuit of leaky integrators is W rho(s) + W_in x + b - s, and {type(field).__name__} is not: its mu "
+            "multiplies the synaptic current by rho'(s), which no level builds; use a GraphField with symmetry 1 (the "
+            "same network for the clipped hard sigmoid), or an ODE substrate"
+        )
+    if field.free_outputs:
+        raise ValueError(
+            "no level builds linear output neurons beside others: use free_outputs=False, or an ODE substrate"
+        )
+
+
+def _check_operating_point(field: AbstractVectorField, start: ArrayLike | None) -> None:
+    if start is not None:
+        raise ValueError("a start and the operating point exclude each other: give one of them")
+    gain = loop_gain(field)
+    if not gain < 1:
+        raise ValueError(
+            f"the loop gain is {gain:.3g}, and only below 1 is the operating point surely the state that the free "
+            "phase settles in: run the free phase from a stated start"
+        )
+
+
+def _rows(name: str, value: ArrayLike, length: int) -> np.ndarray:
+    array = np.asarray(value, np.float64)
+    if array.shape[-1:] != (length,) or array.ndim > 2 or array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}, but one sample of this network needs ({length},)")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity; remove or repair it")
+    return array.reshape(-1, length)

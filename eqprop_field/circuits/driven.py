@@ -1,0 +1,168 @@
+"""A network driven by a signal, and a linear readout of it, as one circuit."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import ArrayLike, Float
+from scipy.interpolate import PchipInterpolator
+
+from ..vector_fields import AbstractVectorField
+from .compile import compile_circuit
+from .ir import Window
+from .levels import Behavioural, Netlist
+from .netlist import number, piecewise_linear
+from .ngspice.base import AbstractEngine
+from .ngspice.batch import Batch
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LinearReadout:
+    """y = R x + c as a circuit has it: one transconductance a weight, into a resistor.
+
+    Attributes:
+        weights: R (outputs, neurons), read from the states.
+        biases: c (outputs,).
+
+    Raises:
+        ValueError: for shapes that do not fit each other, NaN or infinity.
+    """
+
+    weights: Float[np.ndarray, "outputs neurons"]
+    biases: Float[np.ndarray, " rows"]
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.weights).all() and np.isfinite(self.biases).all()):
+            raise ValueError("the readout holds NaN or infinity; no circuit can be built from that")
+        if len(self.weights) != len(self.biases):
+            raise ValueError(f"the readout has {len(self.weights)} rows of weights and {len(self.biases)} biases")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Response:
+    """What a driven circuit did, in dimensionless units, at the simulator's own time points.
+
+    Attributes:
+        times: (time,).
+        states: the flattened states, clipped to the bounds (time, neurons).
+        outputs: the readout's (time, outputs); no columns without one.
+        log: what the simulator printed.
+    """
+
+    times: Float[np.ndarray, " time"]
+    states: Float[np.ndarray, "time neurons"]
+    outputs: Float[np.ndarray, "time outputs"]
+    log: str
+
+    def at(
+        self, times: Float[np.ndarray, " points"]
+    ) -> tuple[Float[np.ndarray, "points neurons"], Float[np.ndarray, "points outputs"]]:
+        """States and outputs at other times, by monotone cubics."""
+        both = PchipInterpolator(self.times, np.concatenate([self.states, self.outputs], axis=1))(times)
+        return both[:, : self.states.shape[1]], both[:, self.states.shape[1] :]
+
+
+def driven_netlist(
+    field: AbstractVectorField,
+    times: ArrayLike | Sequence[float],
+    rates: ArrayLike | Sequence[Sequence[float]],
+    *,
+    readout: LinearReadout | None = None,
+    start: ArrayLike | None = None,
+    level: Behavioural | None = None,
+) -> Netlist:
+    """A field whose inputs follow a piecewise linear signal, behavioural level.
+
+    Every input is a voltage source through the corners of its signal; ngspice puts a time point on each. The readout's
+    nodes are out0, out1, ... and stand behind the states in the netlist's `state_nodes`; they act on nobody.
+
+    Args:
+        field: what moves: leaky integrators.
+        times: when the samples were taken (samples,), from 0, strictly increasing; dimensionless.
+        rates: the firing rates of the inputs then (samples, inputs).
+        readout: what reads the states.
+        start: the flattened state at time 0; rest by default.
+        level: scales and accuracy.
+
+    Raises:
+        ValueError: as `compile_circuit`, for times that do not increase from 0, or samples that do not fit them.
+    """
+    level = Behavioural() if level is None else level
+    corners, values = np.asarray(times, np.float64), np.asarray(rates, np.float64)
+    if corners.ndim != 1 or len(corners) < 2 or corners[0] != 0 or not (np.diff(corners) > 0).all():
+        raise ValueError("the times of a signal must increase strictly from 0, and be at least two")
+    if values.shape != (len(corners), field.n_inputs) or not np.isfinite(values).all():
+        raise ValueError(
+            f"the signal has shape {values.shape}: {len(corners)} times and this network need "
+            f"({len(corners)}, {field.n_inputs}) finite numbers"
+        )
+    if readout is not None and readout.weights.shape[1] != field.n_neurons:
+        raise ValueError(f"the readout reads {readout.weights.shape[1]} neurons, and the network has {field.n_neurons}")
+    window = Window(float(corners[-1]))
+    circuit = compile_circuit(field, values[0], None, (window,), start=start, fold_inputs=False)
+    plain = level.emit(circuit)
+    lines = [line for line in plain.text.splitlines() if not line.startswith("Vx")]
+    outputs = () if readout is None else tuple(f"out{k}" for k in range(len(readout.biases)))
+    end = lines.index(".end")
+    added = [*_sources(level, corners, values), *_readout(level, readout)]
+    lines[end:end] = added + ([f".save {' '.join(f'v({node})' for node in outputs)}"] if outputs else [])
+    return dataclasses.replace(
+        plain,
+        text="\n".join(lines) + "\n",
+        state_nodes=(*plain.state_nodes, *outputs),
+        map={**plain.map, "outputs": list(outputs)},
+    )
+
+
+def respond(
+    field: AbstractVectorField,
+    times: ArrayLike | Sequence[float],
+    rates: ArrayLike | Sequence[Sequence[float]],
+    *,
+    readout: LinearReadout | None = None,
+    start: ArrayLike | None = None,
+    level: Behavioural | None = None,
+    engine: AbstractEngine | None = None,
+) -> Response:
+    """Runs the driven circuit in ngspice. Arguments as for `driven_netlist`; `engine` runs it, `Batch()` by default.
+
+    Raises:
+        ValueError: as `driven_netlist`.
+        SimulatorFailed: if ngspice gave no usable result.
+        NgspiceMissing: if there is none.
+    """
+    level = Behavioural() if level is None else level
+    netlist = driven_netlist(field, times, rates, readout=readout, start=start, level=level)
+    found = (Batch() if engine is None else engine).run(netlist)
+    n = field.n_neurons
+    begun = np.zeros(n) if start is None else np.asarray(start, np.float64)
+    read = begun[:0] if readout is None else readout.weights @ begun + readout.biases
+    # The transient starts from stated states, and ngspice saves its first point a little later.
+    later = found.times_s > 0
+    path = np.concatenate([np.concatenate([begun, read])[None], found.volts[later] / level.scaling.volt_per_unit])
+    return Response(
+        times=np.concatenate([[0.0], found.times_s[later] / level.scaling.tau_s]),
+        states=np.clip(path[:, :n], *field.bounds),
+        outputs=path[:, n:],
+        log=found.log,
+    )
+
+
+def _sources(level: Behavioural, times: np.ndarray, rates: np.ndarray) -> Iterator[str]:
+    scale = level.scaling
+    seconds = [scale.second(t) for t in times.tolist()]
+    for k, column in enumerate(rates.T.tolist()):
+        yield from piecewise_linear(f"Vx{k} x{k} 0", seconds, [scale.volt(rate) for rate in column])
+
+
+def _readout(level: Behavioural, readout: LinearReadout | None) -> Iterator[str]:
+    if readout is None:
+        return
+    scale = level.scaling
+    for k, (row, bias) in enumerate(zip(readout.weights.tolist(), readout.biases.tolist(), strict=True)):
+        yield f"Rout{k} out{k} 0 {number(scale.leak_ohm)}"
+        if bias:
+            yield f"Iout{k} 0 out{k} {number(scale.ampere(bias))}"
+        for j, weight in enumerate(row):
+            if weight:
+                yield f"Gout{k}_{j} 0 out{k} s{j} 0 {number(scale.siemens(weight))}"

@@ -1,0 +1,160 @@
+"""Subcircuits and device models as plain SPICE text, and the scan that a user's own files must pass."""
+
+import dataclasses
+import functools
+import importlib.resources
+import os
+import pathlib
+import re
+
+_LONGEST = 1_000_000  # bytes of a user's file
+# What may stand in a user's file: passive parts, sources, switches, semiconductors and calls. Not among them are the
+# code models of XSPICE (A), some of which read files or start programs.
+_ELEMENTS = "bcdefghijklmqrstvwxz"
+_MODELS = {"r", "c", "l", "sw", "csw", "d", "npn", "pnp", "njf", "pjf", "nmf", "pmf", "nmos", "pmos", "vdmos"}
+_WORD = r"[a-z][a-z0-9_]*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Subcircuit:
+    """A `.subckt` and everything it needs, as SPICE text.
+
+    Attributes:
+        name: what it is called by.
+        ports: its ports, in order.
+        text: the text with its own models and parts.
+        defines: lower-case names of all the subcircuits and models in the text.
+    """
+
+    name: str
+    ports: tuple[str, ...]
+    text: str
+    defines: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Subcircuit":
+        """The first subcircuit of a text; further ones are its parts.
+
+        Raises:
+            ValueError: if the text has none.
+        """
+        lines = _logical_lines(text)
+        heads = [line.split() for line in lines if line.lower().startswith(".subckt")]
+        if not heads or len(heads[0]) < 3:
+            raise ValueError("there is no .subckt with a name and ports in it")
+        name, *rest = heads[0][1:]
+        ports = tuple(port for port in rest[: next((k for k, w in enumerate(rest) if "=" in w), len(rest))])
+        return cls(name, ports, text.strip(), _defined(lines))
+
+    def call(self, instance: str, nodes: str, parameters: str = "") -> str:
+        """One line that places it; `nodes` are joined by spaces, `parameters` are `name=value`."""
+        return f"X{instance} {nodes} {self.name} {parameters}".rstrip()
+
+
+@functools.cache
+def subcircuit(name: str) -> Subcircuit:
+    """A subcircuit of the library.
+
+    Raises:
+        ValueError: if the library has none of that name.
+    """
+    return Subcircuit.parse(_read(name, "sub", "subcircuit"))
+
+
+@functools.cache
+def models(name: str) -> Subcircuit:
+    """A file of device models, as a part without ports.
+
+    Raises:
+        ValueError: if the library has none of that name.
+    """
+    text = _read(name, "mod", "device models")
+    return Subcircuit(name, (), text, _defined(_logical_lines(text)))
+
+
+def _read(name: str, ending: str, what: str) -> str:
+    folder = importlib.resources.files("eqprop_field.circuits").joinpath("library")
+    known = sorted(e.name.removesuffix(f".{ending}") for e in folder.iterdir() if e.name.endswith(f".{ending}"))
+    if name not in known:
+        raise ValueError(f"the circuit library has no {what} {name!r}; it has {', '.join(known)}")
+    return folder.joinpath(f"{name}.{ending}").read_text(encoding="ascii").strip()
+
+
+def read_subcircuit(path: str | os.PathLike[str]) -> Subcircuit:
+    """A user's own subcircuit from a file, scanned before any simulator sees it.
+
+    The file may hold comments, `.subckt`, `.ends`, `.model` and, within subcircuits, `.param` and elements. Anything
+    that could run a command, read or write a file or reach outside is refused: control sections, includes, options,
+    analyses, code models, and characters with a meaning of their own. The text is taken over as it is.
+
+    Args:
+        path: the file; its first subcircuit is the one meant, further ones are its parts.
+
+    Raises:
+        ValueError: naming the line and what is wrong with it.
+        OSError: if the file cannot be read.
+    """
+    name = ascii(pathlib.Path(path).name)[1:-1]
+    with open(path, "rb") as file:
+        data = file.read(_LONGEST + 1)
+    if len(data) > _LONGEST:
+        raise ValueError(f"{name} is longer than {_LONGEST} bytes: give a file with one subcircuit")
+    text = data.replace(b"\r\n", b"\n").decode("ascii", "replace")
+    if wrong := re.search(r"[^\t\n -~]|[\"`\\$]|//", text):
+        line = text.count("\n", 0, wrong.start()) + 1
+        raise ValueError(
+            f"{name}, line {line}: the character {wrong[0]!a} has no place in a subcircuit file; write plain "
+            "ASCII, with comments as lines that begin with *"
+        )
+    _scan(name, _logical_lines(text))
+    try:
+        return Subcircuit.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _logical_lines(text: str) -> list[str]:
+    """Lines without comments and blanks, with continuations joined."""
+    lines: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("+") and lines:
+            lines[-1] += " " + line[1:]
+        elif line and (not line.startswith("*") or _is_command(line)):
+            lines.append(line)
+    return lines
+
+
+def _defined(lines: list[str]) -> tuple[str, ...]:
+    return tuple(line.split()[1].lower() for line in lines if line.lower().startswith((".subckt", ".model")))
+
+
+def _is_command(comment: str) -> bool:
+    """Whether ngspice takes this comment as a command."""
+    return comment.startswith("*#") or "ng_script" in comment.lower()
+
+
+def _scan(name: str, lines: list[str]) -> None:
+    depth = 0
+    for line in lines:
+        word = line.split()[0].lower()
+        inside = depth > 0
+        if word == ".subckt":
+            depth += 1
+            fine = bool(re.match(rf"\.subckt\s+{_WORD}\s", line.lower()))
+        elif word == ".ends":
+            depth -= 1
+            fine = depth >= 0
+        elif word == ".model":
+            fine = bool(found := re.match(rf"\.model\s+{_WORD}\s+([a-z]+)\b", line.lower())) and found[1] in _MODELS
+        elif word == ".param":
+            fine = inside
+        else:
+            fine = inside and word[0] in _ELEMENTS and re.search(r"\bfile\b|pwlfile", line.lower()) is None
+        if not fine:
+            shown = line if len(line) <= 60 else line[:57] + "..."
+            raise ValueError(
+                f"{name}: the line {shown!r} is refused; a subcircuit file holds .subckt, .ends, .model of a device "
+                "and, inside a subcircuit, .param and elements, and nothing else (no .control, no .include)"
+            )
+    if depth:
+        raise ValueError(f"{name}: a .subckt has no .ends")

@@ -1,0 +1,147 @@
+"""The isolated engine: one ngspice process a run."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+from ..levels.base import Netlist
+from .base import AbstractEngine, SimulatorFailed, Waveforms, waveforms
+from .find import find_executable, find_ngspice
+from .rawfile import DamagedRawFile, parse_raw
+from .sandbox import environment, kill, private_folder
+
+_LOOK_S = 0.25  # between two looks at how far a run is
+_STALL_S = 600.0  # without any headway: behind a steep edge, steps of a large circuit are many and slow
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch(AbstractEngine):
+    """Runs `ngspice -n -b` in a private, empty folder with a private HOME and a bare environment.
+
+    A run counts only if ngspice exits with 0 AND has newly written a raw file AND that file is complete by its size
+    AND the transient reached its end: an exit code of 0 alone means nothing. ngspice leads its own process group,
+    which is killed when the time is over, when simulated time stands still, or when the user interrupts.
+
+    Attributes:
+        executable: the path of ngspice; the one on PATH by default.
+        timeout_s: how long a run may take, seconds of wall clock.
+        watch: called now and then with the simulated time in seconds, for runs that take long.
+
+    Raises:
+        ValueError: for a timeout that is not positive.
+    """
+
+    executable: str | os.PathLike[str] | None = None
+    timeout_s: float = 600.0
+    watch: Callable[[float], None] | None = dataclasses.field(default=None, compare=False)
+    _running: set[subprocess.Popen] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.timeout_s > 0:
+            raise ValueError(f"timeout_s={self.timeout_s!r} must be positive, in seconds")
+
+    @property
+    def klu(self) -> bool:
+        return find_ngspice(self.executable).klu
+
+    def run(self, netlist: Netlist) -> Waveforms:
+        executable = find_executable(self.executable)
+        with private_folder() as folder:
+            (folder / "net.cir").write_text(netlist.text, encoding="ascii")
+            raw, log_path = folder / "out.raw", folder / "log"
+            with open(log_path, "wb") as log_file:
+                try:
+                    process = subprocess.Popen(
+                        [executable, "-n", "-b", "net.cir", "-r", "out.raw"],
+                        cwd=folder,
+                        env=environment(folder),
+                        stdin=subprocess.DEVNULL,
+                        stdout=log_file,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                except OSError as error:
+                    raise SimulatorFailed(f"{executable} could not be started: {error.strerror}") from error
+                self._wait(process, log_path)
+            log = _read_log(log_path)
+            if process.returncode != 0:
+                raise SimulatorFailed(f"ngspice {_how_it_ended(process.returncode)}", log)
+            if not raw.is_file():
+                raise SimulatorFailed("ngspice ended without writing a result", log)
+            try:
+                vectors = parse_raw(raw.read_bytes())
+            except DamagedRawFile as error:
+                raise SimulatorFailed(str(error), log) from error
+            return waveforms(netlist, vectors, log)
+
+    def interrupt(self) -> None:
+        with self._lock:
+            for process in self._running:
+                kill(process)
+
+    def _follow(self, process: subprocess.Popen, log_path: os.PathLike[str]) -> None:
+        """Waits for the process, looking at how far it is.
+
+        Raises:
+            subprocess.TimeoutExpired: when its time is over.
+            SimulatorFailed: when simulated time stands still.
+        """
+        began = moved = time.monotonic()
+        reached = 0.0
+        while True:
+            left = began + self.timeout_s - time.monotonic()
+            try:
+                process.wait(max(0.0, min(_LOOK_S, left)))
+                return
+            except subprocess.TimeoutExpired:
+                if left <= 0:
+                    raise
+            now = _simulated_s(log_path)
+            if self.watch is not None:
+                self.watch(now)
+            if now > reached:
+                reached, moved = now, time.monotonic()
+            elif reached and time.monotonic() - moved > _STALL_S:
+                raise SimulatorFailed(
+                    f"ngspice stood still at {reached:.6g} s of simulated time and was ended; allow larger errors "
+                    "(accuracy), or make what is simulated slower or smaller",
+                    _read_log(log_path),
+                )
+
+    def _wait(self, process: subprocess.Popen, log_path: os.PathLike[str]) -> None:
+        with self._lock:
+            self._running.add(process)
+        try:
+            self._follow(process, log_path)
+        except subprocess.TimeoutExpired as error:
+            raise SimulatorFailed(
+                f"ngspice did not finish within {self.timeout_s:g} s and was ended; allow a longer timeout_s, "
+                "a shorter schedule, or a looser accuracy",
+                _read_log(log_path),
+            ) from error
+        finally:
+            kill(process)
+            with self._lock:
+                self._running.discard(process)
+
+
+def _simulated_s(path: os.PathLike[str]) -> float:
+    """How far the transient has come, from what ngspice last said about it in its log; 0 if nothing."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - 4096))
+        said = re.findall(rb"Reference value :\s+(\S+)\s", file.read())
+    return float(said[-1]) if said else 0.0
+
+
+def _read_log(path: os.PathLike[str]) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def _how_it_ended(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -1,0 +1,175 @@
+"""How a circuit learnt: run in ngspice, and read back presentation by presentation."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from ...vector_fields import AbstractVectorField
+from ..levels import AbstractLevel, Accuracy, Behavioural
+from ..ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
+from .netlist import Multiplier, plastic_netlist
+from .plan import PlasticCircuit
+from .wiring import wiring_for
+
+LEARNING = Accuracy(reltol=3e-4, max_step=0.2)  # losses are some tenths of a percent off
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Course:
+    """What a circuit did while it learnt, one row for every presentation of a sample, tests included.
+
+    Attributes:
+        plastic: what learnt.
+        times: when each free phase ended, dimensionless (presentations,).
+        outputs: states of the output neurons then (presentations, outputs).
+        weights: W of every synapse then, in the order of `plastic.bounds` (presentations, synapses).
+        log: what the simulator printed.
+    """
+
+    plastic: PlasticCircuit
+    times: Float[np.ndarray, " presentations"]
+    outputs: Float[np.ndarray, "presentations outputs"]
+    weights: Float[np.ndarray, "presentations synapses"]
+    log: str = ""
+
+    @property
+    def samples(self) -> Int[np.ndarray, " presentations"]:
+        """The sample of every presentation."""
+        windows = self.plastic.circuit.schedule
+        return np.array([windows[k].sample for k in self.plastic.presented])
+
+    @property
+    def _targets(self) -> Float[np.ndarray, "samples outputs"]:
+        return np.stack([sample.target for sample in self.plastic.circuit.samples if sample.target is not None])
+
+    @property
+    def learning(self) -> int:
+        """How many presentations were learnt from; those behind them are tests."""
+        return sum(window.beta != 0 for window in self.plastic.circuit.schedule)
+
+    @property
+    def costs(self) -> Float[np.ndarray, " learning"]:
+        """1/2 ||y - s_0||^2 at the end of the free phases that were learnt from."""
+        apart = self.outputs - self._targets[self.samples]
+        return 0.5 * np.sum(apart[: self.learning] ** 2, axis=1)
+
+    def unlearnt(self, epoch: int) -> Float[np.ndarray, " epochs"]:
+        """The mean cost of every so many presentations, as a share of what the targets' mean would cost."""
+        shown = self._targets[self.samples[: self.learning]]
+        return self.loss(epoch) / (0.5 * np.mean(np.sum((shown - shown.mean(axis=0)) ** 2, axis=1)))
+
+    def loss(self, epoch: int) -> Float[np.ndarray, " epochs"]:
+        """The mean cost of every so many presentations."""
+        whole = len(self.costs) // epoch * epoch
+        return self.costs[:whole].reshape(-1, epoch).mean(axis=1)
+
+    @property
+    def tested(self) -> Float[np.ndarray, "tests outputs"]:
+        """The outputs for the tests."""
+        return self.outputs[self.learning :]
+
+    def field(self, like: AbstractVectorField) -> AbstractVectorField:
+        """The network as it was learnt, with the architecture of the one it began as."""
+        circuit, rate = self.plastic.circuit, self.plastic.plasticity.bias_rate
+        inputs = np.zeros((circuit.n_neurons, len(circuit.input_rates)))
+        recurrent = np.zeros((circuit.n_neurons, circuit.n_neurons))
+        among, entering = np.split(self.weights[-1], [len(circuit.synapses)])
+        for matrix, synapses, weights in (
+            (recurrent, circuit.synapses, among),
+            (inputs, circuit.input_synapses, entering),
+        ):
+            matrix[synapses.post, synapses.pre] = weights
+        return _placed(like, recurrent, inputs[:, :-1], rate * inputs[:, -1])
+
+
+def learn_in_circuit(
+    plastic: PlasticCircuit,
+    *,
+    level: AbstractLevel | None = None,
+    multiplier: Multiplier = "behavioural",
+    engine: AbstractEngine | None = None,
+) -> Course:
+    """Lets the circuit learn in one transient of ngspice.
+
+    Args:
+        plastic: what learns, from `compile_plastic`.
+        level: what it is built of, `Behavioural(accuracy=LEARNING)` by default; see `plastic_netlist`.
+        multiplier: what its plasticity is built of.
+        engine: what runs it, `Batch()` by default.
+
+    Raises:
+        ValueError: as `plastic_netlist`.
+        SimulatorFailed: if ngspice gave no usable result, as where learning ran away.
+        NgspiceMissing: if there is none.
+    """
+    (found,) = learn_side_by_side([plastic], level=level, multiplier=multiplier, engine=engine, workers=1)
+    if isinstance(found, SimulatorFailed):
+        raise found
+    return found
+
+
+def learn_side_by_side(
+    plastics: Sequence[PlasticCircuit],
+    *,
+    level: AbstractLevel | None = None,
+    multiplier: Multiplier = "behavioural",
+    engine: AbstractEngine | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Course | SimulatorFailed]:
+    """Lets circuits learn, each in a simulator of its own; a failure takes the place of its course.
+
+    Arguments as for `learn_in_circuit`; `workers` says how many simulators run at once (one for each core by default),
+    `progress` is called with the circuits that are done and their number.
+    """
+    level = Behavioural(accuracy=LEARNING) if level is None else level
+    engine = Batch() if engine is None else engine
+    netlists = [plastic_netlist(plastic, level, multiplier=multiplier, klu=engine.klu) for plastic in plastics]
+    results = run_all(engine, netlists, workers or os.cpu_count() or 1, progress)
+    return [
+        found if isinstance(found, SimulatorFailed) else _read(plastic, level, multiplier, found)
+        for plastic, found in zip(plastics, results, strict=True)
+    ]
+
+
+def _read(plastic: PlasticCircuit, level: AbstractLevel, multiplier: Multiplier, found: Waveforms) -> Course:
+    circuit, scale, reference = plastic.circuit, level.scaling, wiring_for(level, multiplier).reference
+    ends = np.cumsum([window.duration for window in circuit.schedule])[plastic.presented]
+    rows = _at(found, scale.tau_s * ends)
+    n = circuit.n_neurons
+    outputs = len(circuit.target) if circuit.target is not None else 0
+    return Course(
+        plastic=plastic,
+        times=ends,
+        outputs=rows[:, :outputs] / scale.volt_per_unit,
+        weights=plastic.bounds * np.tanh((rows[:, n:] - reference) / scale.volt_per_unit),
+        log=found.log,
+    )
+
+
+def _at(found: Waveforms, times_s: np.ndarray) -> np.ndarray:
+    """Voltages at these times, linear between the simulator's points."""
+    right = np.clip(np.searchsorted(found.times_s, times_s), 1, len(found.times_s) - 1)
+    before, behind = found.times_s[right - 1], found.times_s[right]
+    share = np.clip((times_s - before) / (behind - before), 0, 1)[:, None]
+    return (1 - share) * found.volts[right - 1] + share * found.volts[right]
+
+
+def _placed(
+    field: AbstractVectorField, recurrent: np.ndarray, inputs: np.ndarray, biases: np.ndarray
+) -> AbstractVectorField:
+    """The field with these weights: every parameter stands in one place of these matrices, or in none."""
+
+    def matrices(parameters: AbstractVectorField) -> object:
+        whole = eqx.combine(parameters, field)
+        return whole.recurrent_matrix(), whole.input_matrix()
+
+    _, transpose = jax.vjp(matrices, field.parameters())
+    wanted = jax.tree.map(lambda m: jnp.asarray(m, field.dtype), (recurrent, (inputs, biases)))
+    return eqx.combine(transpose(wanted)[0], field)

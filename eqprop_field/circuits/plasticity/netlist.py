@@ -1,0 +1,88 @@
+"""The netlist of a circuit that learns: a level's own neurons and nudges, with plastic synapses among them."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from ..ir import Synapses
+from ..levels import AbstractLevel, Netlist
+from ..levels.base import number
+from .plan import PlasticCircuit, gate_corners
+from .wiring import AbstractWiring, wiring_for
+
+Multiplier = Literal["behavioural", "transistor"]
+
+_NOTHING = Synapses(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+_CORNERS_PER_LINE = 8
+_SAVED_PER_LINE = 20
+
+
+def plastic_netlist(
+    plastic: PlasticCircuit, level: AbstractLevel, *, multiplier: Multiplier = "behavioural", klu: bool = False
+) -> Netlist:
+    """The circuit as ONE transient in which it learns; nothing is computed outside of it.
+
+    The weight of synapse k is v(w<k>), u in state units beside `wref`, and stands behind the states in the netlist's
+    `state_nodes`. One half of every membrane's capacitor is the one that senses its change.
+
+    Args:
+        plastic: what learns.
+        level: what neurons, synapses and nudges are made of: `Behavioural()` or `Transistor(cell="gilbert")`.
+        multiplier: what multiplies rate and change: an ideal source or, for transistors, a Gilbert cell.
+        klu: whether to ask for the KLU solver.
+
+    Raises:
+        ValueError: for a level or a multiplier that there is no plastic synapse for, and as `emit`.
+    """
+    wiring = wiring_for(level, multiplier)
+    circuit = plastic.circuit
+    bare = dataclasses.replace(circuit, tau=0.5 * circuit.tau, synapses=_NOTHING, input_synapses=_NOTHING)
+    plain = level.emit(bare, klu=klu, edge=plastic.edge(level.edge))
+    lines = plain.text.splitlines()
+    weights = tuple(f"w{k}" for k in range(len(plastic.bounds)))
+    at = next(k for k, line in enumerate(lines) if line.startswith(".options"))
+    lines[at:at] = [*wiring.parts(), *_gate(plastic, wiring), *wiring.senses(circuit), *_synapses(plastic, wiring)]
+    end = next(k for k, line in enumerate(lines) if line.startswith(".tran"))
+    lines[end:end] = [*_saved(weights), *wiring.initial(plastic)]
+    return dataclasses.replace(
+        plain,
+        text="\n".join(lines) + "\n",
+        state_nodes=(*plain.state_nodes, *weights),
+        map={**plain.map, "plasticity": dataclasses.asdict(plastic.plasticity), "weights": _map(plastic)},
+    )
+
+
+def _synapses(plastic: PlasticCircuit, wiring: AbstractWiring) -> Iterator[str]:
+    circuit, k = plastic.circuit, 0
+    for source, synapses in ((wiring.rate, circuit.synapses), ("x", circuit.input_synapses)):
+        for i, j in zip(synapses.post.tolist(), synapses.pre.tolist(), strict=True):
+            yield from wiring.synapse(k, f"{source}{j}", i, float(plastic.bounds[k]), plastic.plasticity.rate)
+            k += 1
+
+
+def _gate(plastic: PlasticCircuit, wiring: AbstractWiring) -> Iterator[str]:
+    times, opened = gate_corners(plastic)
+    for node, shut_v, open_v in wiring.gate_levels:
+        volts = shut_v + (open_v - shut_v) * opened
+        seconds = wiring.level.scaling.tau_s * times
+        told = [f"{number(t)} {number(v)}" for t, v in zip(seconds.tolist(), volts.tolist(), strict=True)]
+        yield f"V{node} {node} 0 PWL("
+        for first in range(0, len(told), _CORNERS_PER_LINE):
+            yield f"+ {' '.join(told[first : first + _CORNERS_PER_LINE])}"
+        yield "+ )"
+
+
+def _saved(nodes: tuple[str, ...]) -> Iterator[str]:
+    for first in range(0, len(nodes), _SAVED_PER_LINE):
+        yield f".save {' '.join(f'v({node})' for node in nodes[first : first + _SAVED_PER_LINE])}"
+
+
+def _map(plastic: PlasticCircuit) -> list[dict[str, object]]:
+    circuit, found = plastic.circuit, []
+    for source, synapses in (("neuron", circuit.synapses), ("input", circuit.input_synapses)):
+        for i, j in zip(synapses.post.tolist(), synapses.pre.tolist(), strict=True):
+            k = len(found)
+            found.append({"node": f"w{k}", "to": i, "from": source, "index": j, "bound": float(plastic.bounds[k])})
+    return found

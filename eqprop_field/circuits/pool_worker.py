@@ -1,0 +1,45 @@
+"""A worker of `pool.work_through`. Run as `python -m eqprop_field.circuits.pool_worker FD FOLDER`.
+
+FOLDER holds a pickled task, in the file `task`. On the connection with the file descriptor FD the worker says
+("ready", None), is sent numbers, and answers each with ("done", row) or ("failed", message). It ends when the
+connection does, with FOLDER, where it keeps what is temporary.
+"""
+
+import pathlib
+import pickle
+import shutil
+import signal
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+def _unwind(number: int, frame: Any) -> None:
+    """A request to end unwinds like Ctrl-C, so that simulators end and temporary files go."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Serves numbers until the connection closes."""
+    signal.signal(signal.SIGTERM, _unwind)
+    connection = Connection(int(sys.argv[1]))
+    try:
+        task = pickle.loads(pathlib.Path(sys.argv[2], "task").read_bytes())
+        connection.send(("ready", None))
+        while True:
+            index = connection.recv()
+            try:
+                answer = "done", task(index)
+            except Exception as error:  # noqa: BLE001  it is told to the parent, which raises it
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                answer = "failed", f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
+            connection.send(answer)
+    except (EOFError, OSError, KeyboardInterrupt):
+        shutil.rmtree(sys.argv[2], ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""The circuit as a substrate: the bridge back to every learning rule."""
+
+import dataclasses
+import logging
+import math
+import os
+from collections.abc import Sequence
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from .._arrays import checked_data
+from ..learning.asymmetric import TransposingNudge
+from ..substrates.base import AbstractSubstrate
+from ..substrates.nudging import AbstractNudge
+from ..substrates.solution import Solution, Verdict, raise_unless_converged
+from ..substrates.trajectory import Trajectory
+from ..vector_fields import AbstractVectorField
+from ..vector_fields.base import State, flatten_state
+from .compile import compile_each, nudge_of
+from .ir import Window, schedule
+from .levels import AbstractLevel, Behavioural
+from .measure import Phase, as_path, float64, in_float64, in_window, measure, solution
+from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
+from .noise import Noise
+from .variation import Chip, field_on, nudges_on
+
+_log = logging.getLogger(__name__)
+
+_SAME_STATE = 1e-3  # state units; two settled states further apart are two equilibria
+_SHORTEST = 10.0  # time constants
+_MARGIN = 1.5  # times the ODE's settling time
+
+
+class NgspiceSubstrate(AbstractSubstrate):
+    """Settling in a circuit that ngspice simulates: one transient a sample, samples side by side.
+
+    `phases` runs the free phase and all nudged ones in ONE transient, with a way back to the free state between two
+    nudged ones; where that way ends at another state, the later nudged phases get the verdict `wrong_branch` or
+    `not_settled`. Does not run under `jax.jit`.
+
+    Durations that are not given are chosen from the ODE: the batch is integrated once in float64, and the circuit
+    gets one and a half times the time the slowest sample took (at least ten time constants, at most `longest_time`).
+    Give `free_time` and `nudged_time` to leave that run out.
+
+    Attributes:
+        engine: what runs netlists; `Batch()` by default.
+        level: how the circuit is built; `Behavioural()` by default.
+        free_time: duration of the free phase, dimensionless; None chooses it.
+        nudged_time: duration of a nudged phase and of a way back; None chooses it.
+        longest_time: the longest duration that is chosen.
+        tol: the residual of Kirchhoff's current law, in state units, up to which a sample is at rest.
+        from_operating_point: whether the simulator solves for the free state instead of settling into it, which takes
+            half the time; refused with a ValueError unless the network's `loop_gain` is below 1. The free phase is
+            then one time unit long by default, and starts from rest only where a start is given.
+        chip: the chip that the circuit is built on; None for nominal devices. Durations are chosen for it too.
+        noise: what is added to every neuron's drive; None for quiet circuits. Give a `tol` that it leaves within reach.
+        keep_trajectories: whether solutions hold the trajectory, on a time axis common to the batch.
+        saved_points: points of that axis, equidistant.
+        workers: how many simulators run at once; one for each core by default.
+        samples_per_run: how many samples are clamped one after another in one transient, which spares starting ngspice
+            for each. A free phase then starts from where the sample before ended, not from rest, and a failure takes
+            all samples of its run. Samples with stated starts, under noise, or from the operating point run alone.
+
+    Raises:
+        ValueError: for less than one sample a run.
+    """
+
+    traceable: ClassVar[bool] = False
+    engine: AbstractEngine = eqx.field(static=True, default_factory=Batch)
+    level: AbstractLevel = eqx.field(static=True, default_factory=Behavioural)
+    free_time: float | None = eqx.field(static=True, default=None)
+    nudged_time: float | None = eqx.field(static=True, default=None)
+    longest_time: float = eqx.field(static=True, default=200.0)
+    tol: float = eqx.field(static=True, default=1e-6)
+    from_operating_point: bool = eqx.field(static=True, default=False)
+    chip: Chip | None = None
+    noise: Noise | None = None
+    keep_trajectories: bool = eqx.field(static=True, default=False)
+    saved_points: int = eqx.field(static=True, default=2001)
+    workers: int = eqx.field(static=True, default_factory=lambda: os.cpu_count() or 1)
+    samples_per_run: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self) -> None:
+        if self.samples_per_run < 1:
+            raise ValueError(f"samples_per_run={self.samples_per_run}: clamp at least one sample in a run")
+
+    def settle(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge | None = None,
+        start: State | None = None,
+        *,
+        throw: bool = True,
+    ) -> Solution:
+        x = checked_data("x", x, field.n_inputs, field.dtype)
+        if isinstance(nudge, TransposingNudge):
+            raise ValueError("a circuit transposes its synapses about a free state that it holds itself: use phases")
+        beta, targets = (0.0, None) if nudge is None else nudge_of(nudge)
+        if nudge is not None:
+            (nudge,) = nudges_on(self.chip, [nudge], len(x))
+        field = field_on(self.chip, field)
+        duration = self.free_time if nudge is None else self.nudged_time
+        if duration is None:
+            duration = self._chosen_time(field, x, nudge, start)[0]
+        rows = None if start is None else np.asarray(flatten_state(start), np.float64)
+        measured = self._simulate(field, x, targets, (Window(duration, beta),), rows, False, throw)
+        return self._solution(field, x, nudge, in_window(measured, 0), throw)
+
+    def phases(
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        return self.solutions(field, x, nudges, self.transients(field, x, nudges, throw=throw), throw=throw)
+
+    def transients(
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
+    ) -> list[tuple[Phase, ...] | None]:
+        """Every sample's transient as measured, window by window of `schedule`; None where the simulator failed.
+
+        Arguments and errors as for `phases`.
+        """
+        x = checked_data("x", x, field.n_inputs, field.dtype)
+        built = [nudge_of(nudge) for nudge in nudges]
+        betas, target = [beta for beta, _ in built], built[0][1] if built else None
+        if target is not None and any(not np.array_equal(other, target) for _, other in built):
+            raise ValueError("one circuit nudges towards one target: give all nudges the same y")
+        transposing = any(isinstance(nudge, TransposingNudge) for nudge in nudges)
+        if transposing and not all(isinstance(nudge, TransposingNudge) for nudge in nudges):
+            raise ValueError("one circuit has transposed synapses in all of its nudged phases or in none")
+        if transposing and self.chip is not None:
+            raise ValueError("a chip has no devices drawn for transposed synapses: use AEP on nominal devices")
+        field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
+        windows = schedule(*self.times(field, x, nudges), betas)
+        return self._simulate(field, x, target, windows, None, transposing, throw)
+
+    def solutions(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudges: Sequence[AbstractNudge],
+        measured: Sequence[tuple[Phase, ...] | None],
+        *,
+        throw: bool = True,
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        """What `phases` gives, from the measured transients."""
+        x = checked_data("x", x, field.n_inputs, field.dtype)
+        field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
+        free = self._solution(field, x, None, in_window(measured, 0), throw)
+        nudged, returned = [], None
+        for k, nudge in enumerate(nudge.anchored(field, x, free.state) for nudge in nudges):
+            if k:
+                way_back = self._solution(field, x, None, in_window(measured, 2 * k), False)
+                returned = _worse(returned, _return_verdict(free, way_back, max(_SAME_STATE, self.tol)))
+            nudged.append(self._solution(field, x, nudge, in_window(measured, 2 * k + 1), throw, returned))
+        return free, tuple(nudged)
+
+    def oscillate(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge,
+        omega: float,
+        times: ArrayLike,
+        *,
+        throw: bool = True,
+    ) -> tuple[Solution, Solution]:
+        x, times = checked_data("x", x, field.n_inputs, field.dtype), np.asarray(times, np.float64)
+        beta, target = nudge_of(nudge)
+        free_time = self.free_time or self._chosen_time(field, x, None, None)[0]
+        windows = (Window(free_time), Window(float(times[-1]), beta, omega=omega))
+        measured = self._simulate(field, x, target, windows, None, False, throw)
+        free = self._solution(field, x, None, in_window(measured, 0), throw)
+        blank = np.full((len(times), field.n_neurons), np.nan)
+        paths = np.stack([blank if p is None else p.at(times) for p in in_window(measured, 1)], axis=1)
+        apart = np.abs(paths[-1] - paths[0]).max(axis=1)
+        verdict = np.where(apart <= self.tol, Verdict.converged.value, Verdict.not_settled.value)
+        verdict = np.where(np.isnan(apart), Verdict.simulator_failed.value, verdict)
+        points = jnp.asarray([0 if p is None else len(p.times) for p in in_window(measured, 1)], jnp.int32)
+        path = as_path(field, paths)
+        driven = Solution(
+            state=jax.tree.map(lambda leaf: leaf[-1], path),
+            residual=jnp.asarray(apart, field.dtype),
+            verdict=jnp.asarray(verdict, jnp.int32),
+            steps=points,
+            evaluations=points,
+            time=jnp.asarray(times[-1], field.dtype),
+            times=jnp.asarray(times, field.dtype),
+            trajectory=path,
+        )
+        if throw:
+            raise_unless_converged("nudged", driven.verdict)
+        return free, driven
+
+    def _simulate(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        targets: np.ndarray | None,
+        windows: tuple[Window, ...],
+        starts: np.ndarray | None,
+        transposing: bool,
+        throw: bool,
+    ) -> list[tuple[Phase, ...] | None]:
+        """Every sample's measured windows; None where the simulator failed."""
+        rows, solved = np.asarray(x, np.float64), self.from_operating_point and starts is None and not windows[0].beta
+        oscillating = any(window.omega for window in windows)
+        alone = solved or starts is not None or self.noise is not None or oscillating
+        circuits = compile_each(
+            field,
+            rows,
+            targets,
+            windows,
+            starts=starts,
+            in_sequence=1 if alone else self.samples_per_run,
+            transposing=transposing,
+            from_operating_point=solved,
+        )
+        if self.noise is not None:
+            n, total = field.n_neurons, circuits[0].total_time
+            noise = [self.noise.disturbance(total, n, i) for i in range(len(circuits))]
+            circuits = [dataclasses.replace(c, noise=own) for c, own in zip(circuits, noise, strict=True)]
+        if self.chip is not None:
+            circuits = [self.chip.circuit(circuit) for circuit in circuits]
+        klu = self.engine.klu
+        netlists = [self.level.emit(circuit, klu=klu) for circuit in circuits]
+        measured: list[tuple[Phase, ...] | None] = []
+        results = run_all(self.engine, netlists, self.workers)
+        for circuit, result in zip(circuits, results, strict=True):
+            if isinstance(result, SimulatorFailed):
+                if throw:
+                    raise result
+                first = len(measured)
+                measured += [None] * len(circuit.samples)
+                _log.warning("samples %d to %d: %s", first, len(measured) - 1, result)
+            else:
+                phases = measure(circuit, self.level.scaling, result)
+                measured += [phases[k : k + len(windows)] for k in range(0, len(phases), len(windows))]
+        return measured
+
+    def _solution(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge | None,
+        phases: list[Phase | None],
+        throw: bool,
+        at_least: np.ndarray | None = None,
+    ) -> Solution:
+        saved = self.saved_points if self.keep_trajectories else 0
+        tol, exact = max(self.tol, self.level.rest), self.level.exact
+        result = solution(field, np.asarray(x), nudge, phases, tol=tol, saved_points=saved, exact=exact)
+        if at_least is not None:
+            verdict = jnp.asarray(_worse(at_least, np.asarray(result.verdict)), jnp.int32)
+            result = eqx.tree_at(lambda r: r.verdict, result, verdict)
+        if throw:
+            raise_unless_converged("free" if nudge is None else "nudged", result.verdict)
+        return result
+
+    def times(self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]) -> tuple[float, float]:
+        """The durations of the free phase and of every nudged one: as given, or chosen from the ODE."""
+        if self.free_time is not None and (self.nudged_time is not None or not nudges):
+            return self.free_time, self.nudged_time or self.free_time
+        free_time, free = self._chosen_time(field, x, None, None)
+        if self.free_time is not None:
+            free_time = self.free_time
+        elif self.from_operating_point:
+            free_time = 1.0
+        nudged_time = self.nudged_time
+        if nudged_time is None:
+            settled = jax.tree.map(lambda leaf: jnp.asarray(leaf, field.dtype), free)
+            anchored = [nudge.anchored(field, jnp.asarray(x, field.dtype), settled) for nudge in nudges]
+            chosen = [self._chosen_time(field, x, nudge, free)[0] for nudge in anchored]
+            nudged_time = max(chosen, default=free_time)
+        return free_time, nudged_time
+
+    def _chosen_time(
+        self, field: AbstractVectorField, x: ArrayLike, nudge: AbstractNudge | None, start: State | None
+    ) -> tuple[float, State]:
+        """How long to run a phase, by the ODE, and the state it ends in."""
+        longest = self.longest_time
+        with float64():
+            exact = in_float64(field)
+            ode = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest)
+            start = None if start is None else in_float64(start)
+            result = ode.settle(exact, np.asarray(x, np.float64), in_float64(nudge), start, throw=False)
+            slowest = max(float(np.max(tau)) for tau in jax.tree.leaves(exact.time_constants()))
+            time = longest if result.time is None else float(result.time)
+        if not math.isfinite(time):
+            time = longest
+        return float(np.clip(_MARGIN * time, min(_SHORTEST * slowest, longest), longest)), result.state
+
+
+def _return_verdict(free: Solution, back: Solution, within: float) -> np.ndarray:
+    """Whether a way back from a nudged phase ended at the free state."""
+    apart = np.abs(np.asarray(flatten_state(free.state)) - np.asarray(flatten_state(back.state))).max(axis=1)
+    verdict = np.asarray(back.verdict)
+    moved = (verdict == Verdict.converged) & (apart > within)
+    return np.where(moved, Verdict.wrong_branch.value, verdict)
+
+
+def _worse(first: np.ndarray | None, second: np.ndarray) -> np.ndarray:
+    return second if first is None else np.maximum(first, second)

@@ -1,0 +1,296 @@
+"""Chips: what fabrication makes of a network, drawn from a key; the same chip as an ODE and as a circuit."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Inexact, Int, Key
+
+from ..substrates.base import AbstractSubstrate
+from ..substrates.nudging import AbstractNudge
+from ..substrates.solution import Solution
+from ..vector_fields import AbstractVectorField, GraphField, LayeredField
+from ..vector_fields.base import State
+from .ir import Circuit, Synapses
+
+AnyField = TypeVar("AnyField", bound=AbstractVectorField)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variation:
+    r"""How much the devices of a chip differ, and which weights it can hold.
+
+    A device comes out as its nominal value times $e^{\sigma z}$ with a standard normal z: always positive, its median
+    the nominal value, its relative spread sigma. Offsets are normal.
+
+    Attributes:
+        capacitance: spread of the membrane capacitances.
+        leak: spread of the leaks.
+        synapse: spread of the synapses' conductances, those from inputs too.
+        bias: spread of the bias currents.
+        gain: spread of the neurons' output gains: of all the synapses that a neuron drives together.
+        nudge: spread of the nudges' strengths.
+        offset: standard deviation of every neuron's offset, the voltage that it would rest at by itself, state units.
+        nudge_offset: standard deviation of the nudges' offsets: how far from its target each pulls, state units.
+        bits: weights are programmed to the nearest of 2^bits magnitudes of either sign, 0 and the largest included;
+            0 leaves them as they are.
+        largest: the largest weight that can be programmed, which cuts the others; None takes the largest of the
+            network's own.
+
+    Raises:
+        ValueError: for a spread that is negative or not finite, and for bits or a largest weight without meaning.
+    """
+
+    capacitance: float = 0.0
+    leak: float = 0.0
+    synapse: float = 0.0
+    bias: float = 0.0
+    gain: float = 0.0
+    nudge: float = 0.0
+    offset: float = 0.0
+    nudge_offset: float = 0.0
+    bits: int = 0
+    largest: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("capacitance", "leak", "synapse", "bias", "gain", "nudge", "offset", "nudge_offset"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)!r}: a spread is a finite number of at least 0")
+        if not 0 <= self.bits <= 24:
+            raise ValueError(f"bits={self.bits}: weights take 2^bits magnitudes, with bits from 1 to 24, or 0 for any")
+        if self.largest is not None and not 0 < self.largest < math.inf:
+            raise ValueError(f"largest={self.largest!r}: the largest weight is a positive, finite number, or None")
+
+    @classmethod
+    def everywhere(cls, mismatch: float, offset: float = 0.0, bits: int = 0) -> "Variation":
+        """The same spread of every kind of device, and the same offset of neurons and nudges."""
+        spreads = dict.fromkeys(("capacitance", "leak", "synapse", "bias", "gain", "nudge"), mismatch)
+        return cls(**spreads, offset=offset, nudge_offset=offset, bits=bits)
+
+
+class Chip(eqx.Module):
+    r"""One sample of a fabricated network: factors on what was drawn, and offsets.
+
+    $$c_i \tau_i \dot s_i = \sum_j w_{ij} g_j\, q(W_{ij})\,\rho(s_j) + \sum_m u_{im}\, q(U_{im})\,x_m + p_i b_i
+      - l_i (s_i - o_i) + \beta n_i (y_i + e_i - s_i)$$
+
+    where q is what the chip can be programmed to. `field` has the same equation divided by l, which is an ordinary
+    network; `circuit` has the devices. Indices are those of the netlist: `synapses[i, j]` belongs to the synapse from
+    neuron j to neuron i. A chip can be trained: what learns are the programmed weights W (see `OnChip`).
+
+    Attributes:
+        capacitances: c (N,); leaks: l, as conductances (N,); synapses: w (N, N); inputs: u (N, M); biases: p (N,).
+        gains: g (N,).
+        offsets: o (N,), state units.
+        nudge_gains: n (K,).
+        nudge_offsets: e (K,), state units.
+        bits: of the programmed weights' magnitudes; 0 for any value.
+        largest: the largest weight that can be programmed; infinity takes the largest of the network's own.
+    """
+
+    capacitances: Float[Array, " neurons"]
+    leaks: Float[Array, " neurons"]
+    synapses: Float[Array, "neurons neurons"]
+    inputs: Float[Array, "neurons inputs"]
+    biases: Float[Array, " neurons"]
+    gains: Float[Array, " neurons"]
+    offsets: Float[Array, " neurons"]
+    nudge_gains: Float[Array, " outputs"]
+    nudge_offsets: Float[Array, " outputs"]
+    bits: Int[Array, ""]
+    largest: Float[Array, ""]
+
+    @classmethod
+    def draw(cls, key: Key[Array, ""], field: AbstractVectorField, variation: Variation) -> "Chip":
+        """Chip number k of a network is `draw(jax.random.fold_in(key, k), ...)`, here and on any machine.
+
+        Every kind of device has a key of its own, so that another spread of one kind leaves the others as they were.
+
+        Args:
+            key: a JAX random key.
+            field: the network, whose sizes count.
+            variation: how much devices differ.
+        """
+        n, m, k = field.n_neurons, field.n_inputs, field.n_outputs
+        shapes = {
+            "capacitances": ((n,), variation.capacitance),
+            "leaks": ((n,), variation.leak),
+            "synapses": ((n, n), variation.synapse),
+            "inputs": ((n, m), variation.synapse),
+            "biases": ((n,), variation.bias),
+            "gains": ((n,), variation.gain),
+            "nudge_gains": ((k,), variation.nudge),
+            "offsets": ((n,), variation.offset),
+            "nudge_offsets": ((k,), variation.nudge_offset),
+        }
+        drawn = {}
+        for (name, (shape, spread)), own in zip(shapes.items(), jax.random.split(key, len(shapes)), strict=True):
+            # In float32 whatever the session's precision: chip 7 is chip 7 there too.
+            values = spread * jax.random.normal(own, shape, jnp.float32).astype(field.dtype)
+            drawn[name] = values if name.endswith("offsets") else jnp.exp(values)
+        largest = math.inf if variation.largest is None else variation.largest
+        return cls(**drawn, bits=jnp.asarray(variation.bits, jnp.int32), largest=jnp.asarray(largest, field.dtype))
+
+    def field(self, field: AnyField) -> AnyField:
+        """The network that this chip is when it is programmed with the parameters of `field`.
+
+        Differentiable: rounding and cutting weights count as doing nothing.
+
+        Raises:
+            ValueError: for another network than layers or a graph of leaky integrators, or one of another size.
+        """
+        if not isinstance(field, LayeredField | GraphField):
+            raise ValueError(f"a chip is built of a LayeredField or a GraphField, and not of a {type(field).__name__}")
+        recurrent, (input_weights, biases) = field.recurrent_matrix(), field.input_matrix()
+        if self.inputs.shape != input_weights.shape or self.nudge_gains.shape != (field.n_outputs,):
+            raise ValueError(
+                f"this chip has {self.inputs.shape[0]} neurons, {self.inputs.shape[1]} inputs and "
+                f"{len(self.nudge_gains)} outputs, and the network {field.n_neurons}, {field.n_inputs} and "
+                f"{field.n_outputs}: draw a chip for it"
+            )
+        each = self.leaks[:, None]
+        tau = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
+        recurrent, input_weights = self._programmed(recurrent, input_weights)
+        return _with_matrices(
+            field,
+            recurrent * self.synapses * self.gains / each,
+            input_weights * self.inputs / each,
+            biases * self.biases / self.leaks + self.offsets,
+            tau * self.capacitances / self.leaks,
+        )
+
+    def nudge(self, nudge: AbstractNudge, batch: int) -> AbstractNudge:
+        """The nudge as this chip's devices do it, to be used with `field`, for so many samples."""
+        gains = self.nudge_gains / self.leaks[: len(self.nudge_gains)]
+        rows = lambda values: jnp.broadcast_to(values, (batch, len(values)))  # noqa: E731
+        return _ChipNudge(nudge, rows(gains), rows(self.nudge_offsets))
+
+    def circuit(self, circuit: Circuit) -> Circuit:
+        """The devices: the circuit that was compiled from `field`, multiplied by the leaks again."""
+        g = np.asarray(self.leaks, np.float64)
+
+        def times_leaks(synapses: Synapses) -> Synapses:
+            return dataclasses.replace(synapses, weight=synapses.weight * g[synapses.post])
+
+        offsets = np.asarray(self.nudge_offsets, np.float64)
+        first, *rest = (
+            dataclasses.replace(s, drive=s.drive * g, target=None if s.target is None else s.target + offsets)
+            for s in circuit.samples
+        )
+        return dataclasses.replace(
+            circuit,
+            tau=circuit.tau * g,
+            drive=first.drive,
+            target=first.target,
+            following=tuple(rest),
+            synapses=times_leaks(circuit.synapses),
+            input_synapses=times_leaks(circuit.input_synapses),
+            noise=circuit.noise and dataclasses.replace(circuit.noise, drive=circuit.noise.drive * g),
+            leaks=g,
+            nudge_gains=None if first.target is None else np.asarray(self.nudge_gains, np.float64),
+        )
+
+    def _programmed(self, *weights: Array) -> tuple[Array, ...]:
+        """q of all of them, with the derivative 1."""
+        own = jnp.max(jnp.stack([jnp.max(jnp.abs(w)) for w in weights]))
+        most = jnp.where(jnp.isfinite(self.largest), self.largest, own).astype(own.dtype)
+        step = most / (2.0 ** jnp.maximum(self.bits, 1) - 1)
+        held = [jnp.clip(w, -most, most) for w in weights]
+        held = [jnp.where((self.bits > 0) & (step > 0), jnp.round(w / step) * step, w) for w in held]
+        return tuple(w + jax.lax.stop_gradient(q - w) for w, q in zip(weights, held, strict=True))
+
+
+class OnChip(AbstractSubstrate):
+    """An ODE substrate in which networks settle as `chip` lets them. For a circuit: `NgspiceSubstrate(chip=chip)`.
+
+    Rules see the network as it was programmed, and the states of the chip: so its update is made of what can be
+    measured on the chip, and training finds weights that suit it.
+
+    Attributes:
+        chip: where the network settles.
+        substrate: the ODE substrate that does it.
+
+    Raises:
+        ValueError: for a substrate that is no ODE's.
+    """
+
+    traceable: ClassVar[bool] = True
+    chip: Chip
+    substrate: AbstractSubstrate
+
+    def __check_init__(self) -> None:
+        if not self.substrate.traceable:
+            name = type(self.substrate).__name__
+            raise ValueError(f"OnChip is for the ODE: give the chip to the circuit itself, {name}(chip=...)")
+
+    def settle(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudge: AbstractNudge | None = None,
+        start: State | None = None,
+        *,
+        throw: bool = True,
+    ) -> Solution:
+        nudge = None if nudge is None else self.chip.nudge(nudge, np.shape(x)[0])
+        return self.substrate.settle(self.chip.field(field), x, nudge, start, throw=throw)
+
+    def phases(
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        nudges = nudges_on(self.chip, nudges, np.shape(x)[0])
+        return self.substrate.phases(self.chip.field(field), x, nudges, throw=throw)
+
+
+class _ChipNudge(AbstractNudge):
+    """Another nudge by devices of their own strength that read the outputs with offsets."""
+
+    nudge: AbstractNudge
+    gains: Float[Array, "batch outputs"]
+    offsets: Float[Array, "batch outputs"]
+
+    def force(self, field: AbstractVectorField, state: State) -> State:
+        strength = field.embed(self.gains.astype(field.dtype) - 1)
+        return jax.tree.map(lambda f, g: f * (1 + g), self.nudge.force(field, self._read(field, state)), strength)
+
+    def anchored(self, field: AbstractVectorField, x: Float[Array, "batch inputs"], free: State) -> AbstractNudge:
+        anchored = self.nudge.anchored(field, x, self._read(field, free))
+        return _ChipNudge(anchored, self.gains, self.offsets)
+
+    def stiffness(self, field: AbstractVectorField, state: State) -> Inexact[Array, "batch outputs"] | float:
+        return self.gains.astype(field.dtype) * self.nudge.stiffness(field, self._read(field, state))
+
+    def _read(self, field: AbstractVectorField, state: State) -> State:
+        return jax.tree.map(jnp.subtract, state, field.embed(self.offsets.astype(field.dtype)))
+
+
+def field_on(chip: Chip | None, field: AnyField) -> AnyField:
+    """The network as it is on this chip; as it was without one."""
+    return field if chip is None else chip.field(field)
+
+
+def nudges_on(chip: Chip | None, nudges: Sequence[AbstractNudge], batch: int) -> list[AbstractNudge]:
+    """The nudges as this chip does them; as they were without one."""
+    return list(nudges) if chip is None else [chip.nudge(nudge, batch) for nudge in nudges]
+
+
+def _with_matrices(field: AnyField, recurrent: Array, input_weights: Array, biases: Array, tau: Array) -> AnyField:
+    """The same architecture with these parameters, over the flattened state."""
+    if isinstance(field, GraphField):
+        return dataclasses.replace(field, weights=recurrent, input_weights=input_weights, biases=biases, tau=tau)
+    ends = np.cumsum([len(own) for own in jax.tree.leaves(field.time_constants())]).tolist()
+    layers = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]  # the output first
+    pairs = list(itertools.pairwise(layers))
+    return dataclasses.replace(
+        field,
+        forward=(*(recurrent[here, there] for here, there in pairs), input_weights[layers[-1]]),
+        feedback=tuple(recurrent[there, here] for here, there in pairs),
+        biases=tuple(biases[here] for here in layers),
+        tau=tuple(tau[here] for here in layers),
+    )

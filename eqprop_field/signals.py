@@ -1,0 +1,234 @@
+"""What drives a network in time and what it should answer: sampled signals, and tasks made of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from ._arrays import as_scalar, is_concrete
+
+LARGEST = 1e6  # a state beyond this has exploded
+INTERPOLATIONS = ("linear", "hold")
+
+
+class Signal(eqx.Module):
+    """A signal sampled at equal intervals from time 0, and continued between its samples.
+
+    Make one with `Signal.sampled`, which takes a single sequence too.
+
+    Attributes:
+        values: the samples (time, batch, channels).
+        step: the time between samples, in the unit of the time constants.
+        interpolation: `linear` joins the samples by straight lines, as a piecewise linear source does; `hold` keeps
+            each until the next. Beyond the last sample it stays at that.
+    """
+
+    values: Float[Array, "time batch channels"]
+    step: Float[Array, ""] = eqx.field(converter=as_scalar)
+    interpolation: str = eqx.field(static=True, default="linear")
+
+    def __check_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation={self.interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}")
+        if is_concrete(self.step) and not 0 < float(self.step) < np.inf:
+            raise ValueError(f"step={float(self.step):g}: give the time between samples, a number above 0")
+
+    @classmethod
+    def sampled(
+        cls, values: ArrayLike, step: float | Array = 1.0, interpolation: str = "linear", *, missing: bool = False
+    ) -> "Signal":
+        """A signal from samples (time, channels), one sequence, or (time, batch, channels).
+
+        Args:
+            values: the samples, at least two.
+            step: the time between them.
+            interpolation: `linear` or `hold`.
+            missing: whether NaN is allowed, and means that the sample is missing.
+
+        Raises:
+            ValueError: for another shape, fewer than two samples, or NaN or infinity where it is not allowed.
+        """
+        array = jnp.asarray(values, jnp.result_type(float))
+        if array.ndim == 2:
+            array = array[:, None]
+        if array.ndim != 3 or array.shape[0] < 2 or 0 in array.shape:
+            raise ValueError(
+                f"a signal of shape {np.shape(values)}: give (time, channels) or (time, batch, channels) with at least "
+                "two samples"
+            )
+        if is_concrete(array):
+            bad = jnp.isinf(array) if missing else ~jnp.isfinite(array)
+            if count := int(jnp.sum(jnp.any(bad, axis=(1, 2)))):
+                what = "infinity" if missing else "NaN or infinity"
+                mend = "mark missing samples by NaN" if missing else "a network cannot be driven by that: fill it"
+                raise ValueError(f"a signal holds {what} at {count} of its {len(array)} samples; {mend}")
+        return cls(array, step, interpolation)
+
+    @property
+    def times(self) -> Float[Array, " time"]:
+        """When the samples were taken."""
+        return self.step * jnp.arange(len(self.values), dtype=self.values.dtype)
+
+    @property
+    def channels(self) -> int:
+        """How many numbers a sample has."""
+        return self.values.shape[2]
+
+    def astype(self, dtype: jnp.dtype) -> "Signal":
+        """The same in another precision."""
+        return Signal(self.values.astype(dtype), self.step.astype(dtype), self.interpolation)
+
+    def at(self, time: Float[Array, ""]) -> Float[Array, "batch channels"]:
+        """The signal at any time; before 0 its first sample, after its end its last."""
+        place = jnp.clip(time / self.step, 0, len(self.values) - 1)
+        before = jnp.minimum(jnp.floor(place).astype(jnp.int32), len(self.values) - 1)
+        if self.interpolation == "hold":
+            return self.values[before]
+        after = jnp.minimum(before + 1, len(self.values) - 1)
+        return self.values[before] + (place - before) * (self.values[after] - self.values[before])
+
+
+class Task(eqx.Module):
+    """Sequences to be answered: what goes in, and what should come out, at the same instants.
+
+    The target of sample k is what the output should be when the network has reached sample k; the first is not scored,
+    for there the network is where it was put. Make one with `Task.of`, or with `Task.joined` from sequences of
+    different lengths.
+
+    Attributes:
+        inputs: what drives the network (time, batch, inputs).
+        targets: what the outputs should be (time, batch, outputs); NaN where that is not known.
+        live: which samples belong to a sequence, and which fill up a shorter one (time, batch).
+    """
+
+    inputs: Signal
+    targets: Float[Array, "time batch outputs"]
+    live: Bool[Array, "time batch"]
+
+    @classmethod
+    def of(
+        cls, inputs: ArrayLike, targets: ArrayLike, step: float | Array = 1.0, interpolation: str = "linear"
+    ) -> "Task":
+        """A task from inputs and targets, each (time, channels) or (time, batch, channels); NaN targets are missing.
+
+        Raises:
+            ValueError: for inputs and targets of different lengths or batches, for NaN in the inputs, for a task
+                without any target, and as `Signal.sampled`.
+        """
+        drive = Signal.sampled(inputs, step, interpolation)
+        wanted = Signal.sampled(targets, step, missing=True).values
+        if drive.values.shape[:2] != wanted.shape[:2]:
+            raise ValueError(
+                f"the inputs have {drive.values.shape[0]} samples of {drive.values.shape[1]} sequences and the targets "
+                f"{wanted.shape[0]} of {wanted.shape[1]}: give one target for every input sample (NaN where it is "
+                "missing), and join sequences of different lengths by Task.joined"
+            )
+        if is_concrete(wanted) and not bool(jnp.isfinite(wanted[1:]).any()):
+            raise ValueError("all targets are missing after the first sample: there is nothing to learn from")
+        return cls(drive, wanted, jnp.ones(wanted.shape[:2], bool))
+
+    @classmethod
+    def joined(
+        cls,
+        inputs: Sequence[ArrayLike],
+        targets: Sequence[ArrayLike],
+        step: float | Array = 1.0,
+        interpolation: str = "linear",
+    ) -> "Task":
+        """A task from sequences of any lengths, (time, channels) each, side by side.
+
+        A shorter sequence is filled up with its last input and with missing targets; nothing learns there.
+
+        Raises:
+            ValueError: for different numbers of inputs and targets, and for each pair as `Task.of`.
+        """
+        if len(inputs) != len(targets) or not inputs:
+            raise ValueError(f"{len(inputs)} input sequences and {len(targets)} target sequences: give one for one")
+        parts = [cls.of(x, y, step, interpolation) for x, y in zip(inputs, targets, strict=True)]
+        if len({(part.inputs.channels, part.targets.shape[2]) for part in parts}) > 1:
+            raise ValueError("sequences have different numbers of channels: give every one the same inputs and outputs")
+        longest = max(len(part.targets) for part in parts)
+
+        def side_by_side(arrays: list[Array], **fill: Any) -> Array:
+            """Joined along the batch, each filled up to the longest."""
+            padded = [jnp.pad(a, [(0, longest - len(a))] + [(0, 0)] * (a.ndim - 1), **fill) for a in arrays]
+            return jnp.concatenate(padded, axis=1)
+
+        return cls(
+            Signal(side_by_side([part.inputs.values for part in parts], mode="edge"), step, interpolation),
+            side_by_side([part.targets for part in parts], constant_values=jnp.nan),
+            side_by_side([part.live for part in parts], constant_values=False),
+        )
+
+    @property
+    def batch(self) -> int:
+        """How many sequences."""
+        return self.targets.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers are to be answered."""
+        return self.targets.shape[2]
+
+    def astype(self, dtype: jnp.dtype) -> "Task":
+        """The same in another precision."""
+        return Task(self.inputs.astype(dtype), self.targets.astype(dtype), self.live)
+
+    @property
+    def scored(self) -> Bool[Array, "time batch outputs"]:
+        """Which targets are known, and not at the first sample."""
+        return jnp.isfinite(self.targets).at[0].set(False)
+
+    def errors(self, outputs: Float[Array, "time batch outputs"]) -> Float[Array, "time batch outputs"]:
+        """Output minus target; 0 at the first sample, and where the target is missing."""
+        known = self.scored
+        return jnp.where(known, outputs - jnp.where(known, self.targets, 0), 0)
+
+    def mean_squared_error(self, outputs: Float[Array, "time batch outputs"]) -> Float[Array, ""]:
+        """The mean of the squared errors over everything that is scored."""
+        return jnp.sum(self.errors(outputs) ** 2) / jnp.maximum(jnp.sum(self.scored), 1)
+
+
+class Recording(eqx.Module):
+    """X.
+
+    Attributes:
+        times: the sample times (time,).
+        states: of all neurons, output neurons first (time, batch, neurons): membrane voltages, a reservoir's states, or
+            the filtered spikes of a liquid.
+        outputs: what is read from them (time, batch, outputs).
+    """
+
+    times: Float[Array, " time"]
+    states: Float[Array, "time batch neurons"]
+    outputs: Float[Array, "time batch outputs"]
+
+    @property
+    def exploded(self) -> Bool[Array, " batch"]:
+        """Which sequences hold NaN or a state beyond a million, somewhere."""
+        return _beyond(self.states)
+
+    def check(self) -> None:
+        """Refuses to pass an explosion off as a run; while JAX traces nothing can be said.
+
+        Raises:
+            ExplodedError: if a sequence exploded.
+        """
+        if is_concrete(self) and (count := int(jnp.sum(self.exploded))):
+            raise ExplodedError(
+                f"{count} of {len(self.exploded)} sequences exploded (a state beyond {LARGEST:g}, or NaN): lower the "
+                "gain or the input, use an activation that saturates, or sample more finely"
+            )
+
+
+@jax.jit  # one pass over what may be large
+def _beyond(states: Array) -> Array:
+    return ~jnp.all(jnp.abs(states) < LARGEST, axis=(0, 2))
+
+
+class ExplodedError(RuntimeError):
+    """A driven network's state grew without bound; the message says in how many sequences, and what to do."""
