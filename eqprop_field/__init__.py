@@ -6,8 +6,8 @@ from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import Activation as Activation
 from .activations import activation as activation
 from .analysis import Alignment as Alignment
+from .analysis import AttractorType as AttractorType
 from .analysis import ErrorBudget as ErrorBudget
-from .analysis import Fate as Fate
 from .analysis import GoodParameters as GoodParameters
 from .analysis import PoissonPairs as PoissonPairs
 from .analysis import RateHistogram as RateHistogram

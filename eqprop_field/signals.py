@@ -96,7 +96,7 @@ class Task(eqx.Module):
     """Sequences to be answered: what goes in, and what should come out, at the same instants.
 
     The target of sample k is what the output should be when the network has reached sample k; the first is not scored,
-    for there the network is where it was put. Make one with `Task.of`, or with `Task.joined` from sequences of
+    for there the network is where it was put. Make one with `Task.of`, or with `Task.stack` from sequences of
     different lengths.
 
     Attributes:
@@ -125,14 +125,14 @@ class Task(eqx.Module):
             raise ValueError(
                 f"the inputs have {drive.values.shape[0]} samples of {drive.values.shape[1]} sequences and the targets "
                 f"{wanted.shape[0]} of {wanted.shape[1]}: give one target for every input sample (NaN where it is "
-                "missing), and join sequences of different lengths by Task.joined"
+                "missing), and join sequences of different lengths by Task.stack"
             )
         if is_concrete(wanted) and not bool(jnp.isfinite(wanted[1:]).any()):
             raise ValueError("all targets are missing after the first sample: there is nothing to learn from")
         return cls(drive, wanted, jnp.ones(wanted.shape[:2], bool))
 
     @classmethod
-    def joined(
+    def stack(
         cls,
         inputs: Sequence[ArrayLike],
         targets: Sequence[ArrayLike],

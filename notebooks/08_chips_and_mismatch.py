@@ -95,9 +95,9 @@ ax.figure
 # equilibrium propagation, with the gradient of the chip itself, and with that of the nominal network.
 
 # %%
-knob = circuits.KNOBS["mismatch"]
+knob = circuits.SWEPT_PARAMETERS["mismatch"]
 for value in (0.01, 0.05, 0.2):
-    found = [circuits.fidelity(field, x, y, knob.turn(circuits.Conditions(), value), chip=k) for k in range(3)]
+    found = [circuits.fidelity(field, x, y, knob.apply(circuits.Conditions(), value), chip=k) for k in range(3)]
     for k, one in enumerate(found):
         print(f"mismatch {value:4.0%}, chip {k}: eqprop {one.eqprop:.5f}  own {one.own:.5f}  nominal {one.nominal:.5f}")
 

@@ -38,7 +38,7 @@ jax.config.update("jax_enable_x64", True)
 # shut.
 
 # %%
-task, lesson = voltages("xor"), circuits.LESSONS["xor"]
+task, lesson = voltages("xor"), circuits.TASK_SCHEDULES["xor"]
 network = lesson.network(jax.random.key(7))
 epochs = 60
 

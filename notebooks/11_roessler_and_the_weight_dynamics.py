@@ -26,9 +26,9 @@ import numpy as np
 from eqprop_field import plotting
 from eqprop_field.sequence import (
     APRL,
+    BPTT,
     RTRL,
     BatchAPRL,
-    ThroughTime,
     fully_recurrent,
     learn_online,
     roessler_task,
@@ -57,7 +57,7 @@ print("samples", len(task.targets), " variance of the target", float(np.var(task
 # altogether.
 
 # %%
-backwards = ThroughTime().estimate(field, task).gradient
+backwards = BPTT().estimate(field, task).gradient
 forwards = total_change(RTRL(rate=1.0), field, task)
 difference = (
     np.abs(np.asarray(forwards.weights + backwards.weights)).max() / np.abs(np.asarray(backwards.weights)).max()

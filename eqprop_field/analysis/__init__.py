@@ -10,7 +10,7 @@ from .good_parameters import GoodParameters as GoodParameters
 from .good_parameters import good_parameters as good_parameters
 from .over_training import Snapshot as Snapshot
 from .over_training import snapshot as snapshot
-from .stability import Fate as Fate
+from .stability import AttractorType as AttractorType
 from .stability import Stability as Stability
 from .stability import stability as stability
 from .stdp import PoissonPairs as PoissonPairs

@@ -198,7 +198,7 @@ def _sweep(
         }
 
     def network(symmetry: Array, key: Array) -> dict[str, Any]:
-        field = template.redraw(key, symmetry)
+        field = template.reinitialise(key, symmetry)
         measured = jax.vmap(sample, in_axes=(None, 0, 0))(field, x, y)
         return measured | {"weight_symmetry": weight_symmetry(field)}
 

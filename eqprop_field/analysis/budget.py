@@ -26,7 +26,7 @@ _ACCURATE = 1e-12
 _TINY_BETA = 1e-4
 
 
-class AsItStands(AbstractSubstrate):
+class FixedDuration(AbstractSubstrate):
     """A substrate whose phases count as settled when their time is over, as a machine with a clock takes them.
 
     Attributes:
@@ -150,7 +150,7 @@ def error_budget(
     betas = np.atleast_1d(np.asarray(betas, dtype=float))
     tight = Equilibrium(tol=1e-13 if field.dtype == jnp.float64 else 1e-6, max_iterations=20_000)
     accurate = _ACCURATE if field.dtype == jnp.float64 else 1e-6
-    exact_way = AsItStands(
+    exact_way = FixedDuration(
         Trajectory(
             tol=accurate,
             accuracy=accurate,
@@ -158,7 +158,7 @@ def error_budget(
             nudged_time=substrate.nudged_time,
         )
     )
-    places = (AsItStands(substrate), exact_way, tight)
+    places = (FixedDuration(substrate), exact_way, tight)
     limits = [make(as_scalar(beta), tight) for beta in (_TINY_BETA, _TINY_BETA / 2)]
     measured = []
     for beta in betas.tolist():

@@ -16,7 +16,7 @@ from ..learning.implicit import ImplicitGradient
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from ..vector_fields.hopfield import HopfieldField, check_symmetry
-from .stability import Fate, random_states, stability
+from .stability import AttractorType, random_states, stability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _drawn(
 ) -> tuple[AbstractVectorField, Key[Array, ""]]:
     """A network of the map, and the key of its starts."""
     draw_key, start_key = jax.random.split(key)
-    drawn = template.redraw(draw_key, symmetry)
+    drawn = template.reinitialise(draw_key, symmetry)
     weights = jax.tree.map(lambda leaf: scale * leaf if leaf.ndim > 1 else leaf, drawn.parameters())
     return eqx.combine(weights, drawn), start_key
 
@@ -160,7 +160,7 @@ def _cycling(
     for c, k in np.argwhere(restless):
         field, key = _drawn(template, scale, symmetries[c], keys[k])
         ended = stability(field, x, key=key, starts=starts, spread=spread, tol=None if tol is None else float(tol))
-        found[c, k] = (ended.fate == Fate.limit_cycle).any()
+        found[c, k] = (ended.attractor == AttractorType.limit_cycle).any()
     return found
 
 

@@ -20,7 +20,7 @@ _LEFT = 0.5
 _MOST_NUMBERS = 20_000_000  # in the trajectories of starts that do not settle
 
 
-class Fate(enum.IntEnum):
+class AttractorType(enum.IntEnum):
     """How a trajectory ends."""
 
     stable_equilibrium = 0
@@ -35,7 +35,7 @@ class Stability:
     """Where every sample goes from every start; the first start is rest, s = 0.
 
     Attributes:
-        fate: a `Fate`, (sample, start).
+        attractor: a `AttractorType`, (sample, start).
         equilibrium: which of the sample's distinct equilibria it reached, from 0; -1 without one, (sample, start).
         abscissa: the largest real part of the Jacobian's eigenvalues there; NaN without an equilibrium.
         period: of the limit cycle, in time constants; NaN without one, (sample, start).
@@ -44,7 +44,7 @@ class Stability:
         final: the last states, (sample, start, neuron).
     """
 
-    fate: Int[np.ndarray, "sample start"]
+    attractor: Int[np.ndarray, "sample start"]
     equilibrium: Int[np.ndarray, "sample start"]
     abscissa: Float[np.ndarray, "sample start"]
     period: Float[np.ndarray, "sample start"]
@@ -60,7 +60,7 @@ class Stability:
     @property
     def unique(self) -> np.ndarray:
         """Whether every start of a sample came to rest in one and the same stable equilibrium, (sample,)."""
-        return (self.fate == Fate.stable_equilibrium).all(axis=1) & (self.equilibria == 1)
+        return (self.attractor == AttractorType.stable_equilibrium).all(axis=1) & (self.equilibria == 1)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a sample and start, with the columns of `stability.csv`."""
@@ -68,23 +68,23 @@ class Stability:
             {
                 "sample": n,
                 "start": k,
-                "fate": Fate(int(self.fate[n, k])).name,
+                "attractor": AttractorType(int(self.attractor[n, k])).name,
                 "equilibrium": int(self.equilibrium[n, k]) if self.equilibrium[n, k] >= 0 else "",
                 "spectral_abscissa": _known(float(self.abscissa[n, k])),
                 "period": _known(float(self.period[n, k])),
                 "amplitude": _known(float(self.amplitude[n, k])),
             }
-            for n, k in np.ndindex(self.fate.shape)
+            for n, k in np.ndindex(self.attractor.shape)
         ]
 
     def summary(self) -> dict[str, Any]:
-        """Counts by fate, uniqueness, the largest abscissa and the range of periods."""
-        names, counts = np.unique(self.fate, return_counts=True)
+        """Counts by attractor, uniqueness, the largest abscissa and the range of periods."""
+        names, counts = np.unique(self.attractor, return_counts=True)
         periods, rest = self.period[np.isfinite(self.period)], self.abscissa[np.isfinite(self.abscissa)]
         return {
-            "samples": self.fate.shape[0],
-            "starts": self.fate.shape[1],
-            "fates": {Fate(int(code)).name: int(n) for code, n in zip(names, counts, strict=True)},
+            "samples": self.attractor.shape[0],
+            "starts": self.attractor.shape[1],
+            "attractors": {AttractorType(int(code)).name: int(n) for code, n in zip(names, counts, strict=True)},
             "unique": int(self.unique.sum()),
             "most_equilibria": int(self.equilibria.max()),
             "largest_abscissa": float(rest.max()) if rest.size else None,
@@ -142,21 +142,21 @@ def stability(
     ended = substrate.settle(field, rows, start=start, throw=False)
     eigenvalues: np.ndarray = np.array(_spectrum(field, rows, ended.state))
     verdict = np.asarray(ended.verdict)
-    fate = np.where(verdict == Verdict.converged, Fate.stable_equilibrium, Fate.no_period_found)
-    fate[verdict == Verdict.diverged] = Fate.diverged
-    abscissa = np.where(fate == Fate.stable_equilibrium, np.real(eigenvalues).max(axis=1), np.nan)
-    fate[abscissa >= 0] = Fate.unstable_equilibrium
+    attractor = np.where(verdict == Verdict.converged, AttractorType.stable_equilibrium, AttractorType.no_period_found)
+    attractor[verdict == Verdict.diverged] = AttractorType.diverged
+    abscissa = np.where(attractor == AttractorType.stable_equilibrium, np.real(eigenvalues).max(axis=1), np.nan)
+    attractor[abscissa >= 0] = AttractorType.unstable_equilibrium
     eigenvalues[~np.isfinite(abscissa)] = np.nan
     final = np.array(flatten_state(ended.state))
     period, amplitude = np.full((2, len(rows)), np.nan)
-    restless = np.flatnonzero(fate == Fate.no_period_found)
+    restless = np.flatnonzero(attractor == AttractorType.no_period_found)
     if restless.size:
         watched = _watch(field, rows, ended.state, restless, substrate, watching_time, points)
-        fate[restless], period[restless], amplitude[restless] = watched
+        attractor[restless], period[restless], amplitude[restless] = watched
     shape = (samples, starts)
     at_rest = np.isfinite(abscissa).reshape(shape)
     return Stability(
-        fate=fate.reshape(shape).astype(np.int64),
+        attractor=attractor.reshape(shape).astype(np.int64),
         equilibrium=np.stack([_distinct(*pair, same) for pair in zip(final.reshape(*shape, -1), at_rest, strict=True)]),
         abscissa=abscissa.reshape(shape),
         period=period.reshape(shape),
@@ -210,7 +210,7 @@ def _watch(
     time: float,
     points: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fate, period and amplitude of the rows that were not at rest, as many at once as fit in memory.
+    """AttractorType, period and amplitude of the rows that were not at rest, as many at once as fit in memory.
 
     Always the same number at once, the last ones again and again if need be: another number would be compiled anew.
     """
@@ -226,8 +226,10 @@ def _watch(
         path = np.concatenate(leaves, axis=2)
         gone = np.asarray(has_diverged(solution.state))
         found = [_period(np.asarray(times), path[:, n]) for n in range(len(chosen))]
-        fate = np.where(np.isfinite([p for p, _ in found]), Fate.limit_cycle, Fate.no_period_found)
-        parts.append((np.where(gone, Fate.diverged, fate), *np.array(found).T))
+        attractor = np.where(
+            np.isfinite([p for p, _ in found]), AttractorType.limit_cycle, AttractorType.no_period_found
+        )
+        parts.append((np.where(gone, AttractorType.diverged, attractor), *np.array(found).T))
     return tuple(np.concatenate(column)[: len(rows)] for column in zip(*parts, strict=True))  # pyright: ignore[reportReturnType]
 
 

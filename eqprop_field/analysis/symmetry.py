@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move, jacobian
+from ..vector_fields.base import AbstractVectorField, State, active_set, flatten_state, jacobian
 
 
 def weight_symmetry(field: AbstractVectorField) -> Float[Array, ""]:
@@ -24,7 +24,7 @@ def jacobian_asymmetry(field: AbstractVectorField, drive: State, state: State) -
         drive: `field.drive(x)`.
         state: where J is taken, as a rule the free equilibrium.
     """
-    moving = flatten_state(free_to_move(field, state, field(state, drive)))
+    moving = flatten_state(active_set(field, state, field(state, drive)))
     j = moving[:, :, None] * jacobian(lambda s: field(s, drive), state) * moving[:, None, :]
     t = jnp.swapaxes(j, 1, 2)
     return jnp.linalg.norm(j - t, axis=(1, 2)) / jnp.linalg.norm(j + t, axis=(1, 2))

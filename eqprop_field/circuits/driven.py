@@ -9,7 +9,7 @@ from scipy.interpolate import PchipInterpolator
 
 from ..vector_fields import AbstractVectorField
 from .compile import compile_circuit
-from .ir import Window
+from .ir import ScheduleSegment
 from .levels import Behavioural, Netlist
 from .netlist import number, piecewise_linear
 from .ngspice.base import AbstractEngine
@@ -98,7 +98,7 @@ def driven_netlist(
         )
     if readout is not None and readout.weights.shape[1] != field.n_neurons:
         raise ValueError(f"the readout reads {readout.weights.shape[1]} neurons, and the network has {field.n_neurons}")
-    window = Window(float(corners[-1]))
+    window = ScheduleSegment(float(corners[-1]))
     circuit = compile_circuit(field, values[0], None, (window,), start=start, fold_inputs=False)
     plain = level.emit(circuit)
     lines = [line for line in plain.text.splitlines() if not line.startswith("Vx")]

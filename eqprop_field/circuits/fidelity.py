@@ -71,20 +71,20 @@ class Conditions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Knob:
+class SweptParameter:
     """Something that can be turned.
 
     Attributes:
         title: what it is, with its unit.
         values: where to, from bad to good or from good to bad.
-        turn: the conditions with the knob at a value.
+        apply: the conditions with the parameter at a value.
         random: whether chips differ at one value, so that one chip says little.
         linear: whether its values belong on a linear axis.
     """
 
     title: str
     values: tuple[float, ...]
-    turn: Callable[[Conditions, float], Conditions]
+    apply: Callable[[Conditions, float], Conditions]
     random: bool = False
     linear: bool = False
 
@@ -93,42 +93,42 @@ def _varied(conditions: Conditions, **spreads: float | int) -> Conditions:
     return dataclasses.replace(conditions, variation=dataclasses.replace(conditions.variation, **spreads))
 
 
-KNOBS: Mapping[str, Knob] = {
-    "beta": Knob(
+SWEPT_PARAMETERS: Mapping[str, SweptParameter] = {
+    "beta": SweptParameter(
         "influence parameter β", (0.01, 0.03, 0.1, 0.3, 0.6), lambda c, value: dataclasses.replace(c, beta=value)
     ),
-    "time": Knob(
+    "time": SweptParameter(
         "duration of every phase (τ)", (1.0, 2.0, 4.0, 8.0, 16.0, 32.0), lambda c, v: dataclasses.replace(c, time=v)
     ),
-    "gain": Knob(
+    "gain": SweptParameter(
         "op-amp gain A₀",
         (10.0, 30.0, 100.0, 300.0, 1000.0, 1e4),
         lambda c, value: dataclasses.replace(c, level=OpAmp(gain=value, gain_bandwidth=1e3)),
     ),
-    "bandwidth": Knob(
+    "bandwidth": SweptParameter(
         "op-amp bandwidth 2π GBW τ",
         (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
         lambda c, value: dataclasses.replace(c, level=OpAmp(gain=1e5, gain_bandwidth=value)),
     ),
-    "offset": Knob(
+    "offset": SweptParameter(
         "offsets of neurons and nudges (rms, state units)",
         (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
         lambda c, value: _varied(c, offset=value, nudge_offset=value),
         random=True,
     ),
-    "bits": Knob(
+    "bits": SweptParameter(
         "bits of a weight's magnitude",
         (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
         lambda c, value: _varied(c, bits=round(value)),
         linear=True,
     ),
-    "mismatch": Knob(
+    "mismatch": SweptParameter(
         "mismatch of every device (relative)",
         (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
         lambda c, value: _varied(c, capacitance=value, leak=value, synapse=value, bias=value, gain=value, nudge=value),
         random=True,
     ),
-    "noise": Knob(
+    "noise": SweptParameter(
         "noise in every drive (rms, state units)",
         (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
         lambda c, value: dataclasses.replace(c, noise=value),

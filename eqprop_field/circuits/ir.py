@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class ScheduleSegment:
     """A stretch of the transient with an influence parameter that is constant, or oscillates.
 
     Attributes:
@@ -43,7 +43,7 @@ def schedule(
     return_time: float | None = None,
     *,
     samples: int = 1,
-) -> tuple[Window, ...]:
+) -> tuple[ScheduleSegment, ...]:
     """The free phase, then every nudged phase, with a way back to the free state between any two of them.
 
     For betas (b, -b): free, +b, free, -b. The odd windows are the nudged ones. Several samples follow one another,
@@ -63,11 +63,11 @@ def schedule(
         raise ValueError(f"samples={samples}: clamp at least one sample")
     windows = []
     for sample in range(samples):
-        windows.append(Window(free_time, 0.0, sample))
+        windows.append(ScheduleSegment(free_time, 0.0, sample))
         for i, beta in enumerate(betas):
             if i:
-                windows.append(Window(nudged_time if return_time is None else return_time, 0.0, sample))
-            windows.append(Window(nudged_time, beta, sample))
+                windows.append(ScheduleSegment(nudged_time if return_time is None else return_time, 0.0, sample))
+            windows.append(ScheduleSegment(nudged_time, beta, sample))
     return tuple(windows)
 
 
@@ -111,7 +111,7 @@ class Synapses:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Disturbance:
+class NoiseSource:
     """Currents that nobody asked for, piecewise linear in time.
 
     Attributes:
@@ -167,7 +167,7 @@ class Circuit:
     synapses: Synapses
     start: Float[np.ndarray, " neurons"]
     target: Float[np.ndarray, " outputs"] | None
-    schedule: tuple[Window, ...]
+    schedule: tuple[ScheduleSegment, ...]
     input_rates: Float[np.ndarray, " inputs"] = dataclasses.field(default_factory=lambda: np.zeros(0))
     input_synapses: Synapses = _NONE
     following: tuple[Sample, ...] = ()
@@ -175,7 +175,7 @@ class Circuit:
     from_operating_point: bool = False
     leaks: Float[np.ndarray, " neurons"] | None = None
     nudge_gains: Float[np.ndarray, " outputs"] | None = None
-    noise: Disturbance | None = None
+    noise: NoiseSource | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:

@@ -16,7 +16,7 @@ from ..substrates.nudging import AbstractNudge, nudged
 from ..substrates.solution import Solution, judge, raise_unless_converged
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, project, unflatten_state
-from .ir import Disturbance, schedule
+from .ir import NoiseSource, schedule
 from .scaling import Scaling
 
 _BOLTZMANN = 1.380649e-23  # J/K
@@ -76,10 +76,10 @@ class Noise(eqx.Module):
         drawn = jax.random.normal(jax.random.fold_in(self.key, sample), (count, neurons), jnp.float32)
         return jnp.asarray(self.rms) * drawn
 
-    def disturbance(self, duration: float, neurons: int, sample: int) -> Disturbance:
+    def source(self, duration: float, neurons: int, sample: int) -> NoiseSource:
         """The same for a circuit."""
         drive = np.asarray(self.corners(duration, neurons, sample), np.float64)
-        return Disturbance(self.interval * np.arange(len(drive)), drive)
+        return NoiseSource(self.interval * np.arange(len(drive)), drive)
 
 
 class NoisyTrajectory(AbstractSubstrate):

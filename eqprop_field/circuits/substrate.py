@@ -22,7 +22,7 @@ from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, flatten_state
 from .compile import compile_each, nudge_of
-from .ir import Window, schedule
+from .ir import ScheduleSegment, schedule
 from .levels import AbstractLevel, Behavioural
 from .measure import Phase, as_path, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
@@ -109,7 +109,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         if duration is None:
             duration = self._chosen_time(field, x, nudge, start)[0]
         rows = None if start is None else np.asarray(flatten_state(start), np.float64)
-        measured = self._simulate(field, x, targets, (Window(duration, beta),), rows, False, throw)
+        measured = self._simulate(field, x, targets, (ScheduleSegment(duration, beta),), rows, False, throw)
         return self._solution(field, x, nudge, in_window(measured, 0), throw)
 
     def phases(
@@ -172,7 +172,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         x, times = checked_data("x", x, field.n_inputs, field.dtype), np.asarray(times, np.float64)
         beta, target = nudge_of(nudge)
         free_time = self.free_time or self._chosen_time(field, x, None, None)[0]
-        windows = (Window(free_time), Window(float(times[-1]), beta, omega=omega))
+        windows = (ScheduleSegment(free_time), ScheduleSegment(float(times[-1]), beta, omega=omega))
         measured = self._simulate(field, x, target, windows, None, False, throw)
         free = self._solution(field, x, None, in_window(measured, 0), throw)
         blank = np.full((len(times), field.n_neurons), np.nan)
@@ -201,7 +201,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         field: AbstractVectorField,
         x: ArrayLike,
         targets: np.ndarray | None,
-        windows: tuple[Window, ...],
+        windows: tuple[ScheduleSegment, ...],
         starts: np.ndarray | None,
         transposing: bool,
         throw: bool,
@@ -222,7 +222,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         )
         if self.noise is not None:
             n, total = field.n_neurons, circuits[0].total_time
-            noise = [self.noise.disturbance(total, n, i) for i in range(len(circuits))]
+            noise = [self.noise.source(total, n, i) for i in range(len(circuits))]
             circuits = [dataclasses.replace(c, noise=own) for c, own in zip(circuits, noise, strict=True)]
         if self.chip is not None:
             circuits = [self.chip.circuit(circuit) for circuit in circuits]

@@ -21,7 +21,7 @@ from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import flatten_state, unflatten_state
 from .compile import compile_each
-from .ir import Window, schedule
+from .ir import ScheduleSegment, schedule
 from .levels import TIGHT, AbstractLevel, Behavioural, Netlist, Thresholds
 from .measure import Phase, float64, in_float64, in_window, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
@@ -195,7 +195,7 @@ def _compare(
     y: ArrayLike,
     nudging: Nudging,
     measured: list[tuple[Phase, ...] | None],
-    windows: tuple[Window, ...],
+    windows: tuple[ScheduleSegment, ...],
     netlists: tuple[Netlist, ...],
     results: list[Waveforms | SimulatorFailed],
     tol: float,
@@ -245,7 +245,7 @@ def _ode_phases(
     field: AbstractVectorField,
     x: np.ndarray,
     y: np.ndarray,
-    windows: tuple[Window, ...],
+    windows: tuple[ScheduleSegment, ...],
     measured: tuple[Phase, ...] | None,
     tol: float,
     chip: Chip | None,

@@ -9,7 +9,7 @@ from .campaigns import AbstractCampaign, failure
 from .command import Outcome, Refused
 
 if TYPE_CHECKING:
-    from ..circuits import Knob
+    from ..circuits import SweptParameter
 
 _ALL = ("beta", "time", "gain", "bandwidth", "offset", "bits", "mismatch")
 _COSINES = {"eqprop": "to ideal EqProp", "own": "to the chip's own gradient", "nominal": "to the nominal gradient"}
@@ -38,10 +38,10 @@ class Fidelity(AbstractCampaign):
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
 
-        from ..circuits import KNOBS, Cell
+        from ..circuits import SWEPT_PARAMETERS, Cell
 
-        if unknown := [name for name in self.knobs if name not in KNOBS]:
-            raise Refused(f"--knobs {unknown[0]}: there are {', '.join(KNOBS)}")
+        if unknown := [name for name in self.knobs if name not in SWEPT_PARAMETERS]:
+            raise Refused(f"--knobs {unknown[0]}: there are {', '.join(SWEPT_PARAMETERS)}")
         if self.values and len(self.knobs) != 1:
             raise Refused("--values are for one knob: name it with --knobs")
         if self.chips < 1:
@@ -51,13 +51,16 @@ class Fidelity(AbstractCampaign):
 
         conditions = self.conditions()
         cells = [
-            Cell(name, value, chip, KNOBS[name].turn(conditions, value))
+            Cell(name, value, chip, SWEPT_PARAMETERS[name].apply(conditions, value))
             for name in self.knobs
-            for value in sorted(set(self.values) or KNOBS[name].values)
-            for chip in range(self.chips if KNOBS[name].random else 1)
+            for value in sorted(set(self.values) or SWEPT_PARAMETERS[name].values)
+            for chip in range(self.chips if SWEPT_PARAMETERS[name].random else 1)
         ]
         folder, rows = self.work("fidelity", cells)
-        pictures = [_picture(folder, name, KNOBS[name], [r for r in rows if r["knob"] == name]) for name in self.knobs]
+        pictures = [
+            _picture(folder, name, SWEPT_PARAMETERS[name], [r for r in rows if r["knob"] == name])
+            for name in self.knobs
+        ]
         files = ["fidelity.h5", "fidelity.csv", *pictures, "summary.json"]
         summary = {"level": self.circuit.level, "beta": self.beta, "time": self.time, "rows": _means(rows)}
         summary |= {"out": str(folder), "files": files}
@@ -87,7 +90,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _picture(folder: Path, name: str, knob: "Knob", rows: list[dict[str, Any]]) -> str:
+def _picture(folder: Path, name: str, knob: "SweptParameter", rows: list[dict[str, Any]]) -> str:
     """Writes the picture of one knob; returns the file's name."""
     import numpy as np
 

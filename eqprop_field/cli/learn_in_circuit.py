@@ -11,7 +11,7 @@ from .arguments import checked_seed
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
-    from ..circuits import Course, Lesson, PlasticCircuit, SimulatorFailed
+    from ..circuits import PlasticCircuit, SimulatorFailed, TaskSchedule, TrainingRecord
     from ..datasets import Voltages
 
 _LONGEST_S = 7200.0  # of a run, wall clock
@@ -56,12 +56,12 @@ class LearnInCircuit(AbstractCommand):
         self._check()
         import jax
 
-        from ..circuits import LESSONS, Batch, compile_plastic, learn_side_by_side, twin
+        from ..circuits import TASK_SCHEDULES, Batch, compile_plastic, learn_side_by_side, twin
         from ..datasets import voltages
         from .files import folder_for
         from .progress import bar, stages
 
-        folder, task, lesson = folder_for(self.out), voltages(self.task), LESSONS[self.task]
+        folder, task, lesson = folder_for(self.out), voltages(self.task), TASK_SCHEDULES[self.task]
         lesson = dataclasses.replace(lesson, epochs=self.epochs or lesson.epochs)
         seeds = range(self.seed, self.seed + self.seeds)
         order = lesson.order(len(task.x))
@@ -111,17 +111,17 @@ class LearnInCircuit(AbstractCommand):
             raise Refused("--multiplier transistor and --model are options of --level transistor")
 
 
-def _done(course: "Course", tell: Any) -> "Course":
+def _done(course: "TrainingRecord", tell: Any) -> "TrainingRecord":
     tell()
     return course
 
 
 def _told(
-    lesson: "Lesson",
+    lesson: "TaskSchedule",
     task: "Voltages",
     seeds: list[int],
-    courses: "list[Course | SimulatorFailed]",
-    twins: "list[Course] | None",
+    courses: "list[TrainingRecord | SimulatorFailed]",
+    twins: "list[TrainingRecord] | None",
 ) -> dict[str, Any]:
     """What became of every seed."""
     import numpy as np
@@ -181,12 +181,12 @@ def _failure(summary: dict[str, Any]) -> str | None:
 def _write(
     folder: Path,
     command: LearnInCircuit,
-    lesson: "Lesson",
+    lesson: "TaskSchedule",
     task: "Voltages",
     network: Any,
     plastic: "PlasticCircuit",
-    courses: "list[Course | SimulatorFailed]",
-    twins: "list[Course] | None",
+    courses: "list[TrainingRecord | SimulatorFailed]",
+    twins: "list[TrainingRecord] | None",
     summary: dict[str, Any],
 ) -> list[str]:
     """Writes the files; returns their names."""

@@ -53,7 +53,7 @@ class FindStability(AbstractCommand):
         import jax
 
         from .. import plotting
-        from ..analysis import Fate, stability
+        from ..analysis import AttractorType, stability
         from . import given
         from .files import folder_for, write_summary, write_table
 
@@ -65,8 +65,10 @@ class FindStability(AbstractCommand):
             field, x, key=key, starts=self.starts, tol=self.tol, settling_time=self.time, watching_time=self.time / 2
         )
         write_table(folder / "stability.csv", found.rows())
-        fates = {fate.name.replace("_", " "): (found.fate == fate).sum(axis=1) for fate in Fate}
-        axes = plotting.stability(found.eigenvalues, fates, found.equilibria, found.period)
+        attractors = {
+            attractor.name.replace("_", " "): (found.attractor == attractor).sum(axis=1) for attractor in AttractorType
+        }
+        axes = plotting.stability(found.eigenvalues, attractors, found.equilibria, found.period)
         plotting.save(axes[0].figure, folder / "stability.png")
         summary = {**found.summary(), "tol": self.tol, "time": self.time}
         summary |= {"out": str(folder), "files": ["stability.csv", "stability.png", "summary.json"]}
@@ -77,9 +79,9 @@ class FindStability(AbstractCommand):
 def lines(found: "Stability") -> list[str]:
     """What people read of it."""
     said = found.summary()
-    fates = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in said["fates"].items())
+    attractors = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in said["attractors"].items())
     told = [
-        f"{said['samples']} samples, {said['starts']} starts each: {fates}",
+        f"{said['samples']} samples, {said['starts']} starts each: {attractors}",
         f"one equilibrium    for {said['unique']} of {said['samples']} samples; at most {said['most_equilibria']}",
     ]
     if said["largest_abscissa"] is not None:

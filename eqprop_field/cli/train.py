@@ -21,8 +21,8 @@ from .arguments import (
     checked_gain,
     checked_seed,
 )
+from .circuit_in_loop import CircuitInTheLoop
 from .command import AbstractCommand, Outcome, Refused
-from .in_the_loop import CircuitInTheLoop
 
 if TYPE_CHECKING:
     from ..datasets import Dataset

@@ -87,7 +87,7 @@ def clock(tau: int) -> KernelNetwork:
         ValueError: for tau outside of 2 to 45.
     """
     nodes, weights = _clock(tau, "c")
-    strike = Nodes("x", 1, firmware=lambda reading: threshold(reading.now("c")))
+    strike = Nodes("x", 1, unweighted=lambda reading: threshold(reading.now("c")))
     return _network(strike, *nodes, weights=weights)
 
 
@@ -100,7 +100,7 @@ def true_step(tau: int) -> KernelNetwork:
         ValueError: as `clock`.
     """
     nodes, weights = _clock(tau, "c")
-    return _network(Nodes("x", 1, firmware=lambda reading: reading.now("c_done")), *nodes, weights=weights)
+    return _network(Nodes("x", 1, unweighted=lambda reading: reading.now("c_done")), *nodes, weights=weights)
 
 
 def metronome(tau: int) -> KernelNetwork:
@@ -119,7 +119,7 @@ def metronome(tau: int) -> KernelNetwork:
         charged = reading.before("s", 1)
         return Kernels(own=((1 - threshold(charged)) * charged)[..., None], shared=reading.one)
 
-    fired = Nodes("x", 1, firmware=lambda reading: threshold(reading.now("s")))
+    fired = Nodes("x", 1, unweighted=lambda reading: threshold(reading.now("s")))
     return _network(fired, Nodes("s", 1, kernels=charge), weights={"s": [[_charge(tau), 0.5]]})
 
 
@@ -147,7 +147,7 @@ def exclusive_or(*, by_product: bool = False) -> KernelNetwork:
             a, b = jnp.split(threshold(reading.stimulus(1)) - 0.5, 2, axis=1)
             return 0.5 - 2 * a * b
 
-        return _network(Nodes("x", 1, firmware=value), weights={}, inputs=2)
+        return _network(Nodes("x", 1, unweighted=value), weights={}, inputs=2)
 
     def both(reading: Reading) -> Kernels:
         return Kernels(shared=jnp.concatenate([reading.one, threshold(reading.stimulus(1))], axis=1))
@@ -188,8 +188,8 @@ def delayed_product(first: int, second: int, answer: int) -> KernelNetwork:
         asked = struck(reading, "clock_end")
         return (1 - asked) * reading.stimulus(0) + asked * reading.now("kept_a") * reading.now("kept_b")
 
-    memories = [Nodes(f"kept_{w}", 1, firmware=lambda reading, w=w: kept(reading, w)) for w in ("a", "b")]
-    return _network(Nodes("x", 1, firmware=value), *memories, *nodes, weights=weights)
+    memories = [Nodes(f"kept_{w}", 1, unweighted=lambda reading, w=w: kept(reading, w)) for w in ("a", "b")]
+    return _network(Nodes("x", 1, unweighted=value), *memories, *nodes, weights=weights)
 
 
 def linear_generator(sequence: ArrayLike) -> KernelNetwork:
@@ -237,9 +237,9 @@ def delay_line(sequence: ArrayLike) -> KernelNetwork:
     def kernels(reading: Reading) -> Kernels:
         return Kernels(shared=1 - threshold(reading.now("line")))
 
-    started = Nodes("on", 1, firmware=lambda reading: reading.one)
+    started = Nodes("on", 1, unweighted=lambda reading: reading.one)
     out = Nodes("x", o.shape[1], kernels=kernels)
-    return _network(out, Nodes("line", len(o), firmware=line), started, weights={"x": _steps(o)}, outputs=o.shape[1])
+    return _network(out, Nodes("line", len(o), unweighted=line), started, weights={"x": _steps(o)}, outputs=o.shape[1])
 
 
 def ramp_generator(sequence: ArrayLike) -> KernelNetwork:

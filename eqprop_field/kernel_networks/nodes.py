@@ -81,25 +81,25 @@ class Nodes:
     Attributes:
         name: what other groups call it.
         count: how many nodes.
-        firmware: Phi_0, without weights (batch, nodes). Either this or kernels.
+        unweighted: Phi_0, without weights (batch, nodes). Either this or kernels.
         kernels: the kernels whose sum is weighted.
     """
 
     name: str
     count: int
-    firmware: Callable[[Reading], Array] | None = None
+    unweighted: Callable[[Reading], Array] | None = None
     kernels: Callable[[Reading], Kernels] | None = None
 
     def __post_init__(self) -> None:
-        if (self.firmware is None) == (self.kernels is None):
+        if (self.unweighted is None) == (self.kernels is None):
             raise ValueError(f"nodes {self.name!r} need either firmware or kernels: give one of them")
         if self.count < 1:
             raise ValueError(f"nodes {self.name!r}: count={self.count}, give at least one node")
 
     def value(self, weights: Weights, reading: Reading) -> Float[Array, "batch nodes"]:
         """x(t) of these nodes."""
-        if self.firmware is not None:
-            return self.firmware(reading)
+        if self.unweighted is not None:
+            return self.unweighted(reading)
         assert self.kernels is not None  # for the type checker: `__post_init__` has seen to it
         return self.kernels(reading).weighted(weights[self.name])
 
@@ -256,13 +256,13 @@ class _Survey:
         """Notes how many kernels a group has, having seen to their shapes."""
         wanted, shape = (1, group.count), (1, group.count)
         if group.kernels is None:
-            shape = group.firmware(self.reading).shape if group.firmware else shape
+            shape = group.unweighted(self.reading).shape if group.unweighted else shape
         else:
             kernels = group.kernels(self.reading)
             self.widths[group.name] = kernels.width
             self.shared[group.name] = 0 if kernels.shared is None else kernels.shared.shape[-1]
             shape = shape if kernels.own is None else kernels.own.shape[:2]
             if kernels.width == 0:
-                raise ValueError(f"nodes {group.name!r} have no kernels: give at least one, or firmware")
+                raise ValueError(f"nodes {group.name!r} have no kernels: give at least one, or unweighted")
         if shape != wanted:
             raise ValueError(f"nodes {group.name!r} gave the shape {shape} for a batch of one: it must be {wanted}")

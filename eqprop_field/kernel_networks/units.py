@@ -70,7 +70,7 @@ class LNL(AbstractUnit):
             return Kernels(own=reading.before("x", 1)[..., None])
 
         return (
-            Nodes("x", self.units, firmware=value),
+            Nodes("x", self.units, unweighted=value),
             Nodes("l", self.units, kernels=leak),
             Nodes("z", self.units, kernels=_affine),
         )
@@ -99,7 +99,7 @@ class TypedLNL(AbstractUnit):
             return Kernels(shared=jnp.concatenate([reading.rates(), reading.stimulus(1)], axis=1))
 
         return (
-            Nodes("x", self.units, firmware=value),
+            Nodes("x", self.units, unweighted=value),
             Nodes("f", self.units, kernels=forget),
             Nodes("z", self.units, kernels=total),
         )
@@ -128,8 +128,8 @@ class LSTM(AbstractUnit):
             return Kernels(shared=reading.affine, own=reading.before("s", 1)[..., None])
 
         return (
-            Nodes("x", self.units, firmware=value),
-            Nodes("s", self.units, firmware=memory),
+            Nodes("x", self.units, unweighted=value),
+            Nodes("s", self.units, unweighted=memory),
             *(Nodes(name, self.units, kernels=gated) for name in ("out", "forget", "in")),
             Nodes("g", self.units, kernels=_affine),
         )
@@ -190,8 +190,8 @@ class SoftMax(AbstractUnit):
             return jax.nn.logsumexp(reading.now("z"), axis=1, keepdims=True)
 
         return (
-            Nodes("x", self.units, firmware=value),
-            Nodes("log_sum", 1, firmware=log_sum),
+            Nodes("x", self.units, unweighted=value),
+            Nodes("log_sum", 1, unweighted=log_sum),
             Nodes("z", self.units, kernels=_affine),
         )
 
@@ -229,7 +229,7 @@ class Sparse(AbstractUnit):
             everywhere = jnp.concatenate([reading.one, reading.stimulus(1)], axis=1)
             return Kernels(shared=everywhere, own=reading.rates()[:, sources])
 
-        return Nodes("x", self.units, firmware=value), Nodes("z", self.units, kernels=total)
+        return Nodes("x", self.units, unweighted=value), Nodes("z", self.units, kernels=total)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -270,7 +270,7 @@ class Mixture(AbstractUnit):
         for k, member in enumerate(self.members):
             prefix = f"{k}."
             for group in member.nodes():
-                parts = (inside(prefix, group.firmware), inside(prefix, group.kernels))
+                parts = (inside(prefix, group.unweighted), inside(prefix, group.kernels))
                 found.append(Nodes(prefix + group.name, group.count, *parts))
         return tuple(found)
 

@@ -14,7 +14,7 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import checked_beta
 from ..substrates.solution import Solution, raise_unless_converged
-from ..vector_fields.base import AbstractVectorField, State, free_to_move
+from ..vector_fields.base import AbstractVectorField, State, active_set
 from .base import AbstractLearningRule, Estimate, first_failure, mean_gradient, refuse_circuit
 
 
@@ -84,7 +84,7 @@ def _velocity(
 ) -> Callable[[tuple[State, State]], tuple[State, State]]:
     """tau du/dt and tau dv/dt, among the neurons that move at the free equilibrium."""
     drive = field.drive(x)
-    moving = free_to_move(field, free.state, field(free.state, drive))
+    moving = active_set(field, free.state, field(free.state, drive))
     # A sample without a free equilibrium is not pulled: it has nothing to settle at.
     beta = jnp.where(free.converged, rule.beta.astype(field.dtype), 0)[:, None]
 

@@ -14,7 +14,7 @@ from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.solution import Solution, Verdict
-from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move, jacobian, unflatten_state
+from ..vector_fields.base import AbstractVectorField, State, active_set, flatten_state, jacobian, unflatten_state
 from .base import AbstractLearningRule, Estimate, mean_gradient
 
 
@@ -60,7 +60,7 @@ class ImplicitGradient(AbstractLearningRule):
 @eqx.filter_jit
 def _gradient(rule: ImplicitGradient, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> Estimate:
     drive = field.drive(x)
-    moving = free_to_move(field, free.state, field(free.state, drive))
+    moving = active_set(field, free.state, field(free.state, drive))
     output = field.output(free.state)
     right_side = jax.tree.map(jnp.multiply, moving, field.embed(rule.cost.gradient(output, y)))
     solve = _solve_dense if field.n_neurons <= rule.dense_up_to else _solve_gmres

@@ -18,7 +18,7 @@ from ..substrates.solution import Path, Solution, raise_unless_converged
 from ..vector_fields.base import (
     AbstractVectorField,
     State,
-    free_to_move,
+    active_set,
     jacobian_products,
     project,
     projected_velocity,
@@ -83,7 +83,7 @@ def _estimate(
 
 def _error(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, free: Solution) -> State:
     """dC/ds at the free equilibrium among the neurons that can move; 0 for samples that have no equilibrium."""
-    moving = free_to_move(field, free.state, field(free.state, field.drive(x)))
+    moving = active_set(field, free.state, field(free.state, field.drive(x)))
     gradient = cost.gradient(field.output(free.state), y)
     gradient = jnp.where(free.converged[:, None], gradient, 0)
     return jax.tree.map(jnp.multiply, moving, field.embed(gradient))

@@ -17,7 +17,7 @@ _FATES = ("blue", "yellow", "red", "purple", "grey")
 @styled
 def stability(
     eigenvalues: Complex[np.ndarray, "sample neurons"],
-    fates: Mapping[str, Int[np.ndarray, " sample"]],
+    attractors: Mapping[str, Int[np.ndarray, " sample"]],
     equilibria: Int[np.ndarray, " sample"],
     period: Float[np.ndarray, "sample start"],
 ) -> np.ndarray:
@@ -25,7 +25,7 @@ def stability(
 
     Args:
         eigenvalues: of the Jacobian at the equilibrium reached from rest; NaN without one.
-        fates: by name, how many of a sample's starts end so.
+        attractors: by name, how many of a sample's starts end so.
         equilibria: how many distinct ones each sample has.
         period: of the limit cycles; NaN without one.
 
@@ -36,7 +36,7 @@ def stability(
     axes = panels([2.9, 1.3 + 0.34 * samples])
     _spectrum(axes[0], eigenvalues)
     rows, left = np.arange(samples), np.zeros(samples)
-    for (name, counts), colour in zip(fates.items(), _FATES, strict=False):
+    for (name, counts), colour in zip(attractors.items(), _FATES, strict=False):
         if counts.any():
             axes[1].barh(rows, counts, 0.72, left=left, color=COLOURS[colour], label=name)
         left += counts

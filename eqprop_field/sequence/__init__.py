@@ -12,6 +12,8 @@ from .approximations import SnAp1 as SnAp1
 from .approximations import random_feedback as random_feedback
 from .aprl import APRL as APRL
 from .aprl import BatchAPRL as BatchAPRL
+from .bptt import BPTT as BPTT
+from .bptt import SequenceEstimate as SequenceEstimate
 from .driven import AbstractIntegrator as AbstractIntegrator
 from .driven import Continuous as Continuous
 from .driven import EulerClock as EulerClock
@@ -39,8 +41,6 @@ from .reservoir import Reservoir as Reservoir
 from .reservoir import echo_distance as echo_distance
 from .reservoir import spectral_radius as spectral_radius
 from .rtrl import RTRL as RTRL
-from .through_time import SequenceEstimate as SequenceEstimate
-from .through_time import ThroughTime as ThroughTime
 from .weight_dynamics import WeightDynamics as WeightDynamics
 from .weight_dynamics import roessler_task as roessler_task
 from .weight_dynamics import weight_dynamics as weight_dynamics

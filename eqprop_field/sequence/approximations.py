@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from .._arrays import as_scalar
 from ..vector_fields import GraphField
-from .online import AbstractOnlineRule, Memory, Moment
+from .online import AbstractOnlineRule, Memory, StepContext
 
 _TINY = 1e-30  # under a square root: no division by a norm of 0
 
@@ -46,7 +46,7 @@ class RFLO(AbstractOnlineRule):
     def restart(self, memory: Memory) -> Memory:
         return jnp.zeros_like(memory)
 
-    def step(self, memory: Memory, now: Moment) -> tuple[Float[Array, "neurons sources"], Memory]:
+    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
         trace = leaky_trace(memory, now)
         back = (self.feedback @ now.error[: now.outputs]) * now.slopes if now.outputs else 0.0
         signal = now.error + back
@@ -85,7 +85,7 @@ class EProp(AbstractOnlineRule):
     def restart(self, memory: Memory) -> Memory:
         return jax.tree.map(jnp.zeros_like, memory)
 
-    def step(self, memory: Memory, now: Moment) -> tuple[Float[Array, "neurons sources"], Memory]:
+    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
         before, filtered = memory
         trace = leaky_trace(before, now)
         k = now.outputs
@@ -127,7 +127,7 @@ class SnAp1(AbstractOnlineRule):
     def restart(self, memory: Memory) -> Memory:
         return jnp.zeros_like(memory)
 
-    def step(self, memory: Memory, now: Moment) -> tuple[Float[Array, "neurons sources"], Memory]:
+    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
         own = now.keep + now.gain * jnp.diagonal(now.recurrent) * now.slopes
         trace = own[:, None] * memory + jnp.outer(now.gain, now.sources)
         return -self.rate * now.error[:, None] * trace, trace
@@ -165,7 +165,7 @@ class UORO(AbstractOnlineRule):
     def restart(self, memory: Memory) -> Memory:
         return jax.tree.map(jnp.zeros_like, memory)
 
-    def step(self, memory: Memory, now: Moment) -> tuple[Float[Array, "neurons sources"], Memory]:
+    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
         signs = _signs(now.key, now.gain.shape, now.gain.dtype)
         carried = now.propagate(memory.neurons)
         explicit = jnp.outer(signs * now.gain, now.sources)
@@ -198,7 +198,7 @@ class KFRTRL(AbstractOnlineRule):
     def restart(self, memory: Memory) -> Memory:
         return jax.tree.map(jnp.zeros_like, memory)
 
-    def step(self, memory: Memory, now: Moment) -> tuple[Float[Array, "neurons sources"], Memory]:
+    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
         one, two = _signs(now.key, (2,), now.gain.dtype)
         carried = now.propagate(memory.neurons)
         first, second = _balance(carried, memory.synapses), _balance(now.gain, now.sources)
@@ -219,7 +219,7 @@ def _check_feedback(feedback: Array, field: GraphField) -> None:
         raise ValueError(f"feedback has shape {feedback.shape}, but this network needs {wanted}: use random_feedback")
 
 
-def leaky_trace(before: Array, now: Moment) -> Array:
+def leaky_trace(before: Array, now: StepContext) -> Array:
     """What has passed each synapse, as its neuron's leak remembers it."""
     return now.keep[:, None] * before + jnp.outer(now.gain, now.sources)
 

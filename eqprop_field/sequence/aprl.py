@@ -11,10 +11,10 @@ from .._arrays import as_scalar
 from .._linalg import pseudo_inverse, solve
 from ..signals import Recording, Task
 from ..vector_fields import AbstractVectorField, GraphField
+from .bptt import SequenceEstimate, check_task, teacher_of
 from .driven import EulerClock, simulate
-from .online import AbstractOnlineRule, Memory, Moment, visible_sources, with_synapses
+from .online import AbstractOnlineRule, Memory, StepContext, visible_sources, with_synapses
 from .readout import Readout
-from .through_time import SequenceEstimate, check_task, teacher_of
 
 
 class Correlations(NamedTuple):
@@ -71,7 +71,7 @@ class APRL(AbstractOnlineRule):
             memory.errors if self.carry_errors else fresh.errors,
         )
 
-    def step(self, memory: Memory, now: Moment) -> tuple[Float[Array, "neurons sources"], Memory]:
+    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
         wanted = -now.error + now.propagate(now.previous_error)
         q = memory.inverse @ now.sources  # (rows, sources)
         s = 1 + q @ now.sources
@@ -112,7 +112,7 @@ class BatchAPRL(eqx.Module):
     ) -> SequenceEstimate:
         """MINUS the weight change at eta = 1, in the place of a gradient: `optax.sgd(eta)` makes the rule's step.
 
-        Arguments as for `ThroughTime.estimate`.
+        Arguments as for `BPTT.estimate`.
 
         Raises:
             ValueError: for a task that does not fit the field, and for projected dynamics.

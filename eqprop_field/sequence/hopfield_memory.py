@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from ..activations import ACTIVATIONS
 from ..vector_fields import GraphField, HopfieldField
-from ..vector_fields.connectivity import only
+from ..vector_fields.connectivity import masked
 
 Patterns = Float[Array, "patterns neurons"]
 
@@ -215,7 +215,7 @@ def graded_energy(
     """
     if field.activation.name not in _PRIMITIVES:
         raise ValueError(f"{field.activation.name} has no inverse to integrate: use {' or '.join(_PRIMITIVES)}")
-    w = only(field.mask, field.weights)
+    w = masked(field.mask, field.weights)
     if not bool(jnp.allclose(w, w.T, rtol=0, atol=1e-12)):
         raise ValueError("asymmetric weights have no energy: symmetrise them, or look at the trajectory itself")
     rates = field.activation(state)

@@ -11,14 +11,14 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 from .._arrays import is_concrete
 from ..signals import LARGEST, Task
 from ..vector_fields import AbstractVectorField, GraphField
+from .bptt import check_task, teacher_of
 from .driven import check_drive, started
 from .readout import Readout
-from .through_time import check_task, teacher_of
 
 Memory = PyTree[Array]
 
 
-class Moment(eqx.Module):
+class StepContext(eqx.Module):
     r"""One step of a driven network as a rule sees it: $x(k) = \kappa\,x(k-1) + h\,W\varphi(k-1)$, kappa = 1 - h.
 
     Attributes:
@@ -82,7 +82,7 @@ class AbstractOnlineRule(eqx.Module):
         """The memory when a sequence starts anew, the network having been put to its first state."""
 
     @abc.abstractmethod
-    def step(self, memory: Memory, now: Moment) -> tuple[Float[Array, "neurons sources"], Memory]:
+    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
         """The change of W at this step, and the memory for the next."""
 
     def check(self, field: GraphField) -> None:
@@ -287,7 +287,7 @@ def _one_step(
     moved = way.state + h * (weights @ sources + held - way.state)
     state, free = (field.activation(moved), field.activation.derivative(moved)) if field.projected else (moved, 1.0)
     scored = jnp.where(jnp.isfinite(wanted), plant.outputs(state) - wanted, 0)
-    now = Moment(
+    now = StepContext(
         weights=weights,
         sources=sources,
         slopes=own * field.activation.derivative(way.state),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arrays import as_scalar
-from .online import AbstractOnlineRule, Memory, Moment
+from .online import AbstractOnlineRule, Memory, StepContext
 
 
 class RTRL(AbstractOnlineRule):
@@ -32,7 +32,7 @@ class RTRL(AbstractOnlineRule):
     def restart(self, memory: Memory) -> Memory:
         return jnp.zeros_like(memory)
 
-    def step(self, memory: Memory, now: Moment) -> tuple[Float[Array, "neurons sources"], Memory]:
+    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
         own = jnp.arange(len(now.gain))
         sensitivity = now.propagate(memory).at[own, own].add(jnp.outer(now.gain, now.sources))
         return -self.rate * jnp.tensordot(now.error, sensitivity, 1), sensitivity

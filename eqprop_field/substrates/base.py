@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import checked_data
 from ..vector_fields.base import AbstractVectorField, State
-from .nudging import AbstractNudge, joined
+from .nudging import AbstractNudge, stacked
 from .solution import Solution, raise_unless_converged
 
 
@@ -140,7 +140,7 @@ def settle_together(
     nudged: list[Solution] = []
     for _, kind in itertools.groupby(anchored, jax.tree.structure):
         alike, batch = list(kind), x.shape[0]
-        together = settle(_tiled(drive, len(alike)), joined(alike, batch), _tiled(free.state, len(alike)))
+        together = settle(_tiled(drive, len(alike)), stacked(alike, batch), _tiled(free.state, len(alike)))
         nudged += [_rows(together, slice(k * batch, (k + 1) * batch)) for k in range(len(alike))]
     if throw:
         for solution in nudged:

@@ -36,7 +36,7 @@ class AbstractNudge(eqx.Module):
         return 0.0
 
 
-def joined(nudges: Sequence[AbstractNudge], batch: int) -> AbstractNudge:
+def stacked(nudges: Sequence[AbstractNudge], batch: int) -> AbstractNudge:
     """Nudges that differ in their arrays alone as one, for so many copies of the batch, one after another."""
 
     def rows(*leaves: Array) -> Array:

@@ -14,8 +14,8 @@ from .._linalg import eigenvalues
 from ..vector_fields.base import (
     AbstractVectorField,
     State,
+    active_set,
     flatten_state,
-    free_to_move,
     jacobian,
     project,
     projected_velocity,
@@ -192,7 +192,7 @@ def spectrum(
     """
     velocity = nudged(field, drive, nudge)
     taus = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(field.time_constants())])
-    moving = flatten_state(free_to_move(field, state, velocity(state)))
+    moving = flatten_state(active_set(field, state, velocity(state)))
     matrix = jacobian(velocity, state) / taus[None, :, None]
     matrix = moving[:, :, None] * matrix * moving[:, None, :] - (1 - moving)[:, :, None] * jnp.eye(len(taus))
     return jax.vmap(eigenvalues)(jnp.where(jnp.isfinite(matrix), matrix, 0))

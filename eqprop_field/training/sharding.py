@@ -84,7 +84,7 @@ def here(mesh: Mesh | None, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)) if isinstance(leaf, jax.Array) else leaf, tree)
 
 
-def shared_out(mesh: Mesh | None, tree: PyTree) -> PyTree:
+def shard(mesh: Mesh | None, tree: PyTree) -> PyTree:
     """The batch axis shared out among the devices, within a compiled function; as it is without a mesh."""
     if mesh is None:
         return tree

@@ -16,7 +16,7 @@ from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from .metrics import Tally
 from .settings import Settings, optimiser_of, rates_of, schedule_of
-from .sharding import check_batch, everywhere, shared_out
+from .sharding import check_batch, everywhere, shard
 from .symmetry_repair import SymmetryRepair
 
 
@@ -132,7 +132,7 @@ def advance(fixed: Fixed, moving: Moving) -> Moving:
 
 def _advance(fixed: Fixed, moving: Moving) -> Moving:
     rows = fixed.order[moving.steps % len(fixed.order)]
-    field, (x, y) = moving.field, shared_out(fixed.mesh, (fixed.x[rows], fixed.y[rows]))
+    field, (x, y) = moving.field, shard(fixed.mesh, (fixed.x[rows], fixed.y[rows]))
     key, sign_key, noise_key = jax.random.split(jax.random.fold_in(fixed.key, moving.steps), 3)  # as in a run resumed
     if fixed.input_noise is not None:
         x = x + fixed.input_noise.astype(x.dtype) * jax.random.normal(noise_key, x.shape, x.dtype)

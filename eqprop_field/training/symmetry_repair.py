@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree
 
 from ..vector_fields import ConvField, GraphField, HopfieldField, LayeredField
-from ..vector_fields.base import AbstractVectorField, State, flatten_state, free_to_move
+from ..vector_fields.base import AbstractVectorField, State, active_set, flatten_state
 
 Feedback = Literal["learned", "kolen_pollack", "fixed", "tied"]
 _LAYERS = LayeredField | ConvField
@@ -196,7 +196,7 @@ def jacobian_asymmetry_penalty(
 
     state = keep(state)
     drive = field.drive(keep(x))
-    moving = jax.lax.stop_gradient(free_to_move(field, state, field(state, drive)))
+    moving = jax.lax.stop_gradient(active_set(field, state, field(state, drive)))
     only = lambda tree: jax.tree.map(jnp.multiply, moving, tree)  # noqa: E731
     leaves, structure = jax.tree.flatten(state)
 

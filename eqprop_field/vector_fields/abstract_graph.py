@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact
 
 from .base import AbstractVectorField, State
-from .connectivity import only
+from .connectivity import masked
 
 Field = TypeVar("Field", bound="AbstractGraph")
 
@@ -47,7 +47,7 @@ class AbstractGraph(AbstractVectorField):
         return (0,)
 
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
-        return x @ only(self.input_mask, self.input_weights).T + self.biases
+        return x @ masked(self.input_mask, self.input_weights).T + self.biases
 
     def initial_state(self, batch: int) -> State:
         return jnp.zeros((batch, self.n_neurons), self.dtype)
@@ -76,7 +76,7 @@ class AbstractGraph(AbstractVectorField):
         return groups if k < self.n_neurons else {"output": groups["output"]}
 
     def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
-        return only(self.input_mask, self.input_weights), self.biases
+        return masked(self.input_mask, self.input_weights), self.biases
 
     def config(self) -> dict[str, Any]:
         return {

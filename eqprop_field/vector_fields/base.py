@@ -114,7 +114,7 @@ class AbstractVectorField(eqx.Module):
         """W_in and b of drive = W_in x + b over the flattened state."""
 
     @abc.abstractmethod
-    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "AbstractVectorField":
+    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "AbstractVectorField":
         """The same architecture, gain and biases with new weights of the given symmetry c in [-1, 1]."""
 
     @abc.abstractmethod
@@ -176,7 +176,7 @@ def project(field: AbstractVectorField, state: State) -> State:
     return _by_leaf(field, lambda s, bounds: s if bounds == _UNBOUNDED else jnp.clip(s, *bounds), state)
 
 
-def free_to_move(field: AbstractVectorField, state: State, mu: State) -> State:
+def active_set(field: AbstractVectorField, state: State, mu: State) -> State:
     """1 where a neuron follows mu, 0 where it rests at a bound and mu pushes it outwards."""
 
     def mask(s: Array, bounds: tuple[float, float], m: Array) -> Array:
@@ -196,7 +196,7 @@ def _by_leaf(field: AbstractVectorField, act: Callable[..., Array], state: State
 
 def projected_velocity(field: AbstractVectorField, state: State, mu: State) -> State:
     """tau ds/dt: mu where a neuron is free to move, 0 where it is held at a bound."""
-    return jax.tree.map(jnp.multiply, free_to_move(field, state, mu), mu)
+    return jax.tree.map(jnp.multiply, active_set(field, state, mu), mu)
 
 
 def flatten_state(state: State) -> Inexact[Array, "batch neurons"]:
@@ -250,7 +250,7 @@ def jacobian_products(
     Among the neurons that can move: with P their projection these are P J P v and P J^T P v, so that a neuron held at
     a bound of the projected dynamics neither gives nor takes. v may be complex (then the transpose is NOT conjugated).
     """
-    moving = free_to_move(field, state, field(state, drive))
+    moving = active_set(field, state, field(state, drive))
 
     def at(vector: State) -> State:
         """The state in the vector's type."""

@@ -124,9 +124,9 @@ def draw_weights(
     synapses = jnp.maximum(jnp.sum(mask), n) / n  # a neuron, at least one
     upper, other = (jnp.triu(glorot(k, (n, n), 2 * synapses, gain, dtype), 1) for k in (recurrent_key, independent_key))
     reached = n if input_mask is None else jnp.maximum(jnp.sum(input_mask), inputs) / inputs
-    return upper, other, only(input_mask, glorot(input_key, (n, inputs), reached + inputs, gain, dtype))
+    return upper, other, masked(input_mask, glorot(input_key, (n, inputs), reached + inputs, gain, dtype))
 
 
-def only(mask: Bool[Array, "_ _"] | None, weights: Array) -> Array:
+def masked(mask: Bool[Array, "_ _"] | None, weights: Array) -> Array:
     """The weights where there are synapses, 0 elsewhere; a mask of None has them everywhere."""
     return weights if mask is None else jnp.where(mask, weights, 0)

@@ -104,7 +104,7 @@ class ConvField(AbstractVectorField):
             gain=float(gain),
             free_outputs=free_outputs,
         )
-        return blank.redraw(key, symmetry)
+        return blank.reinitialise(key, symmetry)
 
     @property
     def convolutions(self) -> tuple[tuple[int, int, int], ...]:
@@ -200,7 +200,7 @@ class ConvField(AbstractVectorField):
         biases = [jnp.broadcast_to(b, shape).ravel() for b, shape in zip(self.biases, self.shapes[:-1], strict=True)]
         return jnp.concatenate([untouched, last]), jnp.concatenate(biases)
 
-    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "ConvField":
+    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "ConvField":
         keys = jax.random.split(key, 2 * len(self.forward))
 
         def draw(key: Array, like: Array, fan: int) -> Array:

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Key
 from ..activations import Activation, hard_sigmoid
 from .abstract_graph import AbstractGraph
 from .base import State, check_draw, mix
-from .connectivity import blank_graph, draw_weights, joined_layers, only, random_pairs
+from .connectivity import blank_graph, draw_weights, joined_layers, masked, random_pairs
 
 
 class GraphField(AbstractGraph):
@@ -170,20 +170,20 @@ class GraphField(AbstractGraph):
         input_mask = None if input_mask is None else jnp.asarray(input_mask, bool)
         check_draw(symmetry, gain)
         blank = blank_graph(mask, inputs, outputs, input_mask, activation, gain, projected, tau)
-        return cls(**blank).redraw(key, symmetry)
+        return cls(**blank).reinitialise(key, symmetry)
 
     def velocity(self, drive: State) -> Callable[[State], State]:
         synapses = self.recurrent_matrix().T
         return lambda state: self.activation(state) @ synapses + drive - state
 
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
-        return only(self.mask, self.weights)
+        return masked(self.mask, self.weights)
 
-    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "GraphField":
+    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "GraphField":
         upper, other, input_weights = draw_weights(
             key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype
         )
-        weights = only(self.mask, upper + mix(upper, other, symmetry).T)
+        weights = masked(self.mask, upper + mix(upper, other, symmetry).T)
         return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (weights, input_weights))
 
     def transposed(self) -> "GraphField":

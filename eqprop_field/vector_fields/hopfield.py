@@ -13,7 +13,7 @@ from .._arrays import is_concrete
 from ..activations import Activation, hard_sigmoid
 from .abstract_graph import AbstractGraph
 from .base import State
-from .connectivity import blank_graph, draw_weights, joined_layers, only, random_pairs
+from .connectivity import blank_graph, draw_weights, joined_layers, masked, random_pairs
 
 
 class HopfieldField(AbstractGraph):
@@ -81,7 +81,7 @@ class HopfieldField(AbstractGraph):
         mask_key, weight_key = jax.random.split(key)
         mask = random_pairs(mask_key, neurons, density)
         blank = blank_graph(mask, inputs, outputs, None, activation, gain, projected, tau)
-        return cls(**blank).redraw(weight_key, 1.0)
+        return cls(**blank).reinitialise(weight_key, 1.0)
 
     @classmethod
     def from_layers(
@@ -105,7 +105,7 @@ class HopfieldField(AbstractGraph):
         """
         mask, input_mask = joined_layers(sizes, skips, lateral)
         blank = blank_graph(mask, int(sizes[0]), int(sizes[-1]), input_mask, activation, gain, projected, tau)
-        return cls(**blank).redraw(key, 1.0)
+        return cls(**blank).reinitialise(key, 1.0)
 
     def velocity(self, drive: State) -> Callable[[State], State]:
         synapses = self.recurrent_matrix()
@@ -129,10 +129,10 @@ class HopfieldField(AbstractGraph):
         return 0.5 * jnp.sum(state**2, axis=-1) - synapses - jnp.sum(drive * rates, axis=-1)
 
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
-        upper = jnp.triu(only(self.mask, self.weights), 1)
+        upper = jnp.triu(masked(self.mask, self.weights), 1)
         return upper + upper.T
 
-    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "HopfieldField":
+    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "HopfieldField":
         """New weights.
 
         Raises:
@@ -141,7 +141,7 @@ class HopfieldField(AbstractGraph):
         if is_concrete(symmetry):
             check_symmetry(symmetry)
         upper, _, input_weights = draw_weights(key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype)
-        return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (only(self.mask, upper), input_weights))
+        return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (masked(self.mask, upper), input_weights))
 
 
 def check_symmetry(symmetry: ArrayLike) -> None:

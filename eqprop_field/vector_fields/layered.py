@@ -93,7 +93,7 @@ class LayeredField(AbstractVectorField):
             gain=float(gain),
             free_outputs=free_outputs,
         )
-        return blank.redraw(key, symmetry)
+        return blank.reinitialise(key, symmetry)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -172,7 +172,7 @@ class LayeredField(AbstractVectorField):
         untouched = jnp.zeros((self.n_neurons - self.forward[-1].shape[0], self.n_inputs), self.dtype)
         return jnp.concatenate([untouched, self.forward[-1]]), jnp.concatenate(self.biases)
 
-    def redraw(self, key: Key[Array, ""], symmetry: ArrayLike) -> "LayeredField":
+    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "LayeredField":
         keys = jax.random.split(key, 2 * len(self.forward))
         draw = lambda k, w: glorot(k, w.shape, sum(w.shape), self.gain, w.dtype)  # noqa: E731
         forward = tuple(draw(k, w) for k, w in zip(keys[::2], self.forward, strict=True))

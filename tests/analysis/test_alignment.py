@@ -37,7 +37,7 @@ def test_sweep_is_one_network_and_sample_at_a_time(template):
     sweep = epf.alignment(template, x, y, symmetries=CS, keys=keys, rules=RULES)
     assert sweep.cosine.shape == (1, 3, 2, 2, len(template.layers()) + 1)
     for c, k, n in ((0, 0, 0), (1, 1, 0), (2, 0, 1)):
-        field = template.redraw(keys[k], CS[c])
+        field = template.reinitialise(keys[k], CS[c])
         x_n, y_n = x[n : n + 1], y[n : n + 1]
         rule = RULES["eqprop"].estimate(field, x_n, y_n)
         true = epf.ImplicitGradient(TIGHT).estimate(field, x_n, y_n)

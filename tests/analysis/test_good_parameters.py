@@ -23,7 +23,7 @@ def test_the_map_is_one_network_at_a_time():
         for c, symmetry in enumerate(symmetries):
             converging, good = [], []
             for key in keys:
-                field = TEMPLATE.redraw(jax.random.split(key)[0], symmetry)
+                field = TEMPLATE.reinitialise(jax.random.split(key)[0], symmetry)
                 weights = [2 * gain * w for w in (field.weights, field.input_weights)]
                 field = eqx.tree_at(lambda f: (f.weights, f.input_weights), field, weights)
                 mine = RULE.estimate(field, X, Y, throw=False)

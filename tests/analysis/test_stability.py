@@ -9,7 +9,7 @@ import scipy.integrate
 import scipy.optimize
 
 import eqprop_field as epf
-from eqprop_field.analysis.stability import Fate, stability
+from eqprop_field.analysis.stability import AttractorType, stability
 
 KEY = jax.random.key(6)
 
@@ -51,9 +51,9 @@ def test_one_equilibrium_has_the_eigenvalues_numpy_finds():
 def test_bistable_neurons_are_told_from_the_point_between_them():
     found = stability(pair(2.0), np.zeros((1, 1)), key=KEY, starts=12)
     level = scipy.optimize.brentq(lambda v: 2 * np.tanh(v) - v, 1.0, 3.0)
-    assert found.fate[0, 0] == Fate.unstable_equilibrium  # rest, exactly between them
+    assert found.attractor[0, 0] == AttractorType.unstable_equilibrium  # rest, exactly between them
     assert found.abscissa[0, 0] == pytest.approx(1.0)  # W - I has the eigenvalues 1, -1, -3
-    assert (found.fate[0, 1:] == Fate.stable_equilibrium).all()
+    assert (found.attractor[0, 1:] == AttractorType.stable_equilibrium).all()
     assert found.equilibria[0] == 3 and not found.unique[0]
     np.testing.assert_allclose(np.abs(found.final[0, 1:, :2]), level, atol=1e-6)
     np.testing.assert_allclose(found.abscissa[0, 1:], 2 * (1 - np.tanh(level) ** 2) - 1, atol=1e-6)
@@ -62,9 +62,13 @@ def test_bistable_neurons_are_told_from_the_point_between_them():
 def test_a_limit_cycle_is_named_and_has_the_period_of_the_bifurcation():
     """At a gain of 2 the pair of eigenvalues +-i sqrt(3) crosses the axis."""
     found = stability(ring(2.002), np.zeros((1, 1)), key=KEY, starts=3, settling_time=4000.0, watching_time=20.0)
-    assert found.fate[0].tolist() == [Fate.unstable_equilibrium, Fate.limit_cycle, Fate.limit_cycle]
+    assert found.attractor[0].tolist() == [
+        AttractorType.unstable_equilibrium,
+        AttractorType.limit_cycle,
+        AttractorType.limit_cycle,
+    ]
     np.testing.assert_allclose(found.period[0, 1:], 2 * np.pi / np.sqrt(3), rtol=2e-3)
-    assert found.summary()["fates"] == {"unstable_equilibrium": 1, "limit_cycle": 2}
+    assert found.summary()["attractors"] == {"unstable_equilibrium": 1, "limit_cycle": 2}
 
 
 def test_period_and_swing_far_from_the_bifurcation_are_those_of_scipy():
@@ -79,23 +83,23 @@ def test_period_and_swing_far_from_the_bifurcation_are_those_of_scipy():
     late = path[0, 50_000:] - path[0, 50_000:].mean()
     crossings = np.flatnonzero((late[:-1] < 0) & (late[1:] >= 0)) * 1e-3
     # From rest the three do the same and meet in the unstable equilibrium.
-    assert found.fate[0].tolist() == [Fate.unstable_equilibrium, Fate.limit_cycle]
+    assert found.attractor[0].tolist() == [AttractorType.unstable_equilibrium, AttractorType.limit_cycle]
     np.testing.assert_allclose(found.period[0, 1], np.diff(crossings).mean(), rtol=1e-3)
     np.testing.assert_allclose(found.amplitude[0, 1], np.ptp(path[:, 50_000:], axis=1).max(), rtol=1e-3)
 
 
 def test_what_grows_without_bound_has_diverged():
     found = stability(ring(30.0, 0.1, "linear"), np.zeros((1, 1)), key=KEY, starts=3)
-    assert (found.fate[0, 1:] == Fate.diverged).all()
-    assert found.summary()["fates"] == {"unstable_equilibrium": 1, "diverged": 2}
+    assert (found.attractor[0, 1:] == AttractorType.diverged).all()
+    assert found.summary()["attractors"] == {"unstable_equilibrium": 1, "diverged": 2}
 
 
 def test_every_row_says_what_it_knows_and_no_more():
     found = stability(ring(2.5), np.array([[0.0], [6.0]]), key=KEY, starts=2)
     rows = found.rows()
     assert [(r["sample"], r["start"]) for r in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert rows[1]["fate"] == "limit_cycle" and rows[1]["spectral_abscissa"] == "" and rows[1]["period"] > 0
-    assert rows[3]["fate"] == "stable_equilibrium" and rows[3]["period"] == ""
+    assert rows[1]["attractor"] == "limit_cycle" and rows[1]["spectral_abscissa"] == "" and rows[1]["period"] > 0
+    assert rows[3]["attractor"] == "stable_equilibrium" and rows[3]["period"] == ""
     assert np.isfinite(found.eigenvalues[1]).all()
 
 

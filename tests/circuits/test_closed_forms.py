@@ -5,7 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from eqprop_field.circuits import TIGHT, Batch, Behavioural, Circuit, Scaling, Synapses, Window, measure, schedule
+from eqprop_field.circuits import (
+    TIGHT,
+    Batch,
+    Behavioural,
+    Circuit,
+    Scaling,
+    ScheduleSegment,
+    Synapses,
+    measure,
+    schedule,
+)
 
 LEVEL = Behavioural(accuracy=TIGHT)
 
@@ -32,7 +42,7 @@ def phases(circuit: Circuit, level: Behavioural = LEVEL):
 @pytest.mark.parametrize("scaling", [Scaling(), Scaling(volt_per_unit=0.07, tau_s=1e-3, leak_ohm=7e5)])
 def test_one_neuron_charges_as_an_rc(ngspice, tau, scaling):
     """s(t) = d + (s_0 - d) exp(-t / tau)."""
-    (free,) = phases(single("linear", 0.8, (Window(10.0),), tau=tau, start=-0.4), Behavioural(scaling, TIGHT))
+    (free,) = phases(single("linear", 0.8, (ScheduleSegment(10.0),), tau=tau, start=-0.4), Behavioural(scaling, TIGHT))
     np.testing.assert_allclose(free.states[:, 0], 0.8 - 1.2 * np.exp(-free.times / tau), atol=2e-5)
     assert free.times[0] == 0 and free.times[-1] == 10.0
     # |s - s_end| = 1.2 (exp(-t / tau) - exp(-10 / tau)) falls to 1e-3.
@@ -65,7 +75,7 @@ def test_clamp_holds_at_the_lower_bound_until_pushed_up(ngspice):
 
 
 def test_without_the_clamp_the_state_overshoots_the_bound(ngspice):
-    (free,) = phases(single("hard_sigmoid", 1.5, (Window(20.0),)))
+    (free,) = phases(single("hard_sigmoid", 1.5, (ScheduleSegment(20.0),)))
     assert free.end[0] == pytest.approx(1.5, abs=1e-7)
 
 
@@ -87,6 +97,6 @@ def test_explicit_inputs_are_the_folded_drive(ngspice, pair):
 
 
 def test_resampling_reaches_third_order_accuracy(ngspice):
-    (free,) = phases(single("linear", 0.8, (Window(10.0),)))
+    (free,) = phases(single("linear", 0.8, (ScheduleSegment(10.0),)))
     times = np.linspace(0, 10, 777)
     np.testing.assert_allclose(free.at(times)[:, 0], 0.8 * (1 - np.exp(-times)), atol=1e-5)

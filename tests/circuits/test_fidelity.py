@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.circuits import KNOBS, Batch, Chip, Conditions, NgspiceSubstrate, OnChip, Variation, fidelity
+from eqprop_field.circuits import (
+    SWEPT_PARAMETERS,
+    Batch,
+    Chip,
+    Conditions,
+    NgspiceSubstrate,
+    OnChip,
+    Variation,
+    fidelity,
+)
 
 X, Y = np.array([[0.3, 0.8], [0.9, 0.1]]), np.array([[0.9], [0.2]])
 CHIP = Conditions(variation=Variation.everywhere(0.1, 0.05), beta=0.01)
@@ -55,11 +64,13 @@ def test_nominal_circuit_does_ideal_equilibrium_propagation(ngspice, net):
     assert 4 < found.settling_free < 40
 
 
-@pytest.mark.parametrize("name", list(KNOBS))
+@pytest.mark.parametrize("name", list(SWEPT_PARAMETERS))
 def test_a_knob_turned_the_wrong_way_makes_updates_worse(ngspice, net, name):
     wider = {"time": (32.0, 1.0), "gain": (1e4, 5.0), "bandwidth": (1000.0, 0.3), "bits": (8.0, 1.0)}
-    good, bad = wider.get(name, (KNOBS[name].values[0], KNOBS[name].values[-1]))
-    better, worse = (fidelity(net, X, Y, KNOBS[name].turn(Conditions(), value), chip=1) for value in (good, bad))
+    good, bad = wider.get(name, (SWEPT_PARAMETERS[name].values[0], SWEPT_PARAMETERS[name].values[-1]))
+    better, worse = (
+        fidelity(net, X, Y, SWEPT_PARAMETERS[name].apply(Conditions(), value), chip=1) for value in (good, bad)
+    )
     assert better.eqprop > 0.999
     assert worse.eqprop < better.eqprop - 1e-5
 

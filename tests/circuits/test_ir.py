@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.circuits import Circuit, Scaling, Synapses, Window, compile_circuit, schedule
+from eqprop_field.circuits import Circuit, Scaling, ScheduleSegment, Synapses, compile_circuit, schedule
 from eqprop_field.circuits.compile import nudge_of
 
 
@@ -19,7 +19,7 @@ def test_symmetric_schedule_returns_to_the_free_state_between_the_nudges():
 @pytest.mark.parametrize("duration", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_window_without_a_duration_is_refused(duration):
     with pytest.raises(ValueError, match="duration"):
-        Window(duration)
+        ScheduleSegment(duration)
 
 
 def test_absent_synapses_are_dropped():

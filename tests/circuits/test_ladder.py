@@ -29,9 +29,9 @@ from eqprop_field.circuits import (
     OpAmp,
     OtaC,
     Scaling,
+    ScheduleSegment,
     Synapses,
     Transistor,
-    Window,
     compile_circuit,
     loop_gain,
     measure,
@@ -107,7 +107,7 @@ def test_activations_of_a_hot_chip_are_flatter(ngspice, celsius):
     """A pair is tanh(v / (2 n kT/q)): in units of its own temperature, currents count as T0 / T of what they did."""
     field = perceptron(0, 2, 3, 1)
     x, _ = samples(field)
-    (free,) = run(compile_circuit(field, x, None, (Window(60.0),)), Transistor(celsius=celsius))
+    (free,) = run(compile_circuit(field, x, None, (ScheduleSegment(60.0),)), Transistor(celsius=celsius))
     ratio = (27.0 + 273.15) / (celsius + 273.15)
     scaled = jax.tree.map(lambda w: ratio * w, field.parameters())
     equilibrium = epf.Equilibrium().settle(eqx.combine(scaled, field), x).state
@@ -166,9 +166,9 @@ def test_operating_point_is_refused_where_it_need_not_be_the_free_state():
     field = perceptron(0, 3, 4, 2, gain=3.0)
     x, _ = samples(field)
     with pytest.raises(ValueError, match=r"loop gain is \d"):
-        compile_circuit(field, x, None, (Window(1.0),), from_operating_point=True)
+        compile_circuit(field, x, None, (ScheduleSegment(1.0),), from_operating_point=True)
     with pytest.raises(ValueError, match="exclude each other"):
-        compile_circuit(field, x, None, (Window(1.0),), start=np.zeros(6), from_operating_point=True)
+        compile_circuit(field, x, None, (ScheduleSegment(1.0),), start=np.zeros(6), from_operating_point=True)
 
 
 def test_loop_gain_is_that_of_a_ring():
@@ -192,7 +192,7 @@ def single(rho: str, drive: float, weight: float = 0.0, bounds: tuple[float, flo
         synapses=Synapses.from_matrix(np.array([[weight]])),
         start=np.array([0.0]),
         target=None,
-        schedule=(Window(40.0),),
+        schedule=(ScheduleSegment(40.0),),
     )
 
 

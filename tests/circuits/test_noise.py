@@ -49,7 +49,7 @@ def test_thermal_noise_moves_a_membrane_by_root_kt_over_c():
 def test_noise_of_a_sample_does_not_depend_on_its_batch_or_on_how_long_it_runs():
     noise = Noise(jax.random.key(0), 1.0)
     assert noise.corners(3.0, 5, 1).shape == (31, 5)
-    np.testing.assert_array_equal(noise.disturbance(3.0, 5, 1).drive, noise.corners(3.0, 5, 1))
+    np.testing.assert_array_equal(noise.source(3.0, 5, 1).drive, noise.corners(3.0, 5, 1))
     assert not np.array_equal(noise.corners(3.0, 5, 0), noise.corners(3.0, 5, 1))
 
 

@@ -11,8 +11,8 @@ from eqprop_field.circuits import (
     Behavioural,
     NgspiceSubstrate,
     OpAmp,
+    ScheduleSegment,
     Transistor,
-    Window,
     compile_circuit,
     schedule,
 )
@@ -34,7 +34,7 @@ def test_a_single_neuron_answers_as_its_transfer_function_says(ngspice, omega):
 def test_what_cannot_oscillate_is_refused():
     field = epf.LayeredField.create(jax.random.key(0), (1, 2, 1), activation=epf.activation("tanh"))
     x, y = np.array([0.1]), np.array([0.2])
-    windows = (Window(1.0), Window(1.0, 0.1, omega=1.0))
+    windows = (ScheduleSegment(1.0), ScheduleSegment(1.0, 0.1, omega=1.0))
     circuit = compile_circuit(field, x, y, windows)
     assert "cos(" in OpAmp().emit(circuit).text
     with pytest.raises(ValueError, match="transistor level"):
@@ -42,7 +42,7 @@ def test_what_cannot_oscillate_is_refused():
     with pytest.raises(ValueError, match="the only one"):
         compile_circuit(field, x, y, (*windows, *schedule(1.0, 1.0, [0.1])))
     with pytest.raises(ValueError, match="omega"):
-        Window(1.0, 0.1, omega=-1.0)
+        ScheduleSegment(1.0, 0.1, omega=-1.0)
     nudge = epf.Nudging.one_sided(0.1).nudges(epf.Quadratic(), jnp.ones((1, 1)))[0]
     with pytest.raises(ValueError, match="by itself"):
         epf.Equilibrium().oscillate(field, x[None], nudge, 1.0, np.array([0.0, 1.0]))

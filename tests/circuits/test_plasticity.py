@@ -10,7 +10,7 @@ import pytest
 
 import eqprop_field as epf
 from eqprop_field.circuits import (
-    LESSONS,
+    TASK_SCHEDULES,
     Accuracy,
     Batch,
     Behavioural,
@@ -28,7 +28,7 @@ from eqprop_field.circuits.plasticity.plan import gate_corners
 from eqprop_field.datasets import voltages
 
 XOR = voltages("xor")
-LESSON = LESSONS["xor"]
+LESSON = TASK_SCHEDULES["xor"]
 NETWORK = LESSON.network(jax.random.key(3))
 
 
@@ -190,7 +190,7 @@ def test_what_cannot_learn_is_refused_in_one_sentence(spoil, told):
 
 
 def test_tasks_stay_within_what_a_differential_pair_takes():
-    for name, lesson in LESSONS.items():
+    for name, lesson in TASK_SCHEDULES.items():
         task = voltages(name)
         assert np.abs(np.concatenate([task.x, task.test_x])).max() <= 0.8
         assert np.abs(np.concatenate([task.y, task.test_y])).max() <= 0.5

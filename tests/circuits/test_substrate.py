@@ -134,7 +134,7 @@ def test_one_circuit_has_one_target(graph):
 def test_operating_point_takes_the_free_phases_place(ngspice, graph):
     x = jnp.full((2, 4), 0.5)
     nudges = [epf.CostNudge(0.3, jnp.ones((2, 3)), epf.Quadratic())]
-    calm = graph.redraw(jax.random.key(0), 0.0)
+    calm = graph.reinitialise(jax.random.key(0), 0.0)
     calm = eqx.tree_at(lambda f: f.weights, calm, 0.3 * calm.weights)
     assert loop_gain(calm) < 1
     for substrate in (NgspiceSubstrate(from_operating_point=True), NgspiceSubstrate()):

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from eqprop_field.analysis import Fate
+from eqprop_field.analysis import AttractorType
 
 NET = ["--graph", "9", "--inputs", "4", "--outputs", "3", "--activation", "tanh"]
 
@@ -74,16 +74,16 @@ def test_stability_names_a_limit_cycle(run, tmp_path):
     files_are_there(tmp_path / "o", said)
     rows = table(tmp_path / "o" / "stability.csv")
     assert len(rows) == 2 * 4
-    assert {row["fate"] for row in rows} <= {fate.name for fate in Fate}
-    cycles = [row for row in rows if row["fate"] == "limit_cycle"]
-    assert len(cycles) == said.json["fates"]["limit_cycle"] > 0
+    assert {row["attractor"] for row in rows} <= {attractor.name for attractor in AttractorType}
+    cycles = [row for row in rows if row["attractor"] == "limit_cycle"]
+    assert len(cycles) == said.json["attractors"]["limit_cycle"] > 0
     assert all(float(row["period"]) > 1 and float(row["amplitude"]) > 0.1 for row in cycles)
 
 
 def test_stability_of_a_network_file_at_given_inputs(run, folder):
     said = run("stability", folder / "net.safetensors", "--input", folder / "x.npy", "--out", folder / "o", "--json")
     assert said.code == 0
-    assert (said.json["samples"], said.json["fates"]) == (2, {"stable_equilibrium": 40})
+    assert (said.json["samples"], said.json["attractors"]) == (2, {"stable_equilibrium": 40})
     assert said.json["largest_abscissa"] < 0
 
 

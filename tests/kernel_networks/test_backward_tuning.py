@@ -98,7 +98,7 @@ def test_sequences_of_different_lengths_are_tuned_side_by_side():
     random = np.random.default_rng(0)
     inputs, targets = ([random.normal(size=(n, 1)) for n in (5, 9)] for _ in range(2))
     network = KernelNetwork.create(LNL(units=2), jax.random.key(0))
-    joined = tuned(Problem(network, Task.joined(inputs, targets)), network.parameters).gradient
+    joined = tuned(Problem(network, Task.stack(inputs, targets)), network.parameters).gradient
     parts = [
         tuned(Problem(network, Task.of(u, o)), network.parameters).gradient
         for u, o in zip(inputs, targets, strict=True)

@@ -184,11 +184,11 @@ def unit_with(*groups):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ((Nodes("x", 2, firmware=lambda r: r.now("x")),), "read each other at the same instant: x -> x"),
-        ((Nodes("x", 2, firmware=lambda r: r.now("y")),), "reads 'y', but this unit has x"),
-        ((Nodes("x", 2, firmware=lambda r: r.before("x", 0)),), "the lag is at least 1"),
-        ((Nodes("x", 2, firmware=lambda r: r.stimulus(-1)),), "later steps cannot be read"),
-        ((Nodes("x", 2, firmware=lambda r: r.stimulus(1)),), r"gave the shape \(1, 1\)"),
+        ((Nodes("x", 2, unweighted=lambda r: r.now("x")),), "read each other at the same instant: x -> x"),
+        ((Nodes("x", 2, unweighted=lambda r: r.now("y")),), "reads 'y', but this unit has x"),
+        ((Nodes("x", 2, unweighted=lambda r: r.before("x", 0)),), "the lag is at least 1"),
+        ((Nodes("x", 2, unweighted=lambda r: r.stimulus(-1)),), "later steps cannot be read"),
+        ((Nodes("x", 2, unweighted=lambda r: r.stimulus(1)),), r"gave the shape \(1, 1\)"),
         ((Nodes("x", 2, kernels=lambda r: Kernels()),), "have no kernels"),
         ((Nodes("x", 2, kernels=lambda r: Kernels(r.one)),) * 2, "name every group differently"),
     ],
@@ -202,7 +202,7 @@ def test_other_impossible_units_are_refused():
     with pytest.raises(ValueError, match="either firmware or kernels"):
         Nodes("x", 2)
     with pytest.raises(ValueError, match="at least one node"):
-        Nodes("x", 0, firmware=lambda r: r.one)
+        Nodes("x", 0, unweighted=lambda r: r.one)
     with pytest.raises(ValueError, match="outputs <= units"):
         LNL(units=2, outputs=3)
     with pytest.raises(ValueError, match="at least two units"):

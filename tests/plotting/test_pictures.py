@@ -171,10 +171,10 @@ def test_error_budget_draws_lengths_and_shares():
 
 
 def test_stability_counts_every_start_once():
-    fates = {"stable equilibrium": np.array([3, 0]), "limit cycle": np.array([1, 4]), "diverged": np.array([0, 0])}
+    attractors = {"stable equilibrium": np.array([3, 0]), "limit cycle": np.array([1, 4]), "diverged": np.array([0, 0])}
     period = np.array([[np.nan, np.nan, np.nan, 7.0], [5.0, 5.0, 5.0, 6.0]])
     eigenvalues = np.array([[-1.0 + 1j, -1.0 - 1j], [np.nan, np.nan]])
-    axes = plotting.stability(eigenvalues, fates, np.array([1, 0]), period)
+    axes = plotting.stability(eigenvalues, attractors, np.array([1, 0]), period)
     assert "-1.000" in axes[0].get_title(loc="left")
     assert sum(bar.get_width() for bar in axes[1].patches) == 8
     assert [text.get_text() for text in axes[1].texts] == ["1 equilibrium, period 7.0", "period 5.0–6.0"]

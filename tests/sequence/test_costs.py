@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eqprop_field.sequence import APRL, KFRTRL, RFLO, RTRL, UORO, EProp, SnAp1
-from eqprop_field.sequence.online import Moment
+from eqprop_field.sequence.online import StepContext
 
 
 def rules(n: int) -> dict:
@@ -21,8 +21,8 @@ def rules(n: int) -> dict:
     }
 
 
-def moment(n: int) -> Moment:
-    return Moment(jnp.ones((n, n + 1)), jnp.ones(n + 1), *(jnp.ones(n) for _ in range(5)), jax.random.key(0), 1)
+def moment(n: int) -> StepContext:
+    return StepContext(jnp.ones((n, n + 1)), jnp.ones(n + 1), *(jnp.ones(n) for _ in range(5)), jax.random.key(0), 1)
 
 
 def cost(name: str, n: int) -> tuple[float, int]:

@@ -138,7 +138,7 @@ def test_a_linear_signal_is_numpys_interpolation(time, samples):
 
 def test_sequences_of_different_lengths_are_joined_with_nothing_scored_behind_their_end(network):
     parts = [(U[:20], U[:20, :1]), (U[5:50], U[5:50, :1])]
-    task = Task.joined([u for u, _ in parts], [d for _, d in parts], 0.1)
+    task = Task.stack([u for u, _ in parts], [d for _, d in parts], 0.1)
     assert task.targets.shape == (45, 2, 1) and int(task.live.sum()) == 65
     run = simulate(network, task.inputs)
     total = 0.0
@@ -155,8 +155,8 @@ def test_sequences_of_different_lengths_are_joined_with_nothing_scored_behind_th
         (lambda f: Task.of(np.where(U > 0.99, np.nan, U), U, 0.1), "NaN or infinity at"),
         (lambda f: Task.of(U, np.full((60, 1), np.nan), 0.1), "nothing to learn from"),
         (lambda f: Task.of(U, np.full((60, 1), np.inf), 0.1), "infinity at 60"),
-        (lambda f: Task.joined([U], [U, U]), "1 input sequences and 2 target"),
-        (lambda f: Task.joined([U, U[:, :1]], [U, U]), "different numbers of channels"),
+        (lambda f: Task.stack([U], [U, U]), "1 input sequences and 2 target"),
+        (lambda f: Task.stack([U, U[:, :1]], [U, U]), "different numbers of channels"),
         (lambda f: Signal.sampled(U[:1]), "at least two samples"),
         (lambda f: Signal.sampled(U, 0.0), "number above 0"),
         (lambda f: Signal.sampled(U, 0.1, "cubic"), "choose one of linear, hold"),

@@ -11,6 +11,7 @@ import pytest
 import eqprop_field as epf
 from eqprop_field.sequence import (
     APRL,
+    BPTT,
     KFRTRL,
     RFLO,
     RTRL,
@@ -21,7 +22,6 @@ from eqprop_field.sequence import (
     Readout,
     SnAp1,
     Task,
-    ThroughTime,
     fully_recurrent,
     learn_online,
     random_feedback,
@@ -44,7 +44,7 @@ def summed_error(field: epf.GraphField, task: Task) -> float:
 
 
 def test_bptt_is_the_finite_difference_of_the_summed_error(network, task):
-    gradient = ThroughTime().estimate(network, task).gradient
+    gradient = BPTT().estimate(network, task).gradient
     for where in (lambda f: f.weights, lambda f: f.input_weights, lambda f: f.biases):
         at = (1,) * where(network).ndim
         errors = [
@@ -59,7 +59,7 @@ def test_rtrl_with_held_weights_is_bptt(network, task, taught, read):
     """C17."""
     readout = Readout(jnp.linspace(-1, 1, 6)[None], jnp.zeros(1)) if read else None
     start = np.linspace(-0.5, 0.5, 6)
-    exact = ThroughTime().estimate(network, task, start=start, taught=taught, readout=readout).gradient
+    exact = BPTT().estimate(network, task, start=start, taught=taught, readout=readout).gradient
     rule = RTRL(rate=1.0, biases=True)
     carried = total_change(rule, network, task, start=start, taught=taught, readout=readout)
     assert apart(-np.asarray(synapses(carried, True)), np.asarray(synapses(exact, True))) < 1e-12
@@ -70,32 +70,32 @@ def test_rtrl_is_bptt_where_states_are_clipped_and_synapses_missing(task, key):
     assert field.projected
     states = np.asarray(simulate(field, task.inputs).states)
     assert (states == 0).any() and (states == 1).any()
-    exact = ThroughTime().estimate(field, task).gradient
+    exact = BPTT().estimate(field, task).gradient
     assert apart(-matrix(total_change(RTRL(rate=1.0), field, task)), matrix(exact)) < 1e-12
 
 
 def test_the_window_cuts_the_way_back(network, task):
-    whole = matrix(ThroughTime().estimate(network, task).gradient)
-    assert apart(matrix(ThroughTime(window=39).estimate(network, task).gradient), whole) < 1e-12
-    assert apart(matrix(ThroughTime(window=13).estimate(network, task).gradient), whole) > 1e-3
+    whole = matrix(BPTT().estimate(network, task).gradient)
+    assert apart(matrix(BPTT(window=39).estimate(network, task).gradient), whole) < 1e-12
+    assert apart(matrix(BPTT(window=13).estimate(network, task).gradient), whole) > 1e-3
     # One step back: the error of a step knows the weights of that step alone.
     run = simulate(network, task.inputs)
     h = np.asarray(task.inputs.step / network.tau)
     sources = np.concatenate([np.tanh(run.states), task.inputs.values], axis=2)[:-1]
     e = np.pad(np.asarray(task.errors(run.outputs)), ((0, 0), (0, 0), (0, 5)))[1:]
     expected = np.einsum("kbn,kbp->np", h * e, sources)
-    assert apart(matrix(ThroughTime(window=1).estimate(network, task).gradient), expected) < 1e-12
+    assert apart(matrix(BPTT(window=1).estimate(network, task).gradient), expected) < 1e-12
 
 
 def test_the_gradient_of_the_ode_is_the_limit_of_the_steps(network):
-    def gradient(finer: int, rule: ThroughTime) -> np.ndarray:
+    def gradient(finer: int, rule: BPTT) -> np.ndarray:
         t = np.arange(20 * finer + 1) * 0.1 / finer
         d = np.full((len(t), 1), np.nan)
         d[::finer, 0] = np.cos(t[::finer])
         return matrix(rule.estimate(network, Task.of(np.stack([np.sin(t), t], 1), d, 0.1 / finer)).gradient)
 
-    exact = gradient(1, ThroughTime(Continuous(accuracy=1e-8)))
-    errors = [apart(gradient(finer, ThroughTime()), exact) for finer in (8, 16)]
+    exact = gradient(1, BPTT(Continuous(accuracy=1e-8)))
+    errors = [apart(gradient(finer, BPTT()), exact) for finer in (8, 16)]
     assert errors[0] < 0.05 and errors[0] / errors[1] == pytest.approx(2, abs=0.3)
 
 
@@ -181,7 +181,7 @@ def without_recurrence(field: epf.GraphField) -> epf.GraphField:
 
 def test_eprop_is_exact_without_recurrence(network, task):
     feedforward = without_recurrence(network)
-    exact = matrix(ThroughTime().estimate(feedforward, task).gradient)
+    exact = matrix(BPTT().estimate(feedforward, task).gradient)
     found = -matrix(total_change(EProp(rate=1.0), feedforward, task))
     # The columns of the output neuron are synapses that would close the loop.
     np.testing.assert_allclose(found[:, 1:], exact[:, 1:], atol=1e-12 * np.abs(exact).max())
@@ -203,7 +203,7 @@ def test_random_eprop_and_rflo_differ_from_it_only_in_their_feedback(network, ta
 def test_snap1_with_a_readout_is_exact_for_neurons_by_themselves(network, task):
     alone = eqx.tree_at(lambda f: f.weights, network, jnp.diag(jnp.diagonal(network.weights)))
     readout = Readout(jnp.linspace(-1, 1, 6)[None], jnp.zeros(1))
-    exact = ThroughTime().estimate(alone, task, readout=readout).gradient
+    exact = BPTT().estimate(alone, task, readout=readout).gradient
     found = total_change(SnAp1(rate=1.0), alone, task, readout=readout)
     own = np.concatenate([np.eye(6, dtype=bool), np.ones((6, 2), bool)], axis=1)
     np.testing.assert_allclose(-matrix(found)[own], matrix(exact)[own], rtol=1e-10)
@@ -254,7 +254,7 @@ def test_a_network_learns_in_its_own_precision(rule, network, task):
     run, wide = learn_online(rule, narrow, task), learn_online(rule, network, task)
     assert run.last.weights.dtype == np.float32
     assert float(run.error[0]) == pytest.approx(float(wide.error[0]), rel=1e-3)
-    assert ThroughTime().estimate(narrow, task).gradient.weights.dtype == np.float32
+    assert BPTT().estimate(narrow, task).gradient.weights.dtype == np.float32
 
 
 def test_an_explosion_ends_learning_and_keeps_the_best(network, task):
@@ -279,8 +279,8 @@ def test_an_explosion_ends_learning_and_keeps_the_best(network, task):
         (lambda f, t: learn_online(RFLO(feedback=jnp.zeros((3, 1))), f, t), "needs \\(6, 1\\)"),
         (lambda f, t: learn_online(RTRL(), f, t, readout=Readout(jnp.zeros((2, 6)), jnp.zeros(2))),
          "1 targets a sample"),
-        (lambda f, t: ThroughTime(window=0), "at least one step"),
-        (lambda f, t: ThroughTime(Continuous(), window=3), "counts Euler steps"),
+        (lambda f, t: BPTT(window=0), "at least one step"),
+        (lambda f, t: BPTT(Continuous(), window=3), "counts Euler steps"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_learnt_is_refused(network, task, make, said):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eqprop_field as epf
-from eqprop_field.vector_fields.base import flatten_state, free_to_move, jacobian, project, unflatten_state
+from eqprop_field.vector_fields.base import active_set, flatten_state, jacobian, project, unflatten_state
 
 KEY = jax.random.key(7)
 TANH = epf.activation("tanh")
@@ -133,10 +133,10 @@ def test_projection_holds_only_what_is_pushed_outwards():
     field = graph()
     state = jnp.array([[-0.1, 0.0, 0.0, 0.5, 1.0, 1.0, 1.2, 0.3, 0.9]])
     mu = jnp.array([[-1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 0.0]])
-    np.testing.assert_array_equal(free_to_move(field, state, mu)[0], [0, 1, 0, 1, 0, 1, 0, 1, 1])
+    np.testing.assert_array_equal(active_set(field, state, mu)[0], [0, 1, 0, 1, 0, 1, 0, 1, 1])
     np.testing.assert_array_equal(project(field, state), jnp.clip(state, 0, 1))
     plain = graph(projected=False)
-    np.testing.assert_array_equal(free_to_move(plain, state, mu), jnp.ones((1, 9)))
+    np.testing.assert_array_equal(active_set(plain, state, mu), jnp.ones((1, 9)))
     np.testing.assert_array_equal(project(plain, state), state)
 
 

@@ -111,7 +111,7 @@ def test_a_one_way_graph_settles_in_as_many_layers():
         (lambda: epf.HopfieldField.create(KEY, neurons=3, inputs=1, outputs=1, density=2.0), "at most 1"),
         (lambda: hopfield(tau=0.0), "must be positive"),
         (lambda: hopfield(projected=True), "not for tanh"),
-        (lambda: hopfield().redraw(KEY, 0.5), "one weight a pair"),
+        (lambda: hopfield().reinitialise(KEY, 0.5), "one weight a pair"),
         (
             lambda: compile_circuit(hopfield(), np.ones(4), None, schedule(1.0, 1.0, ())),
             r"multiplies the synaptic current",

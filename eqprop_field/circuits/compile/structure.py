@@ -12,7 +12,7 @@ from ...costs import Quadratic
 from ...learning.asymmetric import TransposingNudge
 from ...substrates.nudging import AbstractNudge, CostNudge
 from ...vector_fields import AbstractVectorField
-from ..ir import Circuit, Sample, Synapses, Window
+from ..ir import Circuit, Sample, ScheduleSegment, Synapses
 
 _SLOPES_AT = np.linspace(-30.0, 30.0, 6001)
 
@@ -33,7 +33,7 @@ def compile_circuit(
     field: AbstractVectorField,
     x: ArrayLike,
     y: ArrayLike | None,
-    schedule: Sequence[Window],
+    schedule: Sequence[ScheduleSegment],
     *,
     start: ArrayLike | None = None,
     fold_inputs: bool = True,
@@ -103,7 +103,7 @@ def compile_each(
     field: AbstractVectorField,
     x: ArrayLike,
     y: ArrayLike | None,
-    schedule: Sequence[Window],
+    schedule: Sequence[ScheduleSegment],
     *,
     starts: ArrayLike | None = None,
     in_sequence: int = 1,

@@ -127,7 +127,7 @@ class AbstractLevel(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def promise(self) -> Thresholds:
+    def specification(self) -> Thresholds:
         """What a healthy circuit of this level, of the library's parts, keeps to."""
 
     @property
@@ -138,7 +138,7 @@ class AbstractLevel(abc.ABC):
     @property
     def thresholds(self) -> Thresholds:
         """What the circuit is to keep to; with parts of the user's own it is only asked whether it learns."""
-        return self.promise if self.neuron is None and self.synapse is None else LEARNS
+        return self.specification if self.neuron is None and self.synapse is None else LEARNS
 
     def emit(self, circuit: Circuit, *, klu: bool = False, edge: float | None = None) -> Netlist:
         """The circuit as a netlist.

@@ -61,7 +61,7 @@ class Behavioural(AbstractLevel):
     synapse: Subcircuit | None = None
 
     @property
-    def promise(self) -> Thresholds:
+    def specification(self) -> Thresholds:
         return Thresholds()
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:

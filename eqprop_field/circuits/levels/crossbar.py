@@ -71,7 +71,7 @@ class Crossbar(AbstractLevel):
             positive(wire_ohm=self.wire_ohm)
 
     @property
-    def promise(self) -> Thresholds:
+    def specification(self) -> Thresholds:
         few = 0 < self.bits < 8
         return Thresholds(state=0.1, trajectory=0.1, cosine=0.99 if few else 0.9999)
 

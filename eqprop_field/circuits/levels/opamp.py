@@ -57,7 +57,7 @@ class OpAmp(AbstractLevel):
         number(self.offset)
 
     @property
-    def promise(self) -> Thresholds:
+    def specification(self) -> Thresholds:
         return Thresholds(state=0.1, trajectory=0.1, cosine=0.9999)
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:

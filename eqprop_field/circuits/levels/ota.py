@@ -55,7 +55,7 @@ class OtaC(AbstractLevel):
         return f"span={number(self.scaling.volt(self.linear_range))}"
 
     @property
-    def promise(self) -> Thresholds:
+    def specification(self) -> Thresholds:
         return Thresholds(state=0.1, trajectory=0.1, cosine=0.9999)
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:

@@ -62,7 +62,7 @@ class Transistor(AbstractLevel):
             raise ValueError(f"celsius={self.celsius!r}: the device models are for -100 to 200 degrees")
 
     @property
-    def promise(self) -> Thresholds:
+    def specification(self) -> Thresholds:
         return Thresholds(state=0.2, trajectory=0.5, cosine=0.99 if self.cell == "ota" else 0.98, signs=0.95)
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:

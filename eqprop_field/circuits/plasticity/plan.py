@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Float, Int
 
 from ...vector_fields import AbstractVectorField
 from ..compile import compile_circuit
-from ..ir import Circuit, Synapses, Window
+from ..ir import Circuit, ScheduleSegment, Synapses
 
 _FULLEST = 0.95  # of the bound: how strong a synapse may be at first
 _STEEPEST = 1e-9  # of the transient
@@ -140,11 +140,11 @@ def compile_plastic(
         window
         for row in order
         for window in (
-            Window(plasticity.free_time, 0.0, int(row)),
-            Window(plasticity.nudged_time, plasticity.beta, int(row)),
+            ScheduleSegment(plasticity.free_time, 0.0, int(row)),
+            ScheduleSegment(plasticity.nudged_time, plasticity.beta, int(row)),
         )
     ]
-    windows += [Window(plasticity.free_time, 0.0, row) for row in range(len(x), len(shown))]
+    windows += [ScheduleSegment(plasticity.free_time, 0.0, row) for row in range(len(x), len(shown))]
     circuit = compile_circuit(field, shown, targets, windows, fold_inputs=False)
     if circuit.bounds is not None:
         raise ValueError(

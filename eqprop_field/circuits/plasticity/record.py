@@ -21,7 +21,7 @@ LEARNING = Accuracy(reltol=3e-4, max_step=0.2)  # losses are some tenths of a pe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Course:
+class TrainingRecord:
     """What a circuit did while it learnt, one row for every presentation of a sample, tests included.
 
     Attributes:
@@ -94,7 +94,7 @@ def learn_in_circuit(
     level: AbstractLevel | None = None,
     multiplier: Multiplier = "behavioural",
     engine: AbstractEngine | None = None,
-) -> Course:
+) -> TrainingRecord:
     """Lets the circuit learn in one transient of ngspice.
 
     Args:
@@ -122,7 +122,7 @@ def learn_side_by_side(
     engine: AbstractEngine | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Course | SimulatorFailed]:
+) -> list[TrainingRecord | SimulatorFailed]:
     """Lets circuits learn, each in a simulator of its own; a failure takes the place of its course.
 
     Arguments as for `learn_in_circuit`; `workers` says how many simulators run at once (one for each core by default),
@@ -138,13 +138,13 @@ def learn_side_by_side(
     ]
 
 
-def _read(plastic: PlasticCircuit, level: AbstractLevel, multiplier: Multiplier, found: Waveforms) -> Course:
+def _read(plastic: PlasticCircuit, level: AbstractLevel, multiplier: Multiplier, found: Waveforms) -> TrainingRecord:
     circuit, scale, reference = plastic.circuit, level.scaling, wiring_for(level, multiplier).reference
     ends = np.cumsum([window.duration for window in circuit.schedule])[plastic.presented]
     rows = _at(found, scale.tau_s * ends)
     n = circuit.n_neurons
     outputs = len(circuit.target) if circuit.target is not None else 0
-    return Course(
+    return TrainingRecord(
         plastic=plastic,
         times=ends,
         outputs=rows[:, :outputs] / scale.volt_per_unit,

@@ -13,7 +13,7 @@ from .plan import Plasticity
 
 
 @dataclasses.dataclass(frozen=True)
-class Lesson:
+class TaskSchedule:
     """A network and its plasticity for a task.
 
     Attributes:
@@ -52,8 +52,8 @@ class Lesson:
         return eqx.tree_at(lambda f: f.biases, field, biases)
 
 
-LESSONS: dict[str, Lesson] = {
-    "xor": Lesson((2, 6, 1), 150),
-    "regression": Lesson((1, 8, 1), 400, Plasticity(rate=0.15, feedback_bound=0.2), shuffled=True, learnt=0.1),
-    "digits": Lesson((16, 8, 4), 6, Plasticity(rate=0.04, feedback_bound=0.3), gain=0.5, biases=0.5, learnt=0.6),
+TASK_SCHEDULES: dict[str, TaskSchedule] = {
+    "xor": TaskSchedule((2, 6, 1), 150),
+    "regression": TaskSchedule((1, 8, 1), 400, Plasticity(rate=0.15, feedback_bound=0.2), shuffled=True, learnt=0.1),
+    "digits": TaskSchedule((16, 8, 4), 6, Plasticity(rate=0.04, feedback_bound=0.3), gain=0.5, biases=0.5, learnt=0.6),
 }

@@ -14,8 +14,8 @@ from ...activations import ACTIVATIONS, Activation
 from ..ir import Synapses
 from ..levels import Behavioural
 from ..measure import float64
-from .course import Course
 from .plan import PlasticCircuit, gate_corners
+from .record import TrainingRecord
 
 _TOL = 1e-8
 _MOST_STEPS = 100_000
@@ -49,7 +49,7 @@ class _State(NamedTuple):
     u_in: Float[Array, "neurons inputs"]
 
 
-def twin(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> Course:
+def twin(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> TrainingRecord:
     r"""Learns by the differential equations instead of a simulator, in float64.
 
     $$\tau_i\dot s_i = \sum_j B_{ij}\tanh(u_{ij})\,\rho_j - s_i + \beta(t)\,(y_i(t) - s_i), \qquad
@@ -77,7 +77,7 @@ def twin(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> Course:
     ends = np.searchsorted(corners, np.round(times[plastic.presented], _DIGITS)) - 1
     u = np.concatenate([m[ends][:, s.post, s.pre] for m, (s, _) in zip((learnt, learnt_in), shapes, strict=True)], 1)
     outputs = 0 if circuit.target is None else len(circuit.target)
-    return Course(plastic, times[plastic.presented], states[ends, :outputs], plastic.bounds * np.tanh(u))
+    return TrainingRecord(plastic, times[plastic.presented], states[ends, :outputs], plastic.bounds * np.tanh(u))
 
 
 def _matrices(

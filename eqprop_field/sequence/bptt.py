@@ -29,7 +29,7 @@ class SequenceEstimate(eqx.Module):
     recording: Recording
 
 
-class ThroughTime(eqx.Module):
+class BPTT(eqx.Module):
     r"""dE/dtheta of the summed error $E = \tfrac12 \sum_k \lVert y(k) - d(k)\rVert^2$, backwards through the steps.
 
     $$a(k) = e(k) + J(k)^\top a(k+1), \qquad
@@ -102,7 +102,7 @@ def check_task(field: AbstractVectorField, task: Task, readout: Readout | None) 
 
 @eqx.filter_jit
 def _estimate(
-    rule: ThroughTime,
+    rule: BPTT,
     field: AbstractVectorField,
     task: Task,
     start: State,
