@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._arrays import checked_pair
-from ..storage import write_atomically
+from .._files import write_atomically
 from ..vector_fields import AbstractVectorField
 from .fidelity import Conditions, fidelity
 from .ngspice import AbstractEngine, Batch, Shared

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..storage import write_json, write_text
+from .._files import write_json, write_text
 
 _CORNERS_PER_LINE = 8
 

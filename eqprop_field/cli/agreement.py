@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import plotting
+from .._files import write_json, write_text
 from ..circuits import AbstractLevel, Agreement, Batch, Netlist, Phase, SampleTrace, Shared, verify
 from ..costs import Quadratic
 from ..learning.base import compare_phases
-from ..storage import save_phases, write_json, write_text
+from ..storage import save_phases
 from ..substrates import Nudging, Solution
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import unflatten_state

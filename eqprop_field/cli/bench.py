@@ -105,7 +105,7 @@ def table(results: list["Ratio"]) -> list[str]:
 def write(folder: Path, results: list["Ratio"], said: dict[str, object]) -> list[str]:
     """Writes the results as a table, a picture and JSON; returns the files' names."""
     from .. import plotting
-    from ..storage import write_text
+    from .._files import write_text
     from .files import write_summary, write_table
 
     where = ", ".join(f"{name} {value}" for name, value in said.items())

@@ -42,7 +42,7 @@ class Demo(AbstractCommand):
         checked_seed(self.seed)
         self.choose_precision()
 
-        from ..storage import write_text
+        from .._files import write_text
         from .files import folder_for, write_summary
         from .progress import stages
         from .story import failures, summarise, tell
@@ -160,7 +160,7 @@ def _one_of_each(dataset: "Dataset") -> tuple[np.ndarray, np.ndarray]:
 
 def _write_samples(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
     """x.npy and y.npy, for the other commands to play with."""
-    from ..storage import write_atomically
+    from .._files import write_atomically
 
     for name, array in (("x.npy", x), ("y.npy", y)):
         stream = io.BytesIO()

@@ -40,7 +40,7 @@ class Doctor(AbstractCommand):
         ]
         summary = findings | {"missing": missing}
         if self.out is not None:
-            from ..storage import write_json
+            from .._files import write_json
             from .files import folder_for
 
             write_json(folder_for(self.out) / "doctor.json", summary)

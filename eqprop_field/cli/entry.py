@@ -116,7 +116,7 @@ def _fail(sentence: str, code: int, as_json: bool) -> int:
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
-    from ..storage import json_text
+    from .._files import json_text
 
     print(json_text(dict(content)), end="", flush=True)
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..storage import load_network, write_json, write_text
+from .._files import write_json, write_text
+from ..storage import load_network
 from ..vector_fields import AbstractVectorField
 from .command import Refused
 

@@ -66,7 +66,7 @@ class Rules(AbstractCommand):
         ]
         lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS)), *(_row(row.values()) for row in rows)]
         if self.out is not None:
-            from ..storage import write_text
+            from .._files import write_text
             from .files import folder_for
 
             write_text(folder_for(self.out) / "rules.md", page(lines))

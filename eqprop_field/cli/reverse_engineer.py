@@ -105,7 +105,7 @@ class ReverseEngineer(AbstractCommand):
         return [row | {name: math.nan for name in _MEASURED if row[name] is None} for row in rows]
 
     def _keep(self, folder: Path, rows: list[dict[str, Any]]) -> None:
-        from ..storage import write_json
+        from .._files import write_json
 
         write_json(folder / "runs.json", {"settings": self._settings(), "rows": rows})
 
@@ -117,7 +117,7 @@ class ReverseEngineer(AbstractCommand):
 
     def _told(self, folder: Path, rows: list[dict[str, Any]]) -> Outcome:
         from .. import plotting
-        from ..storage import write_text
+        from .._files import write_text
         from .files import write_summary, write_table
 
         medians = summarise(rows)

@@ -117,7 +117,7 @@ class Roessler(AbstractCommand):
 
 def _write_table(folder: Path, found: "dict[str, WeightDynamics]") -> None:
     """One row a rule, network and epoch; empty from an explosion on."""
-    from ..storage import write_text
+    from .._files import write_text
 
     rows = ["rule,seed,epoch,mean_squared_error,output_change,internal_change"]
     for name, one in found.items():

@@ -5,6 +5,7 @@ from .alignment import alignment_curve as alignment_curve
 from .alignment import alignment_over_training as alignment_over_training
 from .budget import error_budget as error_budget
 from .digits import digits as digits
+from .draw import draw as draw
 from .fidelity import fidelity as fidelity
 from .fidelity import histograms as histograms
 from .gdu import successive_updates as successive_updates

@@ -14,7 +14,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from ..storage import write_atomically
+from .._files import write_atomically
 
 P = ParamSpec("P")
 T = TypeVar("T")

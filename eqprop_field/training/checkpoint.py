@@ -12,8 +12,8 @@ import numpy as np
 import safetensors.numpy
 from jaxtyping import PyTree
 
+from .._files import write_atomically
 from .._tensor_file import TensorFileError, read_tensor_file
-from ..storage import write_atomically
 from ..vector_fields.base import AbstractVectorField
 
 _KEY = "eqprop_field_checkpoint"

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..storage import write_text
+from .._files import write_text
 
 RECORDS = ("history.jsonl", "history.csv")
 

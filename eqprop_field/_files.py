@@ -1,0 +1,135 @@
+"""Files of every kind, written whole or not at all: text, JSON, CSV and arrays."""
+
+import csv
+import errno
+import io
+import json
+import math
+import os
+import secrets
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import ArrayLike
+
+PathLike = str | os.PathLike
+
+
+def write_atomically(path: PathLike, content: bytes) -> None:
+    """Writes a file whole or not at all: beside its place first, then moved there. Missing folders are made.
+
+    Raises:
+        OSError: with one sentence that names the file and says how to mend it, and the `errno` of the cause. The old
+            file, if there was one, is as it was.
+    """
+    target = Path(os.path.realpath(path))  # a link keeps pointing at what it points at
+    if target.exists() and not target.is_file():
+        raise OSError(f"cannot write {path}: it is a folder or a device; give the name of a file")
+    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        clear = OSError(f"cannot write {path}: {error.strerror or error}; {_mend(error)}")
+        clear.errno = error.errno
+        raise clear from error
+
+
+def _mend(error: OSError) -> str:
+    advice = {
+        errno.ENOSPC: "free some space on the disk",
+        errno.EDQUOT: "free some space within your quota",
+        errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+        errno.EROFS: "choose a folder that is not on a read-only disk",
+        errno.ENAMETOOLONG: "give a shorter name",
+    }
+    return advice.get(error.errno or 0, "choose a folder that you may write to")
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Writes text in UTF-8, whole or not at all. Errors as for `write_atomically`."""
+    write_atomically(path, text.encode("utf-8"))
+
+
+def json_text(value: Any) -> str:
+    """JSON as every file and every `--json` of this project has it: arrays as lists, NaN and infinity as null.
+
+    Raises:
+        TypeError: for something that JSON has no form for.
+    """
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Writes `json_text(value)`, whole or not at all. Errors as for `write_atomically`."""
+    write_text(path, json_text(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV, as every table of this project has it.
+
+    The columns are those of the first row, then what later rows add, in the order in which they appear. A missing
+    entry, None and NaN are empty.
+    """
+    rows = [dict(row) for row in rows]
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows({name: _cell(entry) for name, entry in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(entry: Any) -> Any:
+    plain = _plain(entry)
+    return "" if plain is None else plain
+
+
+def write_csv(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes `csv_text(rows)`, whole or not at all. Errors as for `write_atomically`."""
+    write_text(path, csv_text(rows))
+
+
+def write_npz(path: PathLike, /, **arrays: ArrayLike) -> None:
+    """Writes named arrays as an npz file that numpy reads without pickle, whole or not at all.
+
+    Equal arrays give equal bytes: the file holds no date.
+
+    Raises:
+        ValueError: for an array of Python objects.
+        OSError: as for `write_atomically`.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            plain = np.asarray(array)
+            if plain.dtype.hasobject:
+                raise ValueError(f"array {name!r} holds Python objects; write numbers or text of a fixed width")
+            # Not numpy.savez: it claims the name `file` and stamps the time.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, plain, allow_pickle=False)
+    write_atomically(path, buffer.getvalue())

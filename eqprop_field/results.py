@@ -1,0 +1,139 @@
+"""Results: what every experiment, agreement, training run, campaign and fit has in common."""
+
+import abc
+import base64
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ._files import write_atomically, write_csv, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+
+class AbstractResult(abc.ABC):
+    """A result: a table, a summary and a picture, which it can show and save by itself.
+
+    Attributes:
+        stem: the name of its files, without an ending.
+    """
+
+    stem: ClassVar[str]
+
+    @abc.abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """The table, a dictionary a row; all rows have the same columns in the same order."""
+
+    @abc.abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """What is to be known at a glance, made of JSON's own types: what `--json` prints."""
+
+    @property
+    def failure(self) -> str | None:
+        """One sentence if the run failed its own verdict (a command then exits with 1), else None."""
+        return None
+
+    def lines(self) -> list[str]:
+        """What people read on a terminal; `print(result)` shows it."""
+        return [f"{name}: {value}" for name, value in _scalars(self.summary()).items()]
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draws the picture.
+
+        Args:
+            ax: where to draw the main panel alone; a new figure with all its panels by default.
+
+        Returns:
+            The Axes of the main panel; `.figure` is the picture.
+
+        Raises:
+            TypeError: for a result without a picture.
+        """
+        from .plotting import draw
+
+        return draw(self, ax)
+
+    def pictures(self) -> "dict[str, Figure]":
+        """The pictures that `save` writes, by file name."""
+        return {f"{self.stem}.png": self.plot().figure}  # pyright: ignore[reportReturnType]  a Figure, never a SubFigure
+
+    def save(self, folder: str | os.PathLike, **context: Any) -> dict[str, Any]:
+        """Writes the table as CSV, the pictures and `summary.json`, each whole or not at all.
+
+        Args:
+            folder: where to; it is made where it is missing.
+            context: what the summary shall say beside `summary()`, such as the options of a run.
+
+        Returns:
+            What `summary.json` holds: the summary, the context, `out`, the folder, and `files`, their names.
+
+        Raises:
+            OSError: for files that cannot be written.
+        """
+        folder = Path(folder)
+        files = [*self._write(folder), "summary.json"]
+        said = self.summary() | context | {"out": str(folder), "files": files}
+        write_json(folder / "summary.json", said)
+        return said
+
+    def _write(self, folder: Path) -> list[str]:
+        """Writes everything but the summary; returns the names."""
+        from .plotting import png
+
+        write_csv(folder / f"{self.stem}.csv", self.rows())
+        pictures = self.pictures()
+        for name, figure in pictures.items():
+            write_atomically(folder / name, png(figure))
+        return [f"{self.stem}.csv", *pictures]
+
+    def to_pandas(self) -> "DataFrame":
+        """The table as a pandas DataFrame.
+
+        Raises:
+            ValueError: where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ValueError("pandas is not installed: pip install pandas, or read rows()") from error
+        return pandas.DataFrame(self.rows())
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={value}" for name, value in list(_scalars(self.summary()).items())[:6])
+        return f"{type(self).__name__}({inside})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        body = "".join(
+            f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>"
+            for name, value in _scalars(self.summary()).items()
+        )
+        table = f"<table>{body}</table>"
+        try:
+            figure = self.plot().figure
+        except TypeError:  # a result without a picture
+            return table
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=110)  # pyright: ignore[reportAttributeAccessIssue]
+        picture = base64.b64encode(stream.getvalue()).decode("ascii")
+        return f'{table}<img alt="{escape(type(self).__name__)}" src="data:image/png;base64,{picture}">'
+
+
+def _scalars(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The entries of a summary that fit on a line."""
+    shown = {}
+    for name, value in summary.items():
+        if isinstance(value, float):
+            shown[name] = f"{value:.6g}"
+        elif value is None or isinstance(value, str | int | bool):
+            shown[name] = str(value)
+    return shown
