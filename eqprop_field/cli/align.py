@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from .arguments import Architecture, Names, OptionalNetworkFile, Sweep, checked_seed
+from .arguments import Architecture, Names, NudgeOptions, OptionalNetworkFile, Sweep, checked_seed
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Align(AbstractCommand):
     """Samples for each network."""
     rules: Names = ("eqprop",)
     """Rules, joined by commas, or all."""
-    beta: float = 1e-4
-    """Influence parameter; nudging is symmetric, +beta and -beta."""
+    nudge: NudgeOptions = dataclasses.field(default_factory=lambda: NudgeOptions(beta=1e-4, nudging="symmetric"))
     tol: float = 1e-8
     """Residual at which a phase is settled; below 1e-6 everything is computed in float64."""
     by_layer: bool = False
@@ -60,7 +59,7 @@ class Align(AbstractCommand):
         from .files import folder_for
         from .rules import ALL, chosen, serving
 
-        rules = chosen(self.rules, self.beta, Equilibrium(tol=self.tol))
+        rules = chosen(self.rules, self.nudge, Equilibrium(tol=self.tol))
         template = given.network(self.net, self.network, self.seed)
         x, y = given.random_samples(template, self.seed, self.samples)
         folder = folder_for(self.out)
@@ -68,7 +67,8 @@ class Align(AbstractCommand):
         if ALL in self.rules:
             rules, refused = serving(rules, template, x, y)
         measured = measure(template, x, y, self.symmetry, self.seed, self.seeds, rules)
-        said = {"beta": self.beta, "tol": self.tol, "refused": refused, "error_of_rates": _of_rates(rules)}
+        said = {**dataclasses.asdict(self.nudge), "tol": self.tol}
+        said |= {"refused": refused, "error_of_rates": _of_rates(rules)}
         summary = write_alignment(folder, measured, said)
         layers = measured.layers if self.by_layer else ("all",)
         lines = [line for layer in layers for line in (*table(measured, layer), "")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import tyro
 
-from .arguments import Names, OptionalFloat, OptionalSizes, Repair, checked_gain, checked_seed
+from .arguments import Names, NudgeOptions, OptionalFloat, OptionalSizes, Repair, checked_gain, checked_seed
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class AlignTraining(AbstractCommand):
         from .rules import chosen
 
         recipe = self._recipe()
-        rules = chosen(self.rules, recipe.beta, recipe.learning_rule().substrate)
+        nudge = NudgeOptions(beta=recipe.beta, nudging="symmetric")
+        rules = chosen(self.rules, nudge, recipe.learning_rule().substrate)
         dataset = load_dataset(self.data, self.data_dir, seed=self.seed)
         folder = folder_for(self.out)
         rows: Rows = []

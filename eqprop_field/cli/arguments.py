@@ -12,6 +12,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from .command import Refused
 
 if TYPE_CHECKING:
+    from ..substrates import Nudging
     from ..training import SymmetryRepair
     from ..vector_fields import AbstractVectorField
 
@@ -128,6 +129,26 @@ OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECI
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
 Sweep = Annotated[tuple[float, ...], _one_word(_symmetries, _written, "FIRST:LAST:COUNT")]
 Gains = Annotated[tuple[float, ...], _one_word(_gains, _written, "FIRST:LAST:COUNT")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NudgeOptions:
+    """How strongly the output neurons are nudged, and to which sides of beta = 0."""
+
+    beta: float = 0.1
+    """Influence parameter: not 0, and between -1 and 1 (above -1 for one-sided nudging)."""
+    nudging: Literal["one-sided", "symmetric"] = "one-sided"
+    """One nudged phase at beta, or two at beta and -beta, whose error is O(beta^2)."""
+
+    def build(self) -> "Nudging":
+        """The nudging.
+
+        Raises:
+            ValueError: for a beta without meaning.
+        """
+        from ..substrates import Nudging
+
+        return (Nudging.symmetric if self.nudging == "symmetric" else Nudging.one_sided)(self.beta)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .arguments import NetworkFile, OptionalFile
+from .arguments import NetworkFile, NudgeOptions, OptionalFile
 from .command import AbstractCommand, Refused
 from .level import LevelOptions
 
@@ -39,8 +39,7 @@ class AbstractCampaign(AbstractCommand):
     """y.npy, as for `simulate`."""
     samples: int = 4
     """Random samples."""
-    beta: float = 0.1
-    """Influence parameter: every sample is nudged with beta and with -beta."""
+    nudge: NudgeOptions = dataclasses.field(default_factory=lambda: NudgeOptions(nudging="symmetric"))
     time: float = 40.0
     """Length of every phase, in time constants."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
@@ -66,7 +65,8 @@ class AbstractCampaign(AbstractCommand):
             raise Refused("--explicit-inputs: campaigns fold the inputs; leave it away")
         if level.ideal:  # campaigns ask for settled states, not for the last digits of the way there
             level = dataclasses.replace(level, accuracy=dataclasses.replace(FAST, reltol=1e-5))
-        return Conditions(level=level, beta=self.beta, time=self.time, **more)
+        symmetric = self.nudge.nudging == "symmetric"
+        return Conditions(level=level, beta=self.nudge.beta, symmetric=symmetric, time=self.time, **more)
 
     def work(self, name: str, cells: "list[Cell]") -> tuple[Path, list[dict[str, Any]]]:
         """Runs the cells, keeps the rows in `NAME.h5` while they come and in `NAME.csv`; returns the folder and them.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from .arguments import NetworkFile
+from .arguments import NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome, Refused
 from .level import LevelOptions
 
@@ -33,8 +33,7 @@ class Circuit(AbstractCommand):
     """x.npy: firing rates of the input neurons, (batch, inputs)."""
     target: Path
     """y.npy: target states of the output neurons, (batch, outputs)."""
-    beta: float = 0.1
-    """Influence parameter of the nudged phase: above -1 and not 0."""
+    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     engine: Literal["batch", "shared"] = "batch"
     """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""
     tol: float = 1e-6
@@ -50,18 +49,21 @@ class Circuit(AbstractCommand):
         self.choose_precision(1e-8)  # the comparison is about the last digits
         if self.points < 2:
             raise Refused(f"--points {self.points}: keep at least 2 points of every trajectory")
+        if self.nudge.nudging == "symmetric":
+            raise Refused("--nudging symmetric: both simulators are compared for one nudged phase; leave it away")
 
-        from ..substrates import Nudging
         from .agreement import compare, write_agreement
         from .files import folder_for, read_network, read_samples
 
-        Nudging.one_sided(self.beta)  # refuses a beta without meaning before any work
+        self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
         field = read_network(self.net)
         x, y = read_samples(self.input, self.target, field)
         folder = folder_for(self.out)
-        found = compare(field, x, y, self.beta, self.tol, self.engine, level, not self.circuit.explicit_inputs)
-        summary = write_agreement(folder, field, x, y, self.beta, found, self.points) | {"level": self.circuit.level}
+        found = compare(field, x, y, self.nudge.beta, self.tol, self.engine, level, not self.circuit.explicit_inputs)
+        summary = write_agreement(folder, field, x, y, self.nudge.beta, found, self.points) | {
+            "level": self.circuit.level
+        }
         return Outcome(
             summary, [*lines(summary), f"written to {folder}: {', '.join(summary['files'])}"], failure(found)
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from .arguments import checked_seed
+from .arguments import NudgeOptions, checked_seed
 from .command import AbstractCommand, Outcome
 from .findings import BETA, TOL, Findings, most_to_learn
 
@@ -104,9 +104,10 @@ class Demo(AbstractCommand):
     def _phases(self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray) -> "Estimate":
         from .. import plotting
         from ..storage import save_phases
+        from ..substrates import Nudging
         from . import two_phases
 
-        estimate = two_phases.integrate(field, x, y, BETA, TOL, 1000.0, 400)
+        estimate = two_phases.integrate(field, x, y, Nudging.one_sided(BETA), TOL, 1000.0, 400)
         save_phases(folder / "phases" / "phases.npz", field, estimate.free, estimate.nudged[0], estimate)
         shown = most_to_learn(estimate)
         plotting.save(two_phases.picture(field, estimate, y, BETA, shown)[0].figure, folder / "phases" / "phases.png")
@@ -119,7 +120,7 @@ class Demo(AbstractCommand):
         from .rules import chosen
 
         # A beta this small hardly ever carries a neuron past the kink of its firing rate.
-        rules = chosen(("eqprop",), 1e-5, Equilibrium(tol=1e-12))
+        rules = chosen(("eqprop",), NudgeOptions(beta=1e-5, nudging="symmetric"), Equilibrium(tol=1e-12))
         samples = dataset.test.x[:SAMPLES], dataset.test.y[:SAMPLES]
         measured = measure(RECIPES["digits"].field(), *samples, SYMMETRIES, self.seed, SEEDS, rules)
         write_alignment(folder / "alignment", measured)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from .arguments import NetworkFile
+from .arguments import NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome, Refused
 from .level import LevelOptions
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..circuits import AbstractLevel, Netlist
+    from ..substrates import Nudging
     from ..vector_fields import AbstractVectorField
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export(AbstractCommand):
-    """Writes a netlist of the free and the nudged phase of a sample, and a map from its nodes to neurons beside it.
+    """Writes a netlist of the free and the nudged phases of a sample, and a map from its nodes to neurons beside it.
 
     Run it with: ngspice -n -b net.cir -r out.raw
 
@@ -36,8 +37,7 @@ class Export(AbstractCommand):
     """Which row of the input."""
     sequence: int = 1
     """How many rows, from --sample on, are clamped one after another in the one transient."""
-    beta: float = 0.1
-    """Influence parameter of the nudged phase: above -1 and not 0."""
+    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     tol: float = 1e-8
     """Residual that the phases are given the time to reach; below 1e-6 everything is computed in float64."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
@@ -47,11 +47,9 @@ class Export(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
 
-        from ..substrates import Nudging
-
-        Nudging.one_sided(self.beta)  # refuses a beta without meaning before any work
         from .files import place_for, read_network, read_samples
 
+        nudging = self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
         field = read_network(self.net)
         x, y = read_samples(self.input, self.target, field)
@@ -61,7 +59,7 @@ class Export(AbstractCommand):
             raise Refused(f"--sequence {self.sequence}: there are {len(x) - self.sample} samples from --sample on")
         place = place_for(self.out, ".cir")
         rows = slice(self.sample, self.sample + self.sequence)
-        netlist = netlist_of(field, x[rows], y[rows], self.beta, self.tol, level, not self.circuit.explicit_inputs)
+        netlist = netlist_of(field, x[rows], y[rows], nudging, self.tol, level, not self.circuit.explicit_inputs)
         place.parent.mkdir(parents=True, exist_ok=True)
         path, beside = netlist.write(place)
         chosen = f"sample {self.sample} of {len(x)}; another one with --sample" if len(x) > 1 else "the one sample"
@@ -71,7 +69,7 @@ class Export(AbstractCommand):
             "sample": self.sample,
             "sequence": self.sequence,
             "samples": len(x),
-            "beta": self.beta,
+            **dataclasses.asdict(self.nudge),
         }
         summary |= {"level": self.circuit.level, "neurons": field.n_neurons, "end_s": netlist.end_s}
         return Outcome(summary, [f"{path}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean"])
@@ -81,7 +79,7 @@ def netlist_of(
     field: "AbstractVectorField",
     x: "np.ndarray",
     y: "np.ndarray",
-    beta: float,
+    nudging: "Nudging",
     tol: float,
     level: "AbstractLevel",
     fold_inputs: bool = True,
@@ -91,8 +89,8 @@ def netlist_of(
 
     from ..circuits import NgspiceSubstrate, compile_circuit, schedule
     from ..costs import Quadratic
-    from ..substrates import Nudging
 
-    nudges = Nudging.one_sided(beta).nudges(Quadratic(), jnp.asarray(y))
-    windows = schedule(*NgspiceSubstrate(tol=tol).times(field, x, nudges), [beta], samples=len(x))
+    nudges = nudging.nudges(Quadratic(), jnp.asarray(y))
+    betas = [float(beta) for beta in nudging.betas]
+    windows = schedule(*NgspiceSubstrate(tol=tol).times(field, x, nudges), betas, samples=len(x))
     return level.emit(compile_circuit(field, x, y, windows, fold_inputs=fold_inputs))

@@ -62,8 +62,8 @@ class Fidelity(AbstractCampaign):
             for name in self.knobs
         ]
         files = ["fidelity.h5", "fidelity.csv", *pictures, "summary.json"]
-        summary = {"level": self.circuit.level, "beta": self.beta, "time": self.time, "rows": _means(rows)}
-        summary |= {"out": str(folder), "files": files}
+        summary = {"level": self.circuit.level, **dataclasses.asdict(self.nudge), "time": self.time}
+        summary |= {"rows": _means(rows), "out": str(folder), "files": files}
         write_summary(folder, summary)
         return Outcome(summary, [*_table(summary["rows"]), f"written to {folder}: {', '.join(files)}"], failure(rows))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from .arguments import Architecture, Gains, OptionalNetworkFile, Sweep
+from .arguments import Architecture, Gains, NudgeOptions, OptionalNetworkFile, Sweep
 from .command import AbstractCommand, Outcome, Refused
 
 
@@ -37,8 +37,7 @@ class MapGoodParameters(AbstractCommand):
     """Starts for each sample, rest included."""
     rule: str = "eqprop"
     """The learning rule."""
-    beta: float = 0.01
-    """Influence parameter; nudging is symmetric, +beta and -beta."""
+    nudge: NudgeOptions = dataclasses.field(default_factory=lambda: NudgeOptions(beta=0.01, nudging="symmetric"))
     time: float = 200.0
     """How long a phase may take, in time constants."""
     tol: float = 1e-5
@@ -65,7 +64,7 @@ class MapGoodParameters(AbstractCommand):
         from .rules import chosen
 
         substrate = Trajectory(tol=self.tol, free_time=self.time, nudged_time=self.time)
-        (rule,) = chosen((self.rule,), self.beta, substrate).values()
+        (rule,) = chosen((self.rule,), self.nudge, substrate).values()
         template = given.network(self.net, self.network, self.seed)
         x, y = given.random_samples(template, self.seed, self.samples)
         folder = folder_for(self.out)
@@ -83,7 +82,7 @@ class MapGoodParameters(AbstractCommand):
         plotting.save(
             plotting.good_parameters(found.gains, found.symmetries, shares)[0].figure, folder / "good_parameters.png"
         )
-        summary = {"rule": self.rule, "beta": self.beta, "seeds": self.seeds, "samples": self.samples}
+        summary = {"rule": self.rule, **dataclasses.asdict(self.nudge), "seeds": self.seeds, "samples": self.samples}
         summary |= {"starts": self.starts, "time": self.time, "tol": self.tol, "map": found.rows()}
         summary |= {"out": str(folder), "files": ["good_parameters.csv", "good_parameters.png", "summary.json"]}
         write_summary(folder, summary)

@@ -63,7 +63,8 @@ class MonteCarlo(AbstractCampaign):
         summary: dict[str, Any] = {
             "chips": self.chips,
             "level": self.circuit.level,
-            **{name: getattr(self, name) for name in ("mismatch", "offsets", "weight_bits", "noise", "beta", "time")},
+            **{name: getattr(self, name) for name in ("mismatch", "offsets", "weight_bits", "noise", "time")},
+            **dataclasses.asdict(self.nudge),
             "measures": {name: _spread(values) for name, values in columns.items() if name != "failed"},
             "passed": float(np.mean(columns["eqprop"] >= self.passing)),
             "failed_samples": int(columns["failed"].sum()),

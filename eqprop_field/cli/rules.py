@@ -8,21 +8,33 @@ from jaxtyping import ArrayLike
 from ..costs import Quadratic
 from ..learning import AbstractLearningRule
 from ..learning.catalogue import RULES, Entry
-from ..substrates import AbstractSubstrate
+from ..substrates import AbstractSubstrate, Nudging
 from ..vector_fields import AbstractVectorField
+from .arguments import NudgeOptions
 from .command import Refused
 
 ALL = "all"
 
 
-def chosen(names: Sequence[str], beta: float, substrate: AbstractSubstrate) -> dict[str, AbstractLearningRule]:
+def chosen(names: Sequence[str], nudge: NudgeOptions, substrate: AbstractSubstrate) -> dict[str, AbstractLearningRule]:
     """The rules of those names, on that substrate, for the quadratic cost; `all` stands for every rule.
+
+    Rules that nudge symmetrically by themselves, such as eqprop, nudge as `nudge` says; where a rule's name or method
+    says how it nudges, it does so, with the same beta.
 
     Raises:
         ValueError: for a name that is not known, or a beta without meaning.
     """
     names = tuple(RULES) if ALL in names else names
-    return {name: _known(name).make(beta, substrate, Quadratic()) for name in names}
+    nudging = nudge.build()
+    return {name: _nudged_by(nudging, _known(name).make(nudge.beta, substrate, Quadratic())) for name in names}
+
+
+def _nudged_by(nudging: Nudging, rule: AbstractLearningRule) -> AbstractLearningRule:
+    by_itself = getattr(rule, "nudging", None)
+    if isinstance(by_itself, Nudging) and len(by_itself.betas) == 2:
+        return eqx.tree_at(lambda r: r.nudging, rule, nudging)
+    return rule
 
 
 def serving(

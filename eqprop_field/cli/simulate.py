@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from .arguments import NetworkFile
+from .arguments import NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..learning import Estimate
+    from ..substrates import Nudging
     from ..vector_fields import AbstractVectorField
 
 
@@ -32,8 +33,7 @@ class Simulate(AbstractCommand):
     """x.npy: firing rates of the input neurons, (batch, inputs)."""
     target: Path
     """y.npy: target states of the output neurons, (batch, outputs)."""
-    beta: float = 0.1
-    """Influence parameter of the nudged phase: above -1 and not 0."""
+    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     substrate: Literal["trajectory", "equilibrium", "circuit"] = "trajectory"
     """Where it settles: an ODE solver, a fixed-point solver, or ngspice."""
     tol: float = 1e-8
@@ -57,39 +57,39 @@ class Simulate(AbstractCommand):
         from . import two_phases
         from .files import folder_for, read_network, read_samples, write_summary
 
-        two_phases.rule_on(two_phases.Trajectory(), self.beta)  # refuses a beta without meaning before any work
+        nudging = self.nudge.build()  # refuses a beta without meaning before any work
         field = read_network(self.net)
         x, y = read_samples(self.input, self.target, field)
         folder = folder_for(self.out)
-        estimate = self._settle(field, x, y)
+        estimate = self._settle(field, x, y, nudging)
         save_phases(folder / "phases.npz", field, estimate.free, estimate.nudged[0], estimate)
         files = ["phases.npz", "summary.json"]
         if estimate.free.trajectory is not None:
-            plotting.save(two_phases.picture(field, estimate, y, self.beta)[0].figure, folder / "phases.png")
+            plotting.save(two_phases.picture(field, estimate, y, self.nudge.beta)[0].figure, folder / "phases.png")
             files.append("phases.png")
         said = two_phases.facts(estimate)
-        summary = {**said, "substrate": self.substrate, "beta": self.beta, "tol": self.tol, "dtype": str(field.dtype)}
-        summary |= {"out": str(folder), "files": files}
+        summary = {**said, "substrate": self.substrate, **dataclasses.asdict(self.nudge), "tol": self.tol}
+        summary |= {"dtype": str(field.dtype), "out": str(folder), "files": files}
         write_summary(folder, summary)
         return Outcome(summary, self._lines(summary), two_phases.failure(said, estimate))
 
-    def _settle(self, field: "AbstractVectorField", x: "np.ndarray", y: "np.ndarray") -> "Estimate":
+    def _settle(self, field: "AbstractVectorField", x: "np.ndarray", y: "np.ndarray", nudging: "Nudging") -> "Estimate":
+        from ..learning import EqProp
         from . import two_phases
 
         if self.substrate == "trajectory":
-            return two_phases.integrate(field, x, y, self.beta, self.tol, self.max_time, self.points)
+            return two_phases.integrate(field, x, y, nudging, self.tol, self.max_time, self.points)
         if self.substrate == "equilibrium":
             from ..substrates import Equilibrium
 
-            rule = two_phases.rule_on(Equilibrium(tol=self.tol, check_stability=field.n_neurons <= 500), self.beta)
+            substrate = Equilibrium(tol=self.tol, check_stability=field.n_neurons <= 500)
         else:
             from ..circuits import TIGHT, Behavioural, NgspiceSubstrate
 
             substrate = NgspiceSubstrate(
                 level=Behavioural(accuracy=TIGHT), tol=self.tol, keep_trajectories=True, saved_points=self.points
             )
-            rule = two_phases.rule_on(substrate, self.beta)
-        return rule.estimate(field, x, y, throw=False)
+        return EqProp(nudging=nudging, substrate=substrate).estimate(field, x, y, throw=False)
 
     def _lines(self, said: dict) -> list[str]:
         def phase(name: str) -> str:

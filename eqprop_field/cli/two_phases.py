@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import plotting
 from ..learning import AbstractLearningRule, EqProp, Estimate
-from ..substrates import AbstractSubstrate, Nudging, Solution, Trajectory
+from ..substrates import Nudging, Solution, Trajectory
 from ..substrates.solution import count_verdicts
 from ..vector_fields import AbstractVectorField
 
@@ -17,19 +17,10 @@ _MOST_NUMBERS = 40_000_000  # stored in trajectories; beyond that fewer times ar
 _FEWEST_POINTS = 40
 
 
-def rule_on(substrate: AbstractSubstrate, beta: float) -> EqProp:
-    """The one-sided rule of the paper.
-
-    Raises:
-        ValueError: for a beta of 0, or of -1 and below.
-    """
-    return EqProp(nudging=Nudging.one_sided(beta), substrate=substrate)
-
-
 def integrate(
-    field: AbstractVectorField, x: np.ndarray, y: np.ndarray, beta: float, tol: float, max_time: float, points: int
+    field: AbstractVectorField, x: np.ndarray, y: np.ndarray, nudging: Nudging, tol: float, max_time: float, points: int
 ) -> Estimate:
-    """Both phases with diffrax, kept at times that are dense where the states move fast.
+    """All phases with diffrax, kept at times that are dense where the states move fast.
 
     The first run finds out how long the phases take, the second keeps their trajectories; both are one compilation.
     """
@@ -43,11 +34,11 @@ def integrate(
             (dense_at_first(free_end, points), dense_at_first(nudged_end, points)),
             is_leaf=lambda leaf: leaf is None,
         )
-        return rule_on(kept, beta)
+        return EqProp(nudging=nudging, substrate=kept)
 
     scouted = keeping(max_time, max_time).estimate(field, x, y, throw=False)
     ends = [max(float(np.asarray(solution.time)), 1e-3) for solution in (scouted.free, *scouted.nudged)]
-    return keeping(*ends).estimate(field, x, y, throw=False)
+    return keeping(ends[0], max(ends[1:])).estimate(field, x, y, throw=False)
 
 
 def dense_at_first(end: float, points: int) -> jnp.ndarray:

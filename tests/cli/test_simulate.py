@@ -101,3 +101,22 @@ def test_the_circuit_is_one_more_substrate(run, folder, sample, ngspice):
     with np.load(folder / "e" / "phases.npz") as ode, np.load(folder / "c" / "phases.npz") as circuit:
         np.testing.assert_allclose(circuit["s0_0"], ode["s0_0"], atol=1e-5)
         np.testing.assert_allclose(circuit["update_W_0_1"], ode["update_W_0_1"], atol=1e-4)
+
+
+def test_symmetric_nudging(run, sample, folder):
+    # The update of both phases is even in beta, up to the order of the error that cancels.
+    options = ["--beta", 0.2, "--substrate", "equilibrium", "--out"]
+    said = run("simulate", *sample, "--nudging", "symmetric", *options, folder / "both", "--json")
+    assert said.code == 0 and said.json["nudging"] == "symmetric"
+    for sign in ("", "-"):
+        assert run("simulate", *sample, "--beta", f"{sign}0.2", *options[2:], folder / f"one{sign}").code == 0
+    both, plus, minus = (np.load(folder / name / "phases.npz") for name in ("both", "one", "one-"))
+    np.testing.assert_allclose(both["sbeta_0"], plus["sbeta_0"], atol=1e-9)  # the first nudged phase
+    for name in (n for n in both.files if n.startswith("update_W")):
+        np.testing.assert_allclose(both[name], (plus[name] + minus[name]) / 2, atol=1e-9)
+
+
+def test_symmetric_nudging_keeps_trajectories(run, sample, folder):
+    assert run("simulate", *sample, "--nudging", "symmetric", "--out", folder / "o").code == 0
+    phases = np.load(folder / "o" / "phases.npz")
+    np.testing.assert_allclose(phases["nudged_0"][-1], phases["sbeta_0"], atol=1e-7)
