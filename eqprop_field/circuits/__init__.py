@@ -37,6 +37,7 @@ from .levels import Transistor as Transistor
 from .library import Subcircuit as Subcircuit
 from .library import read_subcircuit as read_subcircuit
 from .measure import Phase as Phase
+from .measure import Transients as Transients
 from .measure import measure as measure
 from .measure import solution as solution
 from .ngspice import AbstractEngine as AbstractEngine

@@ -216,7 +216,7 @@ def fidelity(
     measured = substrate.transients(field, x, nudges, throw=False)
     free, nudged = substrate.solutions(field, x, nudges, measured, throw=False)
     cosines = np.asarray(_cosines(field, drawn, nudging, x, y, free.state, [s.state for s in nudged]), np.float64)
-    return _summarised(cosines, measured, (free, *nudged))
+    return _summarised(cosines, list(measured.samples), (free, *nudged))
 
 
 def _summarised(

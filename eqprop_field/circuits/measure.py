@@ -17,6 +17,7 @@ from ..substrates.solution import Solution, Verdict, judge
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, unflatten_state
 from .ir import Circuit
+from .netlist import Netlist
 from .ngspice.base import Waveforms
 from .scaling import Scaling
 
@@ -61,6 +62,25 @@ class Phase:
         return PchipInterpolator(self.times, self.states)(times)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Transients:
+    """What ngspice did with a batch, as measured.
+
+    Attributes:
+        samples: every sample's phases, window by window of `schedule`; None where the simulator failed.
+        netlists: one a run, which may hold several samples.
+        logs: what the simulator printed, one a run.
+    """
+
+    samples: tuple[tuple[Phase, ...] | None, ...]
+    netlists: tuple[Netlist, ...]
+    logs: tuple[str, ...]
+
+    def window(self, i: int) -> list[Phase | None]:
+        """Every sample's phase in window i."""
+        return [None if phases is None else phases[i] for phases in self.samples]
+
+
 def measure(circuit: Circuit, scaling: Scaling, waveforms: Waveforms) -> tuple[Phase, ...]:
     """Cuts a transient into the windows of the circuit's schedule, each with its time restarted at 0.
 
@@ -97,11 +117,6 @@ def _joules(waveforms: Waveforms, start_s: float, end_s: float) -> float | None:
     inside = times[(times > start_s) & (times < end_s)]
     points = np.concatenate([[start_s], inside, [end_s]])
     return float(np.trapezoid(np.interp(points, times, watts), points))
-
-
-def in_window(measured: Sequence[tuple[Phase, ...] | None], i: int) -> list[Phase | None]:
-    """Every sample's phase in window i; None where the simulator failed."""
-    return [None if phases is None else phases[i] for phases in measured]
 
 
 def solution(

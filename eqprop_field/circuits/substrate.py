@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import equinox as eqx
@@ -22,9 +22,9 @@ from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, flatten_state
 from .compile import compile_each, nudge_of
-from .ir import ScheduleSegment, schedule
+from .ir import Circuit, ScheduleSegment, schedule
 from .levels import AbstractLevel, Behavioural
-from .measure import Phase, as_path, float64, in_float64, in_window, measure, solution
+from .measure import Phase, Transients, as_path, float64, in_float64, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
 from .noise import Noise
 from .variation import Chip, field_on, nudges_on
@@ -65,6 +65,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         samples_per_run: how many samples are clamped one after another in one transient, which spares starting ngspice
             for each. A free phase then starts from where the sample before ended, not from rest, and a failure takes
             all samples of its run. Samples with stated starts, under noise, or from the operating point run alone.
+        fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
 
     Raises:
         ValueError: for less than one sample a run.
@@ -84,6 +85,7 @@ class NgspiceSubstrate(AbstractSubstrate):
     saved_points: int = eqx.field(static=True, default=2001)
     workers: int = eqx.field(static=True, default_factory=lambda: os.cpu_count() or 1)
     samples_per_run: int = eqx.field(static=True, default=1)
+    fold_inputs: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
         if self.samples_per_run < 1:
@@ -109,18 +111,16 @@ class NgspiceSubstrate(AbstractSubstrate):
         if duration is None:
             duration = self._chosen_time(field, x, nudge, start)[0]
         rows = None if start is None else np.asarray(flatten_state(start), np.float64)
-        measured = self._simulate(field, x, targets, (ScheduleSegment(duration, beta),), rows, False, throw)
-        return self._solution(field, x, nudge, in_window(measured, 0), throw)
+        circuits = self._circuits(field, x, targets, (ScheduleSegment(duration, beta),), starts=rows)
+        return self._solution(field, x, nudge, self._run(circuits, throw).window(0), throw)
 
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
         return self.solutions(field, x, nudges, self.transients(field, x, nudges, throw=throw), throw=throw)
 
-    def transients(
-        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
-    ) -> list[tuple[Phase, ...] | None]:
-        """Every sample's transient as measured, window by window of `schedule`; None where the simulator failed.
+    def circuits(self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]) -> list[Circuit]:
+        """What `phases` simulates: circuits with `samples_per_run` samples each, in the order of the samples.
 
         Arguments and errors as for `phases`.
         """
@@ -136,27 +136,42 @@ class NgspiceSubstrate(AbstractSubstrate):
             raise ValueError("a chip has no devices drawn for transposed synapses: use AEP on nominal devices")
         field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
         windows = schedule(*self.times(field, x, nudges), betas)
-        return self._simulate(field, x, target, windows, None, transposing, throw)
+        return self._circuits(field, x, target, windows, transposing=transposing)
+
+    def transients(
+        self,
+        field: AbstractVectorField,
+        x: ArrayLike,
+        nudges: Sequence[AbstractNudge],
+        *,
+        throw: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Transients:
+        """Runs the circuits of `phases`, and gives them as measured.
+
+        Arguments and errors as for `phases`; `progress` is called with the runs done and their number.
+        """
+        return self._run(self.circuits(field, x, nudges), throw, progress)
 
     def solutions(
         self,
         field: AbstractVectorField,
         x: ArrayLike,
         nudges: Sequence[AbstractNudge],
-        measured: Sequence[tuple[Phase, ...] | None],
+        measured: Transients,
         *,
         throw: bool = True,
     ) -> tuple[Solution, tuple[Solution, ...]]:
         """What `phases` gives, from the measured transients."""
         x = checked_data("x", x, field.n_inputs, field.dtype)
         field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
-        free = self._solution(field, x, None, in_window(measured, 0), throw)
+        free = self._solution(field, x, None, measured.window(0), throw)
         nudged, returned = [], None
         for k, nudge in enumerate(nudge.anchored(field, x, free.state) for nudge in nudges):
             if k:
-                way_back = self._solution(field, x, None, in_window(measured, 2 * k), False)
+                way_back = self._solution(field, x, None, measured.window(2 * k), False)
                 returned = _worse(returned, _return_verdict(free, way_back, max(_SAME_STATE, self.tol)))
-            nudged.append(self._solution(field, x, nudge, in_window(measured, 2 * k + 1), throw, returned))
+            nudged.append(self._solution(field, x, nudge, measured.window(2 * k + 1), throw, returned))
         return free, tuple(nudged)
 
     def oscillate(
@@ -173,14 +188,14 @@ class NgspiceSubstrate(AbstractSubstrate):
         beta, target = nudge_of(nudge)
         free_time = self.free_time or self._chosen_time(field, x, None, None)[0]
         windows = (ScheduleSegment(free_time), ScheduleSegment(float(times[-1]), beta, omega=omega))
-        measured = self._simulate(field, x, target, windows, None, False, throw)
-        free = self._solution(field, x, None, in_window(measured, 0), throw)
+        measured = self._run(self._circuits(field, x, target, windows), throw)
+        free = self._solution(field, x, None, measured.window(0), throw)
         blank = np.full((len(times), field.n_neurons), np.nan)
-        paths = np.stack([blank if p is None else p.at(times) for p in in_window(measured, 1)], axis=1)
+        paths = np.stack([blank if p is None else p.at(times) for p in measured.window(1)], axis=1)
         apart = np.abs(paths[-1] - paths[0]).max(axis=1)
         verdict = np.where(apart <= self.tol, Verdict.converged.value, Verdict.not_settled.value)
         verdict = np.where(np.isnan(apart), Verdict.simulator_failed.value, verdict)
-        points = jnp.asarray([0 if p is None else len(p.times) for p in in_window(measured, 1)], jnp.int32)
+        points = jnp.asarray([0 if p is None else len(p.times) for p in measured.window(1)], jnp.int32)
         path = as_path(field, paths)
         driven = Solution(
             state=jax.tree.map(lambda leaf: leaf[-1], path),
@@ -196,27 +211,27 @@ class NgspiceSubstrate(AbstractSubstrate):
             raise_unless_converged("nudged", driven.verdict)
         return free, driven
 
-    def _simulate(
+    def _circuits(
         self,
         field: AbstractVectorField,
         x: ArrayLike,
         targets: np.ndarray | None,
         windows: tuple[ScheduleSegment, ...],
-        starts: np.ndarray | None,
-        transposing: bool,
-        throw: bool,
-    ) -> list[tuple[Phase, ...] | None]:
-        """Every sample's measured windows; None where the simulator failed."""
-        rows, solved = np.asarray(x, np.float64), self.from_operating_point and starts is None and not windows[0].beta
+        *,
+        starts: np.ndarray | None = None,
+        transposing: bool = False,
+    ) -> list[Circuit]:
+        solved = self.from_operating_point and starts is None and not windows[0].beta
         oscillating = any(window.omega for window in windows)
         alone = solved or starts is not None or self.noise is not None or oscillating
         circuits = compile_each(
             field,
-            rows,
+            np.asarray(x, np.float64),
             targets,
             windows,
             starts=starts,
             in_sequence=1 if alone else self.samples_per_run,
+            fold_inputs=self.fold_inputs,
             transposing=transposing,
             from_operating_point=solved,
         )
@@ -224,23 +239,27 @@ class NgspiceSubstrate(AbstractSubstrate):
             n, total = field.n_neurons, circuits[0].total_time
             noise = [self.noise.source(total, n, i) for i in range(len(circuits))]
             circuits = [dataclasses.replace(c, noise=own) for c, own in zip(circuits, noise, strict=True)]
-        if self.chip is not None:
-            circuits = [self.chip.circuit(circuit) for circuit in circuits]
+        return circuits if self.chip is None else [self.chip.circuit(circuit) for circuit in circuits]
+
+    def _run(
+        self, circuits: list[Circuit], throw: bool, progress: Callable[[int, int], None] | None = None
+    ) -> Transients:
         klu = self.engine.klu
-        netlists = [self.level.emit(circuit, klu=klu) for circuit in circuits]
-        measured: list[tuple[Phase, ...] | None] = []
-        results = run_all(self.engine, netlists, self.workers)
+        netlists = tuple(self.level.emit(circuit, klu=klu) for circuit in circuits)
+        samples: list[tuple[Phase, ...] | None] = []
+        results = run_all(self.engine, netlists, self.workers, progress)
         for circuit, result in zip(circuits, results, strict=True):
             if isinstance(result, SimulatorFailed):
                 if throw:
                     raise result
-                first = len(measured)
-                measured += [None] * len(circuit.samples)
-                _log.warning("samples %d to %d: %s", first, len(measured) - 1, result)
+                first = len(samples)
+                samples += [None] * len(circuit.samples)
+                _log.warning("samples %d to %d: %s", first, len(samples) - 1, result)
             else:
                 phases = measure(circuit, self.level.scaling, result)
-                measured += [phases[k : k + len(windows)] for k in range(0, len(phases), len(windows))]
-        return measured
+                windows = len(phases) // len(circuit.samples)
+                samples += [phases[k : k + windows] for k in range(0, len(phases), windows)]
+        return Transients(tuple(samples), netlists, tuple(result.log for result in results))
 
     def _solution(
         self,

@@ -23,7 +23,7 @@ from ..vector_fields.base import flatten_state, unflatten_state
 from .compile import compile_each
 from .ir import ScheduleSegment, schedule
 from .levels import TIGHT, AbstractLevel, Behavioural, Netlist, Thresholds
-from .measure import Phase, float64, in_float64, in_window, measure, solution
+from .measure import Phase, float64, in_float64, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
 from .substrate import NgspiceSubstrate
 from .variation import Chip, field_on, nudges_on
@@ -214,7 +214,12 @@ def _compare(
         ]
         nudges = (None, *nudges_on(chip, nudging.nudges(Quadratic(), jnp.asarray(y)), len(x)))
         of_circuit, of_ode = (
-            tuple(solution(exact, x, n, in_window(all_of, i), tol=still, exact=own) for i, n in enumerate(nudges))
+            tuple(
+                solution(
+                    exact, x, n, [None if phases is None else phases[i] for phases in all_of], tol=still, exact=own
+                )
+                for i, n in enumerate(nudges)
+            )
             for all_of, still, own in ((measured, max(tol, level.rest), level.exact), (ode, tol, True))
         )
         cosine, signs = _compare_updates(exact, x, y, nudging, of_circuit, of_ode)
