@@ -55,13 +55,13 @@ class Align(AbstractCommand):
             raise Refused(f"--seeds {self.seeds}: give at least 1")
 
         from ..substrates import Equilibrium
-        from . import given
+        from . import inputs
         from .files import folder_for
         from .rules import ALL, chosen, serving
 
         rules = chosen(self.rules, self.nudge, Equilibrium(tol=self.tol))
-        template = given.network(self.net, self.network, self.seed)
-        x, y = given.random_samples(template, self.seed, self.samples)
+        template = inputs.network(self.net, self.network, self.seed)
+        x, y = inputs.random_samples(template, self.seed, self.samples)
         folder = folder_for(self.out)
         refused: dict[str, str] = {}
         if ALL in self.rules:

@@ -262,6 +262,17 @@ class Scale:
             raise Refused("--processes and --process need --coordinator: the HOST:PORT of the first process")
 
 
+def check_counts(**counts: int) -> None:
+    """Refuses numbers of things below 1, by the options' names.
+
+    Raises:
+        Refused: for the first such number.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise Refused(f"--{name.replace('_', '-')} {count}: give at least 1")
+
+
 def checked_gain(gain: float) -> float:
     """The scale of new weights.
 

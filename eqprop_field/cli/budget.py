@@ -58,13 +58,13 @@ class Budget(AbstractCommand):
 
         from .. import plotting
         from ..analysis import error_budget
-        from . import given
+        from . import inputs
         from .files import folder_for, write_summary, write_table
         from .rules import on_phases
 
         make = on_phases(self.rule)
-        field = given.network(self.net, self.network, self.seed, self.symmetry)
-        x, y = given.pairs(field, self.input, self.target, self.seed, self.samples)
+        field = inputs.network(self.net, self.network, self.seed, self.symmetry)
+        x, y = inputs.samples_or_random(field, self.input, self.target, self.seed, self.samples)
         folder = folder_for(self.out)
         found = error_budget(make, field, x, y, betas=self.betas, substrate=self._substrate())
         write_table(folder / "budget.csv", found.rows())

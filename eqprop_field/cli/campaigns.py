@@ -76,14 +76,14 @@ class AbstractCampaign(AbstractCommand):
             OSError: for files that cannot be written.
         """
         from ..circuits import FidelityCampaign, TaskFailed, WorkerDied, run_campaign
-        from . import given
-        from .files import folder_for, read_network, write_table
+        from . import inputs
+        from .files import folder_for, write_table
         from .progress import bar
 
         if self.workers < 0:
             raise Refused(f"--workers {self.workers}: give the number of processes, or 0 for one for each core")
-        field = read_network(self.net)
-        x, y = given.pairs(field, self.input, self.target, self.seed, self.samples)
+        field = inputs.read_network(self.net)
+        x, y = inputs.samples_or_random(field, self.input, self.target, self.seed, self.samples)
         folder = folder_for(self.out)
         task = FidelityCampaign(field, x, y, cells, seed=self.seed, engine=self.engine)
         with bar(f"{len(cells)} circuits") as told:

@@ -53,12 +53,13 @@ class Circuit(AbstractCommand):
             raise Refused("--nudging symmetric: both simulators are compared for one nudged phase; leave it away")
 
         from .agreement import compare, write_agreement
-        from .files import folder_for, read_network, read_samples
+        from .files import folder_for
+        from .inputs import read_network, read_samples
 
         self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
         field = read_network(self.net)
-        x, y = read_samples(self.input, self.target, field)
+        x, y = read_samples(field, self.input, self.target)
         folder = folder_for(self.out)
         found = compare(field, x, y, self.nudge.beta, self.tol, self.engine, level, not self.circuit.explicit_inputs)
         summary = write_agreement(folder, field, x, y, self.nudge.beta, found, self.points) | {

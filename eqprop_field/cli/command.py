@@ -3,7 +3,11 @@
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..results import AbstractResult
 
 
 class Refused(ValueError):
@@ -23,6 +27,16 @@ class Outcome:
     summary: Mapping[str, Any]
     lines: Sequence[str]
     failure: str | None = None
+
+    @classmethod
+    def saved(cls, result: "AbstractResult", folder: Path, **context: Any) -> "Outcome":
+        """How most commands end: the result is saved, with what else its summary shall hold, and its lines are shown.
+
+        Raises:
+            OSError: for files that cannot be written.
+        """
+        summary = result.save(folder, **context)
+        return cls(summary, [*result.lines(), f"written to {folder}: {', '.join(summary['files'])}"], result.failure)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

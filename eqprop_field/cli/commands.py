@@ -55,3 +55,8 @@ def command_class(name: str) -> type[AbstractCommand]:
     """The class of the command of that name."""
     entry = COMMANDS[name]
     return getattr(importlib.import_module(f".{entry.module}", __package__), entry.name)
+
+
+def word_of(command: AbstractCommand) -> str:
+    """The word on the command line that this command has."""
+    return next(word for word, entry in COMMANDS.items() if entry.name == type(command).__name__)

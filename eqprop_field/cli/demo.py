@@ -60,7 +60,7 @@ class Demo(AbstractCommand):
         return Outcome(summary, [*table, "", f"report: {folder / 'report.html'}"], "; ".join(failed) or None)
 
     def _measure(self, folder: Path, done: Callable[[], None]) -> Findings:
-        from .files import read_network
+        from .inputs import read_network
 
         clock = _Clock()
         dataset, run = self._trained(folder)

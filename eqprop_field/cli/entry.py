@@ -15,7 +15,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from .command import AbstractCommand, Outcome
-from .commands import COMMANDS, command_class
+from .commands import COMMANDS, command_class, word_of
 
 _AGAIN_S = 3.0
 DESCRIPTION = """Equilibrium propagation in vector fields: simulate it, learn with it, run it as a circuit.
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command = _parse(arguments)
             with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
                 outcome = command.run()
-            return _tell(outcome, as_json, type(command).__name__.lower())
+            return _tell(outcome, as_json, word_of(command))
     except SystemExit as end:
         return _parsing_ended(end, as_json)
     except KeyboardInterrupt:

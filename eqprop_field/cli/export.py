@@ -47,12 +47,13 @@ class Export(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
 
-        from .files import place_for, read_network, read_samples
+        from .files import place_for
+        from .inputs import read_network, read_samples
 
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
         field = read_network(self.net)
-        x, y = read_samples(self.input, self.target, field)
+        x, y = read_samples(field, self.input, self.target)
         if not 0 <= self.sample < len(x):
             raise Refused(f"--sample {self.sample}: the input has samples 0 to {len(x) - 1}")
         if not 1 <= self.sequence <= len(x) - self.sample:

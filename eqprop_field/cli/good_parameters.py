@@ -58,15 +58,15 @@ class MapGoodParameters(AbstractCommand):
         from .. import plotting
         from ..analysis import good_parameters
         from ..substrates import Trajectory
-        from . import given
+        from . import inputs
         from .files import folder_for, write_summary, write_table
         from .progress import bar
         from .rules import chosen
 
         substrate = Trajectory(tol=self.tol, free_time=self.time, nudged_time=self.time)
         (rule,) = chosen((self.rule,), self.nudge, substrate).values()
-        template = given.network(self.net, self.network, self.seed)
-        x, y = given.random_samples(template, self.seed, self.samples)
+        template = inputs.network(self.net, self.network, self.seed)
+        x, y = inputs.random_samples(template, self.seed, self.samples)
         folder = folder_for(self.out)
         keys = jax.random.split(jax.random.key(self.seed), self.seeds)
         map_of = {"gains": self.gains, "symmetries": self.symmetry, "keys": keys, "rule": rule}

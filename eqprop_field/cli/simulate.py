@@ -55,11 +55,12 @@ class Simulate(AbstractCommand):
         from .. import plotting
         from ..storage import save_phases
         from . import two_phases
-        from .files import folder_for, read_network, read_samples, write_summary
+        from .files import folder_for, write_summary
+        from .inputs import read_network, read_samples
 
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
         field = read_network(self.net)
-        x, y = read_samples(self.input, self.target, field)
+        x, y = read_samples(field, self.input, self.target)
         folder = folder_for(self.out)
         estimate = self._settle(field, x, y, nudging)
         save_phases(folder / "phases.npz", field, estimate.free, estimate.nudged[0], estimate)

@@ -54,11 +54,11 @@ class FindStability(AbstractCommand):
 
         from .. import plotting
         from ..analysis import AttractorType, stability
-        from . import given
+        from . import inputs
         from .files import folder_for, write_summary, write_table
 
-        field = given.network(self.net, self.network, self.seed, self.symmetry)
-        x = given.inputs(field, self.input, self.seed, self.samples)
+        field = inputs.network(self.net, self.network, self.seed, self.symmetry)
+        x = inputs.inputs_or_random(field, self.input, self.seed, self.samples)
         folder = folder_for(self.out)
         key = jax.random.fold_in(jax.random.key(self.seed), 2)
         found = stability(

@@ -1,5 +1,8 @@
 """Data sets to learn from."""
 
+from .arrays import random_samples as random_samples
+from .arrays import read_array as read_array
+from .arrays import read_samples as read_samples
 from .base import DataError as DataError
 from .base import Dataset as Dataset
 from .base import Samples as Samples

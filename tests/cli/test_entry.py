@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from eqprop_field.cli.commands import COMMANDS
+from eqprop_field.cli.commands import COMMANDS, command_class, word_of
 from eqprop_field.cli.init import Init
 
 
@@ -104,6 +104,12 @@ def test_a_bug_is_told_in_a_sentence_and_traced_on_request(run, monkeypatch, tmp
         run("init", "--out", tmp_path / "n.safetensors")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_json_names_the_command_by_its_word(command):
+    # As typed: `stability`, whatever its class is called.
+    assert word_of(command_class(command).__new__(command_class(command))) == command
+
+
 def test_what_a_command_prints_goes_to_stderr_under_json(run, monkeypatch, tmp_path):
     original = Init.run
 
@@ -113,7 +119,7 @@ def test_what_a_command_prints_goes_to_stderr_under_json(run, monkeypatch, tmp_p
 
     monkeypatch.setattr(Init, "run", chatty)
     said = run("init", "--sizes", "3,2", "--out", tmp_path / "n.safetensors", "--json")
-    assert said.json["ok"] is True
+    assert (said.json["ok"], said.json["command"]) == (True, "init")
     assert "by the way" in said.err
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from eqprop_field.datasets import DataError, batch_order, digits, fashion, mnist, xor
+from eqprop_field.datasets import DataError, batch_order, digits, fashion, mnist, random_samples, read_samples, xor
 
 
 def rows(x):
@@ -151,3 +151,27 @@ def test_the_real_mnist(mnist_dir):
     data = mnist(mnist_dir)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [50_000, 10_000, 10_000]
     assert np.bincount(data.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_samples_of_files(tmp_path):
+    random = np.random.default_rng(0)
+    x, y = random.random((3, 4)), random.random((3, 2))
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    for read, wrote in zip(
+        read_samples(tmp_path / "x.npy", tmp_path / "y.npy", (4, 2), np.float64), (x, y), strict=True
+    ):
+        np.testing.assert_array_equal(read, wrote)
+    np.save(tmp_path / "y.npy", y[:2])
+    with pytest.raises(ValueError, match="y 2: give one target"):
+        read_samples(tmp_path / "x.npy", tmp_path / "y.npy", (4, 2))
+    with pytest.raises(ValueError, match=r"x .*needs \(batch, 5\)"):
+        read_samples(tmp_path / "x.npy", tmp_path / "y.npy", (5, 2))
+
+
+def test_random_samples():
+    x, y = random_samples(jax.random.key(0), 50, (4, 2))
+    assert (x.shape, y.shape, x.dtype) == ((50, 4), (50, 2), np.float32)
+    assert 0 <= x.min() < 0.1 < 0.9 < x.max() <= 1
+    with pytest.raises(ValueError, match="samples=0"):
+        random_samples(jax.random.key(0), 0, (4, 2))

@@ -2,13 +2,30 @@
 
 from pathlib import Path
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from .. import datasets
+from ..datasets.arrays import must_be_file
+from ..storage import load_network
 from ..vector_fields import AbstractVectorField
 from .arguments import Architecture, checked_seed
 from .command import Refused
-from .files import read_input, read_network, read_samples
+
+
+def read_network(path: Path) -> AbstractVectorField:
+    """The network of a file, in the precision that JAX is set to.
+
+    Raises:
+        ValueError: for a file that is no network.
+        OSError: for one that cannot be read.
+    """
+    must_be_file(path, f"network {path}")
+    wide = jnp.result_type(float)
+    return jax.tree.map(lambda leaf: leaf.astype(wide) if eqx.is_inexact_array(leaf) else leaf, load_network(path))
 
 
 def network(net: Path | None, described: Architecture, seed: int, symmetry: float = 0.0) -> AbstractVectorField:
@@ -27,6 +44,17 @@ def network(net: Path | None, described: Architecture, seed: int, symmetry: floa
     return read_network(net)
 
 
+def read_samples(field: AbstractVectorField, x: Path, y: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (batch, inputs) and targets (batch, outputs) from the files of --input and --target.
+
+    Raises:
+        ValueError: for files that hold no such arrays, NaN, or different numbers of samples.
+        OSError: for files that cannot be read.
+    """
+    names = ("--input", "--target")
+    return datasets.read_samples(x, y, (field.n_inputs, field.n_outputs), field.dtype, names=names)
+
+
 def random_samples(field: AbstractVectorField, seed: int, samples: int) -> tuple[Array, Array]:
     """Inputs and targets, uniform in [0, 1].
 
@@ -35,12 +63,11 @@ def random_samples(field: AbstractVectorField, seed: int, samples: int) -> tuple
     """
     if samples < 1:
         raise Refused(f"--samples {samples}: give at least 1")
-    inputs, targets = jax.random.split(jax.random.fold_in(jax.random.key(checked_seed(seed)), 1))
-    x = jax.random.uniform(inputs, (samples, field.n_inputs), field.dtype)
-    return x, jax.random.uniform(targets, (samples, field.n_outputs), field.dtype)
+    key = jax.random.fold_in(jax.random.key(checked_seed(seed)), 1)  # the key itself draws the network
+    return datasets.random_samples(key, samples, (field.n_inputs, field.n_outputs), field.dtype)
 
 
-def pairs(
+def samples_or_random(
     field: AbstractVectorField, x: Path | None, y: Path | None, seed: int, samples: int
 ) -> tuple[ArrayLike, ArrayLike]:
     """Inputs and targets from files, or random ones.
@@ -53,9 +80,11 @@ def pairs(
         return random_samples(field, seed, samples)
     if x is None or y is None:
         raise Refused("--input and --target belong together: give both, or neither for random samples")
-    return read_samples(x, y, field)
+    return read_samples(field, x, y)
 
 
-def inputs(field: AbstractVectorField, x: Path | None, seed: int, samples: int) -> ArrayLike:
-    """Inputs from a file, or random ones; raises as `pairs`."""
-    return random_samples(field, seed, samples)[0] if x is None else read_input(x, field)
+def inputs_or_random(field: AbstractVectorField, x: Path | None, seed: int, samples: int) -> ArrayLike:
+    """Inputs from a file, or random ones; raises as `samples_or_random`."""
+    if x is None:
+        return random_samples(field, seed, samples)[0]
+    return datasets.read_array(x, field.n_inputs, field.dtype, name="--input")
