@@ -11,6 +11,7 @@ from .analysis import ErrorBudget as ErrorBudget
 from .analysis import GoodParameters as GoodParameters
 from .analysis import PoissonPairs as PoissonPairs
 from .analysis import RateHistogram as RateHistogram
+from .analysis import Simulation as Simulation
 from .analysis import Snapshot as Snapshot
 from .analysis import SpikePairs as SpikePairs
 from .analysis import Stability as Stability
@@ -21,6 +22,7 @@ from .analysis import good_parameters as good_parameters
 from .analysis import jacobian_asymmetry as jacobian_asymmetry
 from .analysis import poisson_pairs as poisson_pairs
 from .analysis import rate_histogram as rate_histogram
+from .analysis import simulate as simulate
 from .analysis import snapshot as snapshot
 from .analysis import spike_pairs as spike_pairs
 from .analysis import stability as stability

@@ -54,18 +54,10 @@ print(f"the digit {digits.test.labels[0]}; weight symmetry {float(epf.weight_sym
 beta = 0.5
 times = np.linspace(0.0, 20.0, 2001)
 substrate = epf.Trajectory(tol=1e-9, free_times=times, nudged_times=times)
-rule = epf.EqProp(epf.Nudging.one_sided(beta), substrate)
-estimate = rule.estimate(field, x, y)
+phases = epf.simulate(field, x, y, nudging=epf.Nudging.one_sided(beta), substrate=substrate)
+estimate = phases.estimate
 free, (nudged,) = estimate.free, estimate.nudged
-
-
-def by_layer(solution):
-    """The trajectory of the first sample, one entry a layer."""
-    return {f"layer {i}": np.asarray(path[:, 0]) for i, path in enumerate(solution.trajectory)}
-
-
-axes = plotting.phases(times, by_layer(free), times, by_layer(nudged), beta=beta, target=y[0])
-axes[0].figure
+phases.plot().figure
 
 # %% [markdown]
 # Every settled state comes with its residual and a verdict, sample by sample. Nothing that is still moving is ever

@@ -10,6 +10,8 @@ from .good_parameters import GoodParameters as GoodParameters
 from .good_parameters import good_parameters as good_parameters
 from .over_training import Snapshot as Snapshot
 from .over_training import snapshot as snapshot
+from .simulation import Simulation as Simulation
+from .simulation import simulate as simulate
 from .stability import AttractorType as AttractorType
 from .stability import Stability as Stability
 from .stability import stability as stability

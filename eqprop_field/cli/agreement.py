@@ -13,15 +13,16 @@ import numpy as np
 
 from .. import plotting
 from .._files import write_json, write_text
+from ..analysis.simulation import dense_times
 from ..circuits import AbstractLevel, Agreement, Batch, Netlist, Phase, SampleTrace, Shared, verify
 from ..costs import Quadratic
 from ..learning.base import compare_phases
+from ..plotting.phases import layer_names
 from ..storage import save_phases
 from ..substrates import Nudging, Solution
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import unflatten_state
 from .progress import bar
-from .two_phases import dense_at_first, layer_names
 
 _MOST_NETLISTS = 100  # written; the others differ in the sample only
 
@@ -106,7 +107,7 @@ def _with_trajectory(field: AbstractVectorField, found: Agreement, phase: int, b
     measured = found.circuit[phase]
     if not ends:
         return measured
-    times = np.asarray(dense_at_first(float(min(ends)), points))
+    times = dense_times(float(min(ends)), points)
     blank = np.full((points, field.n_neurons), np.nan)
     paths = np.stack([blank if entry is None else entry.at(times) for entry in kept], axis=1)
     rows = unflatten_state(field.initial_state(1), jnp.asarray(paths.reshape(-1, field.n_neurons), field.dtype))
@@ -126,4 +127,4 @@ def _measured(sample: SampleTrace, beta: float) -> tuple[Phase, Phase]:
 
 def _by_layer(field: AbstractVectorField, flat: np.ndarray) -> dict[str, np.ndarray]:
     sizes = [leaf.shape[1] for leaf in jax.tree.leaves(field.initial_state(1))]
-    return dict(zip(layer_names(field), np.split(flat, np.cumsum(sizes)[:-1], axis=1), strict=True))
+    return dict(zip(layer_names(field.initial_state(1)), np.split(flat, np.cumsum(sizes)[:-1], axis=1), strict=True))

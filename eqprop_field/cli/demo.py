@@ -11,10 +11,10 @@ import numpy as np
 
 from .arguments import NudgeOptions, checked_seed
 from .command import AbstractCommand, Outcome
-from .findings import BETA, TOL, Findings, most_to_learn
+from .findings import BETA, TOL, Findings
 
 if TYPE_CHECKING:
-    from ..analysis import Alignment
+    from ..analysis import Alignment, Simulation
     from ..circuits import Agreement
     from ..datasets import Dataset
     from ..learning import Estimate
@@ -76,10 +76,10 @@ class Demo(AbstractCommand):
         clock.lap("phases", done)
         measured = self._alignment(folder, dataset)
         clock.lap("alignment", done)
-        most = np.argsort(-np.asarray(phases.cost))[:CIRCUITS]  # where there is most to learn
+        most = np.argsort(-np.asarray(phases.estimate.cost))[:CIRCUITS]  # where there is most to learn
         agreement, missing = self._circuit(folder, field, x[most], y[most])
         clock.lap("circuit", done)
-        cosine = _cosine(field, phases, x, y)
+        cosine = _cosine(field, phases.estimate, x, y)
         return Findings(dataset, run, field, x, y, phases, cosine, measured, agreement, missing, clock.laps)
 
     def _trained(self, folder: Path) -> "tuple[Dataset, TrainingRun]":
@@ -101,17 +101,14 @@ class Demo(AbstractCommand):
         write_training(folder / "training", run, what_was_trained(recipe))
         return dataset, run
 
-    def _phases(self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray) -> "Estimate":
-        from .. import plotting
-        from ..storage import save_phases
-        from ..substrates import Nudging
-        from . import two_phases
+    def _phases(self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray) -> "Simulation":
+        from ..analysis import simulate
+        from ..substrates import Nudging, Trajectory
 
-        estimate = two_phases.integrate(field, x, y, Nudging.one_sided(BETA), TOL, 1000.0, 400)
-        save_phases(folder / "phases" / "phases.npz", field, estimate.free, estimate.nudged[0], estimate)
-        shown = most_to_learn(estimate)
-        plotting.save(two_phases.picture(field, estimate, y, BETA, shown)[0].figure, folder / "phases" / "phases.png")
-        return estimate
+        found = simulate(field, x, y, nudging=Nudging.one_sided(BETA), substrate=Trajectory(tol=TOL))
+        found = dataclasses.replace(found, pictured=int(np.argmax(np.asarray(found.estimate.cost))))  # most to learn
+        found.save(folder / "phases", tol=TOL)
+        return found
 
     def _alignment(self, folder: Path, dataset: "Dataset") -> "Alignment":
         from ..substrates import Equilibrium

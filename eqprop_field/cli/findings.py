@@ -6,20 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..analysis import Alignment
+    from ..analysis import Alignment, Simulation
     from ..circuits import Agreement
     from ..datasets import Dataset
-    from ..learning import Estimate
     from ..training import TrainingRun
     from ..vector_fields import LayeredField
 
 BETA = 0.1
 TOL = 1e-8
-
-
-def most_to_learn(phases: "Estimate") -> int:
-    """The sample with the largest cost: the one whose nudge is to be seen best."""
-    return int(np.argmax(np.asarray(phases.cost)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Findings:
     field: "LayeredField"
     x: np.ndarray
     y: np.ndarray
-    phases: "Estimate"
+    phases: "Simulation"
     trained_cosine: float
     alignment: "Alignment"
     agreement: "Agreement | None"

@@ -11,18 +11,15 @@ from .arguments import NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..learning import Estimate
-    from ..substrates import Nudging
-    from ..vector_fields import AbstractVectorField
+    from ..substrates import AbstractSubstrate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simulate(AbstractCommand):
     """Runs the free and the nudged phase, and computes the change of the parameters they imply.
 
-    Writes phases.npz, phases.png (where there are trajectories) and summary.json.
+    Writes phases.npz (the free and the first nudged phase), phases.csv (one row a sample and phase), phases.png (where
+    there are trajectories) and summary.json.
 
     Example: eqprop-field simulate net.safetensors --input x.npy --target y.npy --beta 0.1 --out run
     """
@@ -52,56 +49,25 @@ class Simulate(AbstractCommand):
         if self.points < 2:
             raise Refused(f"--points {self.points}: keep at least 2 points of every trajectory")
 
-        from .. import plotting
-        from ..storage import save_phases
-        from . import two_phases
-        from .files import folder_for, write_summary
+        from ..analysis import simulate
+        from .files import folder_for
         from .inputs import read_network, read_samples
 
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
         field = read_network(self.net)
         x, y = read_samples(field, self.input, self.target)
         folder = folder_for(self.out)
-        estimate = self._settle(field, x, y, nudging)
-        save_phases(folder / "phases.npz", field, estimate.free, estimate.nudged[0], estimate)
-        files = ["phases.npz", "summary.json"]
-        if estimate.free.trajectory is not None:
-            plotting.save(two_phases.picture(field, estimate, y, self.nudge.beta)[0].figure, folder / "phases.png")
-            files.append("phases.png")
-        said = two_phases.facts(estimate)
-        summary = {**said, "substrate": self.substrate, **dataclasses.asdict(self.nudge), "tol": self.tol}
-        summary |= {"dtype": str(field.dtype), "out": str(folder), "files": files}
-        write_summary(folder, summary)
-        return Outcome(summary, self._lines(summary), two_phases.failure(said, estimate))
+        found = simulate(field, x, y, nudging=nudging, substrate=self._substrate(field.n_neurons), points=self.points)
+        return Outcome.saved(found, folder, substrate=self.substrate, **dataclasses.asdict(self.nudge), tol=self.tol)
 
-    def _settle(self, field: "AbstractVectorField", x: "np.ndarray", y: "np.ndarray", nudging: "Nudging") -> "Estimate":
-        from ..learning import EqProp
-        from . import two_phases
-
-        if self.substrate == "trajectory":
-            return two_phases.integrate(field, x, y, nudging, self.tol, self.max_time, self.points)
-        if self.substrate == "equilibrium":
-            from ..substrates import Equilibrium
-
-            substrate = Equilibrium(tol=self.tol, check_stability=field.n_neurons <= 500)
-        else:
+    def _substrate(self, neurons: int) -> "AbstractSubstrate":
+        if self.substrate == "circuit":
             from ..circuits import TIGHT, Behavioural, NgspiceSubstrate
 
-            substrate = NgspiceSubstrate(
-                level=Behavioural(accuracy=TIGHT), tol=self.tol, keep_trajectories=True, saved_points=self.points
-            )
-        return EqProp(nudging=nudging, substrate=substrate).estimate(field, x, y, throw=False)
+            level = Behavioural(accuracy=TIGHT)
+            return NgspiceSubstrate(level=level, tol=self.tol, keep_trajectories=True, saved_points=self.points)
+        from ..substrates import Equilibrium, Trajectory
 
-    def _lines(self, said: dict) -> list[str]:
-        def phase(name: str) -> str:
-            time, counts = said[f"time_{name}"], said[f"verdict_{name}"]
-            took = "" if time is None else f" after {time:.1f} τ"
-            verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-            residual = said[f"residual_{name}"]
-            rest = "not finite" if residual is None else f"{residual:.1e}"
-            return f"{name + ' phase':<13}{verdicts}{took}; residual at most {rest}"
-
-        lines = [phase("free"), phase("nudged")]
-        if said["path_difference"] is not None:
-            lines.append(f"update       trajectory and end-point form differ by {100 * said['path_difference']:.2g} %")
-        return [*lines, f"written to   {said['out']}: {', '.join(said['files'])}"]
+        if self.substrate == "equilibrium":
+            return Equilibrium(tol=self.tol, check_stability=neurons <= 500)
+        return Trajectory(tol=self.tol, free_time=self.max_time, nudged_time=self.max_time)

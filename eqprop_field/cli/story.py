@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import plotting
 from . import agreement as both_simulators
-from . import align, train, two_phases
-from .findings import BETA, TOL, Findings, most_to_learn
+from . import align, train
+from .findings import BETA, TOL, Findings
 from .report import Section, page
 
 
@@ -22,7 +22,7 @@ def summarise(found: Findings) -> dict[str, Any]:
         "verdict": "held" if not failed else "failed",
         "failures": failed,
         "training": run,
-        "phases": two_phases.facts(found.phases) | {"beta": BETA, "tol": TOL},
+        "phases": found.phases.summary() | {"tol": TOL},
         "trained_update_cosine": found.trained_cosine,
         "alignment": {
             key: value for key, value in align.summarise(found.alignment).items() if key in ("samples_used", "left_out")
@@ -37,8 +37,7 @@ def summarise(found: Findings) -> dict[str, Any]:
 
 def failures(found: Findings) -> list[str]:
     """What did not hold, a sentence each."""
-    said = two_phases.facts(found.phases)
-    sentences = [train.unsettled(found.run), two_phases.failure(said, found.phases)]
+    sentences = [train.unsettled(found.run), found.phases.failure]
     if found.agreement is None:
         sentences.append(f"the circuit was left out: {found.no_circuit}")
     elif found.agreement.verdict.name != "agrees":
@@ -57,8 +56,8 @@ def _mean_at(found: Findings, symmetry: float) -> str:
 
 
 def _table(found: Findings) -> list[tuple[str, str]]:
-    run, said = found.run, two_phases.facts(found.phases)
-    settled = sum(int(v == 0) for v in np.asarray(found.phases.verdict))
+    run, said = found.run, found.phases.summary()
+    settled = sum(int(v == 0) for v in np.asarray(found.phases.estimate.verdict))
     rows = [
         (f"digits recognised ({len(found.dataset.test)} never seen)", f"{100 * (1 - run.test_error):.1f} %"),
         (
@@ -138,7 +137,7 @@ def _footer(found: Findings) -> str:
 
 def _digits(found: Findings) -> Section:
     side = int(np.sqrt(found.x.shape[1]))
-    answers = np.argmax(np.asarray(found.field.output(found.phases.free.state)), axis=1)
+    answers = np.argmax(np.asarray(found.field.output(found.phases.estimate.free.state)), axis=1)
     labels = np.argmax(found.y, axis=1)
     axes = plotting.digits(found.x.reshape(-1, side, side), labels, answers, columns=5)
     right = int((answers == labels).sum())
@@ -178,9 +177,8 @@ def _training(found: Findings) -> Section:
 
 
 def _phases(found: Findings) -> Section:
-    said = two_phases.facts(found.phases)
-    shown = most_to_learn(found.phases)
-    label = int(np.argmax(found.y[shown]))
+    said = found.phases.summary()
+    label = int(np.argmax(found.y[found.phases.pictured]))
     return Section(
         "It settles, and a nudge moves it",
         [
@@ -195,7 +193,7 @@ def _phases(found: Findings) -> Section:
             "differ "
             f"by {_percent(said['path_difference'])}; the difference vanishes with β.",
         ],
-        plotting.png(two_phases.picture(found.field, found.phases, found.y, BETA, shown)[0].figure),
+        plotting.png(*found.phases.pictures().values()),
         "States of the output and hidden neurons through the free and the nudged phase, and the nudge's displacement.",
     )
 
@@ -205,7 +203,7 @@ def _time(value: float | None) -> str:
 
 
 def _update(found: Findings) -> Section:
-    weights, changes = found.field.tensors(), found.phases.update.tensors()
+    weights, changes = found.field.tensors(), found.phases.estimate.update.tensors()
     axes = plotting.heat_maps(
         {
             "Weights W₀₁": np.asarray(weights["W_0_1"]),

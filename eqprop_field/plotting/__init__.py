@@ -12,7 +12,7 @@ from .gdu import successive_updates as successive_updates
 from .in_circuit import in_circuit as in_circuit
 from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps
-from .phases import phases as phases
+from .phases import layer_names as layer_names
 from .ratios import ratios as ratios
 from .reverse_engineering import reverse_engineering as reverse_engineering
 from .roessler import weight_dynamics as weight_dynamics

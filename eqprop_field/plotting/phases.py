@@ -1,79 +1,125 @@
 """Pictures of the two phases: how a network settles, and how a nudge moves it."""
 
 from collections.abc import Mapping
+from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
+from ..analysis.simulation import Simulation
+from ..learning.base import Estimate
+from ..substrates.solution import Solution
+from .draw import draw
 from .style import COLOURS, CYCLE, INK, panels, styled
 
 _MOST_LINES = 40  # more neurons than this in one panel are a smear
+_MOST_TARGETS = 12  # drawn as ticks beside the output layer
+_TIME = "time (membrane time constants τ)"
 _TARGET = {"color": COLOURS["red"], "markersize": 7, "clip_on": False, "zorder": 5}
 
 Layers = Mapping[str, Float[np.ndarray, "_ _"]]
 
 
+@draw.register
 @styled
-def phases(
-    free_times: Float[np.ndarray, " free"],
-    free: Layers,
-    nudged_times: Float[np.ndarray, " nudged"],
-    nudged: Layers,
-    *,
-    beta: float,
-    target: Float[np.ndarray, " outputs"] | None = None,
-    window: float | None = None,
-) -> np.ndarray:
-    """Draws one sample's free phase and the nudged phase behind it, layer by layer.
-
-    One panel a layer shows the states s(t) through both phases, with the nudge's onset marked; the last panel shows
-    what learning reads, the displacement (s(t) - s(0)) / beta of the first layer during the nudged phase.
-
-    Args:
-        free_times: times of the free phase, in time constants, from its beginning.
-        free: the states at those times by layer, the output layer first, (time, neurons).
-        nudged_times: times of the nudged phase, from ITS beginning.
-        nudged: the states at those times.
-        beta: the influence parameter of the nudged phase.
-        target: y, drawn as ticks beside the output layer.
-        window: the longest stretch of either phase to draw, in time constants; by default until the states move by
-            less than 0.2 % of their way.
-
-    Returns:
-        The Axes, top first.
+def _simulation(result: Simulation, ax: Axes | None = None) -> Axes:
+    """The states of the pictured sample through the free and the first nudged phase, a panel a layer, and what learning
+    reads: the displacement (s(t) - s(0)) / beta of the output layer during the nudged phase.
     """
-    first = next(iter(free))
-    until_free = window or until_settled(free_times, free)
-    until_nudged = window or until_settled(nudged_times, nudged)
-    axes = panels([*[1.75] * len(free), 2.3])
-    for ax, (name, states), colour in zip(axes, free.items(), CYCLE * len(free), strict=False):
-        shown = spread(states[-1])
-        before, after = free_times <= until_free, nudged_times <= until_nudged
-        time = np.concatenate([free_times[before], until_free + nudged_times[after]])
-        path = np.concatenate([states[before], nudged[name][after]])[:, shown]
-        ax.set_prop_cycle(color=shades(colour, path[-1]))
-        ax.plot(time, path, linewidth=1.4)
-        ax.set(ylabel="state s", xlim=(0, time[-1]))
-        ax.set_title(f"{name}{how_many(shown, states.shape[1])}")
-        mark_onset(ax, until_free)
+    field, sample, beta = result.field, result.pictured, float(np.real(result.nudging.betas[0]))
+    target = np.asarray(result.y[sample]) if field.n_outputs <= _MOST_TARGETS else None
+    phases = _paths(result.estimate.free, sample), _paths(result.estimate.nudged[0], sample)
+    return _two_phases(phases, ax, beta, target)
+
+
+@draw.register
+@styled
+def _estimate(result: Estimate, ax: Axes | None = None) -> Axes:
+    """As a simulation, for the first sample; an estimate knows no beta, and its displacement is not divided by it."""
+    if not result.nudged:
+        return _solution(result.free, ax)
+    return _two_phases((_paths(result.free, 0), _paths(result.nudged[0], 0)), ax)
+
+
+@draw.register
+@styled
+def _solution(result: Solution, ax: Axes | None = None) -> Axes:
+    """The states of the first sample during one phase, a panel a layer."""
+    times, layers = _paths(result, 0)
+    axes = panels([1.75] * len(layers)) if ax is None else np.array([ax])
+    for panel, (name, states), colour in zip(axes, layers.items(), CYCLE * len(layers), strict=False):
+        _states(panel, name, times, states, colour)
+        panel.set_xlim(0, until_settled(times, layers))
+    axes[-1].set_xlabel(_TIME)
+    return axes[0]
+
+
+def _paths(solution: Solution, sample: int) -> tuple[np.ndarray, Layers]:
+    """The saved times of a phase, and one sample's states at them by layer."""
+    if solution.trajectory is None:
+        raise TypeError("there is no picture of a phase without a trajectory: let a Trajectory save its times")
+    leaves = [np.real(np.asarray(leaf)) for leaf in jax.tree.leaves(solution.trajectory)]
+    names = layer_names(solution.trajectory)
+    return np.asarray(solution.times), {
+        name: leaf[:, sample].reshape(len(leaf), -1) for name, leaf in zip(names, leaves, strict=True)
+    }
+
+
+def layer_names(state: Any) -> list[str]:
+    """What pictures call the leaves of a state: layers from the output back, or the places of another structure."""
+    if isinstance(state, tuple):
+        return ["Output layer", *(f"Hidden layer {i}" for i in range(1, len(state)))]
+    named = [jax.tree_util.keystr(path).strip(".[]'") for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    return [name or "Neurons" for name in named]
+
+
+def _two_phases(
+    phases: tuple[tuple[np.ndarray, Layers], tuple[np.ndarray, Layers]],
+    ax: Axes | None,
+    beta: float | None = None,
+    target: np.ndarray | None = None,
+) -> Axes:
+    """Draws a free phase and the nudged phase behind it, each until its states move by less than 0.2 % of their way."""
+    (free_times, free), (nudged_times, nudged) = phases
+    until_free, until_nudged = until_settled(free_times, free), until_settled(nudged_times, nudged)
+    axes = panels([*[1.75] * len(free), 2.3]) if ax is None else np.array([ax])
+    before, after = free_times <= until_free, nudged_times <= until_nudged
+    time = np.concatenate([free_times[before], until_free + nudged_times[after]])
+    layers = axes[: len(free)]
+    for panel, (name, states), colour in zip(layers, free.items(), CYCLE * len(free), strict=False):
+        _states(panel, name, time, np.concatenate([states[before], nudged[name][after]]), colour)
+        panel.set_xlim(0, time[-1])
+        mark_onset(panel, until_free)
     if target is not None:
         axes[0].plot(np.full(len(target), axes[0].get_xlim()[1]), target, "<", **_TARGET)
-    key = f"shaded: nudged, β = {beta:g}" + ("" if target is None else "   ◂ target")
-    axes[0].set_title(key, loc="right", fontsize=10, fontweight="normal", color="#555A61")
-    axes[-2].set_xlabel("time (membrane time constants τ)")
-    _displacement(axes[-1], nudged_times, nudged[first], first, beta, until_nudged)
-    return axes
+    key = ["shaded: nudged" + ("" if beta is None else f", β = {beta:g}"), *([] if target is None else ["◂ target"])]
+    axes[0].set_title("   ".join(key), loc="right", fontsize=10, fontweight="normal", color="#555A61")
+    layers[-1].set_xlabel(_TIME)
+    if ax is None:
+        first = next(iter(nudged))
+        _displacement(axes[-1], nudged_times, nudged[first], first, beta)
+        axes[-1].set_xlim(0, until_nudged)
+    return axes[0]
 
 
-def _displacement(ax: Axes, times: np.ndarray, path: np.ndarray, name: str, beta: float, until: float) -> None:
+def _states(ax: Axes, name: str, times: np.ndarray, states: np.ndarray, colour: str) -> None:
+    shown = spread(states[-1])
+    ax.set_prop_cycle(color=shades(colour, states[-1, shown]))
+    ax.plot(times, states[:, shown], linewidth=1.4)
+    ax.set(ylabel="state s")
+    ax.set_title(f"{name}{how_many(shown, states.shape[1])}")
+
+
+def _displacement(ax: Axes, times: np.ndarray, path: np.ndarray, name: str, beta: float | None) -> None:
     shown = spread(path[-1])
-    moved = (path - path[0])[:, shown] / beta
+    moved = (path - path[0])[:, shown] / (1.0 if beta is None else beta)
     ax.set_prop_cycle(color=shades(CYCLE[0], path[-1, shown]))
     ax.plot(times, moved, linewidth=1.4)
     ax.axhline(0, color=INK, linewidth=0.8)
-    ax.set(xlim=(0, until), xlabel="time since the nudge (τ)", ylabel="(s − s⁰) / β")
+    ax.set(xlabel="time since the nudge (τ)", ylabel="s − s⁰" if beta is None else "(s − s⁰) / β")
     ax.set_title(f"{name}: what the nudge displaces")
 
 

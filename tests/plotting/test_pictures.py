@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
 
-from eqprop_field import plotting
+from eqprop_field import Estimate, LayeredField, Nudging, Simulation, Solution, plotting
+from eqprop_field.plotting.phases import until_settled
 
 TIMES = np.linspace(0.0, 8.0, 60)
 
@@ -36,38 +39,51 @@ def test_importing_plotting_loads_no_pyplot_and_changes_no_settings():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def simulation(free: object, nudged: object, beta: float, times: np.ndarray = TIMES) -> Simulation:
+    """The result of a batch of one whose states took these ways, (time, neurons) a layer."""
+
+    def solution(path: object) -> Solution:
+        path = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], path)
+        still, counts, ends = jnp.zeros(1), jnp.zeros(1, int), jax.tree.map(lambda leaf: leaf[-1], path)
+        return Solution(ends, still, counts, counts, counts, jnp.asarray(times[-1]), jnp.asarray(times), path)
+
+    field = LayeredField.create(jax.random.key(0), (2, 5, 3))
+    estimate = Estimate(field, jnp.zeros(1), jnp.zeros(1, int), solution(free), (solution(nudged),))
+    return Simulation(field, np.ones((1, 3)), Nudging.one_sided(beta), estimate)
+
+
 def test_drawing_leaves_the_settings_as_they_were():
     before = dict(matplotlib.rcParams)
-    plotting.phases(TIMES, two_layers(), TIMES, two_layers(), beta=0.1)
+    simulation(*[tuple(two_layers().values())] * 2, beta=0.1).plot()
     assert dict(matplotlib.rcParams) == before
 
 
 def test_phases_show_every_neuron_through_both_phases_and_its_displacement():
     free = two_layers()
     nudged = {name: path[-1] + 0.1 * relaxing(path.shape[1]) for name, path in free.items()}
-    axes = plotting.phases(TIMES, free, TIMES, nudged, beta=0.1, target=np.ones(3), window=8.0)
+    axes = simulation(tuple(free.values()), tuple(nudged.values()), beta=0.1).plot().figure.axes
     assert len(axes) == 3
+    some = until_settled(TIMES, free) >= TIMES
     for ax, name in zip(axes, free, strict=False):
         paths = drawn(ax)
         assert len(paths) == free[name].shape[1]
         for k, path in enumerate(paths):
-            np.testing.assert_allclose(path, np.concatenate([free[name][:, k], nudged[name][:, k]]))
+            np.testing.assert_allclose(path, np.concatenate([free[name][some, k], nudged[name][some, k]]))
     np.testing.assert_allclose(np.stack(drawn(axes[-1])[:3], 1), relaxing(3), atol=1e-12)
 
 
 def test_phases_of_many_neurons_show_some_and_say_so():
-    wide = {"Neurons": relaxing(500)}
-    axes = plotting.phases(TIMES, wide, TIMES, wide, beta=0.5)
-    assert len(drawn(axes[0])) == 40
-    assert "40 of 500" in axes[0].get_title(loc="left")
+    ax = simulation(relaxing(500), relaxing(500), beta=0.5).plot()
+    assert len([line for line in ax.get_lines() if len(line.get_xdata()) > 3]) == 40
+    assert "40 of 500" in ax.get_title(loc="left")
 
 
 def test_phases_end_where_nothing_more_moves():
     late = np.linspace(0.0, 100.0, 400)
-    path = {"Neurons": (1 - np.exp(-late))[:, None]}
-    axes = plotting.phases(late, path, late, path, beta=0.1)
+    path = (1 - np.exp(-late))[:, None]
+    ax = simulation(path, path, beta=0.1, times=late).plot()
     # Both phases, each until exp(-t) = 0.002.
-    assert axes[0].get_xlim()[1] == pytest.approx(2 * np.log(500), abs=1.0)
+    assert ax.get_xlim()[1] == pytest.approx(2 * np.log(500), abs=1.0)
 
 
 def test_agreement_says_the_largest_difference_and_draws_it():
