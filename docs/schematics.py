@@ -1,6 +1,6 @@
 """Draws the neuron and the synapse of every level. Usage: schematics.py [FOLDER]; needs the extra `schematics`.
 
-What is drawn is what the subcircuits of circuits/library say; the labels are their ports.
+What is drawn is what the subcircuits of eqprop_field/circuits/library say; the labels are their ports.
 """
 
 import pathlib
