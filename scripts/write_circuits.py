@@ -77,9 +77,9 @@ EXAMPLES: dict[str, tuple[AbstractLevel, float, float]] = {
 LIBRARY = _ROOT / "eqprop_field" / "circuits" / "library"
 _INDEX = """# A test bench of every subcircuit
 
-`ngspice -b opamp.cir` prints the figures that the head of opamp.cir lists, with what to expect and why;
+`ngspice -b opamp.cir` prints the figures that the header of opamp.cir lists, with what to expect and why;
 [how to read, run and change one](../README.md). `python scripts/write_circuits.py` writes the decks and this list; a
-test writes them again, runs them, and holds what they print against what they promise.
+test writes them again, runs them, and compares what they print with what they expect.
 
 | deck | part | level | what it shows | figures |
 |---|---|---|---|---|
@@ -146,14 +146,14 @@ class Bench:
     @property
     def text(self) -> str:
         """The deck."""
-        head, body = _split(_library(self.part))
+        comment, body = _split(_library(self.part))
         return "\n".join(
             [
                 f"Test bench {self.name}: {self.title}",
                 f"* `ngspice -b {self.name}.cir` prints the figures that the lines `expect` name.",
                 "*",
                 f"* THE PART: {self.part}",
-                *head,
+                *comment,
                 "*",
                 "* THE BENCH",
                 *(f"* {line}" for line in self.bench.strip().splitlines()),

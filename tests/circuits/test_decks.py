@@ -1,4 +1,4 @@
-"""The decks of circuits/ are what the script writes today, run in plain ngspice, and print what their heads promise."""
+"""The decks of circuits/ are what the script writes today, run in plain ngspice, and print what their headers say."""
 
 import importlib.util
 import pathlib
@@ -49,6 +49,12 @@ def test_decks_are_what_the_script_writes(script, tmp_path):
         np.testing.assert_allclose(*numbers, rtol=1e-12, err_msg=str(path))
 
 
+def test_page_quotes_a_deck_as_it_is():
+    quoted = re.findall(r"^\*(?: expect:|     ).*$", (_CIRCUITS / "README.md").read_text(), re.MULTILINE)
+    assert quoted
+    assert set(quoted) <= set((_CIRCUITS / "benches" / "mos_synapse.cir").read_text().splitlines())
+
+
 @pytest.mark.parametrize("part", sorted(p.stem for p in _LIBRARY.iterdir() if p.suffix in (".sub", ".mod")))
 def test_every_part_of_the_library_has_a_bench_that_uses_it(part):
     deck = (_CIRCUITS / "benches" / f"{part}.cir").read_text()
@@ -62,33 +68,33 @@ def test_every_part_of_the_library_has_a_bench_that_uses_it(part):
 
 
 def complaints(ngspice: str, deck: str, folder: pathlib.Path) -> list[str]:
-    """What a deck prints otherwise than its head promises, in a folder and a home of its own."""
+    """What a deck prints otherwise than its header says, in a folder and a home of its own."""
     (folder / "deck.cir").write_text(deck)
     done = subprocess.run(
         [ngspice, "-b", "deck.cir"], cwd=folder, env={"HOME": str(folder)}, capture_output=True, text=True, timeout=60
     )
     printed = dict(re.findall(r"^(\w+) +=  *(\S+)", done.stdout, re.MULTILINE))
     expected = list(_EXPECTED.finditer(deck))
-    assert len(expected) == deck.count("* expect:") > 0, "a line of the head that says something else"
+    assert len(expected) == deck.count("* expect:") > 0, "a line of another form"
     wrong = [] if done.returncode == 0 else [f"ngspice ended with {done.returncode}: {done.stderr}"]
-    for promise in expected:
+    for figure in expected:
         try:
-            measured = float(printed.get(promise["name"], "missing"))
+            measured = float(printed.get(figure["name"], "missing"))
         except ValueError:
             measured = np.nan  # not measured, so nothing holds
-        if promise["value"]:
-            scale = abs(float(promise["value"])) / 100 if promise["percent"] else 1.0
-            holds = abs(measured - float(promise["value"])) <= scale * float(promise["tolerance"])
+        if figure["value"]:
+            scale = abs(float(figure["value"])) / 100 if figure["percent"] else 1.0
+            holds = abs(measured - float(figure["value"])) <= scale * float(figure["tolerance"])
         else:
-            beyond = measured - float(promise["bound"])
-            holds = beyond <= 0 if promise["side"] == "<=" else beyond >= 0
+            beyond = measured - float(figure["bound"])
+            holds = beyond <= 0 if figure["side"] == "<=" else beyond >= 0
         if not holds:
-            wrong.append(f"{promise[0]}: {measured!r}")
+            wrong.append(f"{figure[0]}: {measured!r}")
     return wrong
 
 
 @pytest.mark.parametrize("path", _DECKS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_deck_prints_what_its_head_promises(ngspice, path, tmp_path):
+def test_deck_prints_what_its_header_says(ngspice, path, tmp_path):
     assert complaints(ngspice, path.read_text(), tmp_path) == []
 
 
