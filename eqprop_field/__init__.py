@@ -16,7 +16,9 @@ from .analysis import Snapshot as Snapshot
 from .analysis import SpikePairs as SpikePairs
 from .analysis import Stability as Stability
 from .analysis import SuccessiveUpdates as SuccessiveUpdates
-from .analysis import alignment as alignment
+from .analysis import TrainingAlignment as TrainingAlignment
+from .analysis import align as align
+from .analysis import align_training as align_training
 from .analysis import error_budget as error_budget
 from .analysis import good_parameters as good_parameters
 from .analysis import jacobian_asymmetry as jacobian_asymmetry
@@ -39,6 +41,7 @@ from .datasets import mnist as mnist
 from .datasets import xor as xor
 from .learning import AEP as AEP
 from .learning import BPTT as BPTT
+from .learning import RULES as RULES
 from .learning import AbstractLearningRule as AbstractLearningRule
 from .learning import ContinualEqProp as ContinualEqProp
 from .learning import ContrastiveHebbian as ContrastiveHebbian
@@ -53,8 +56,10 @@ from .learning import NonlinearBackprop as NonlinearBackprop
 from .learning import RecurrentBackpropagation as RecurrentBackpropagation
 from .learning import SinusoidalEqProp as SinusoidalEqProp
 from .learning import error_processes as error_processes
+from .learning import named_rules as named_rules
 from .learning import projected_cost as projected_cost
 from .learning import pull_back as pull_back
+from .learning import rule_entry as rule_entry
 from .learning import time_averaged_cost as time_averaged_cost
 from .storage import NetworkFileError as NetworkFileError
 from .storage import load_network as load_network

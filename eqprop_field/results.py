@@ -3,10 +3,11 @@
 import abc
 import base64
 import io
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
 from ._files import write_atomically, write_csv, write_json
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 class AbstractResult(abc.ABC):
     """A result: a table, a summary and a picture, which it can show and save by itself.
+
+    A result that is a dataclass says `repr=False`, which leaves it the representation that is defined here.
 
     Attributes:
         stem: the name of its files, without an ending.
@@ -126,6 +129,12 @@ class AbstractResult(abc.ABC):
         figure.savefig(stream, format="png", dpi=110)  # pyright: ignore[reportAttributeAccessIssue]
         picture = base64.b64encode(stream.getvalue()).decode("ascii")
         return f'{table}<img alt="{escape(type(self).__name__)}" src="data:image/png;base64,{picture}">'
+
+
+def known(value: SupportsFloat) -> float | None:
+    """The number, or None, an empty cell, for NaN and infinity."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def _scalars(summary: Mapping[str, Any]) -> dict[str, str]:

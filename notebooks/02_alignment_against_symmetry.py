@@ -29,7 +29,6 @@ import jax
 import numpy as np
 
 import eqprop_field as epf
-from eqprop_field import plotting
 
 jax.config.update("jax_enable_x64", True)
 
@@ -37,48 +36,32 @@ jax.config.update("jax_enable_x64", True)
 # ## One sweep
 #
 # Eleven weight symmetries $c$, ten random networks each, twenty samples a network: 2200 settled networks, 2200 exact
-# gradients, one compiled computation. A pair of neurons has $W_{ji} = c\,W_{ij} + \sqrt{1-c^2}\,R_{ij}$.
+# gradients, one compiled computation. A pair of neurons has $W_{ji} = c\,W_{ij} + \sqrt{1-c^2}\,R_{ij}$. On the command
+# line this is `eqprop-field align`.
 
 # %%
 x_key, y_key, key = jax.random.split(jax.random.key(0), 3)
 x, y = jax.random.uniform(x_key, (20, 10)), jax.random.uniform(y_key, (20, 10))
-symmetries = np.linspace(-1.0, 1.0, 11)
-rule = epf.EqProp(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-11))
-
-
-def sweep(template):
-    return epf.alignment(template, x, y, symmetries=symmetries, keys=jax.random.split(key, 10), rules={"eqprop": rule})
-
-
-def draw(result):
-    """The picture of a sweep; samples that were left out are NaN in it."""
-    cosine = {name: result.cosine[r] for r, name in enumerate(result.rules)}
-    return plotting.alignment_curve(result.symmetries, cosine, result.layers, result.jacobian_asymmetry)[0].figure
-
-
-def table(result):
-    """Mean cosines by symmetry, and who was left out."""
-    print("   c    all   output  hidden   ||J-J'||/||J+J'||   left out")
-    rows = {(entry["symmetry"], entry["layer"]): entry for entry in result.summary()}
-    for c in result.symmetries:
-        whole, output, hidden = (rows[c, layer] for layer in ("all", "output", "hidden"))
-        print(
-            f"{c:+.1f}  {whole['mean_cosine']:.3f}  {output['mean_cosine']:.3f}  {hidden['mean_cosine']:+.3f}  "
-            f"{whole['mean_jacobian_asymmetry']:12.3f}          {whole['left_out'] or '-'}"
-        )
-
-
+sweep = {
+    "rules": epf.named_rules(["eqprop"], epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-11)),
+    "symmetries": np.linspace(-1.0, 1.0, 11),
+    "keys": jax.random.split(key, 10),
+}
 graph = {"neurons": 50, "inputs": 10, "outputs": 10}
-clipped = sweep(epf.GraphField.create(key, **graph, activation=epf.activation("hard_sigmoid")))
-table(clipped)
+clipped = epf.align(epf.GraphField.create(key, **graph, activation=epf.activation("hard_sigmoid")), x, y, **sweep)
+print(clipped)
 
 # %%
-draw(clipped)
+clipped.plot().figure
 
 # %% [markdown]
 # The whole update points along the gradient even where the weights are antisymmetric, because the output neurons see
 # their error directly. **The hidden layer tells the truth:** its cosine follows the symmetry, and changes sign with it.
-#
+
+# %%
+print("\n".join(clipped.table("hidden")))
+
+# %% [markdown]
 # ## Symmetric weights are not a symmetric Jacobian
 #
 # $J = W D - I$ with $D = \mathrm{diag}\,\rho'(s)$. For the clipped hard sigmoid $\rho'$ is 1 for every neuron that can
@@ -86,12 +69,12 @@ draw(clipped)
 # neuron, and even a symmetric $W$ leaves $J$ asymmetric: the cosine at $c = 1$ stays below 1.
 
 # %%
-smooth = sweep(epf.GraphField.create(key, **graph, activation=epf.activation("tanh")))
-table(smooth)
+smooth = epf.align(epf.GraphField.create(key, **graph, activation=epf.activation("tanh")), x, y, **sweep)
+print(smooth)
 for name, result in (("hard sigmoid", clipped), ("tanh", smooth)):
     at_one = result.cosine[0, -1, :, :, 0]
     asymmetry = result.jacobian_asymmetry[-1].mean()
     print(f"{name:12s} at c = 1: cosine {np.nanmean(at_one):.6f}, Jacobian asymmetry {asymmetry:.4f}")
 
 # %%
-draw(smooth)
+smooth.plot().figure

@@ -1,7 +1,7 @@
-"""Numbers in, numbers out: what the learning rules are worth, and why."""
+"""Experiments, each a function that gives a result: what the learning rules are worth, and why."""
 
 from .alignment import Alignment as Alignment
-from .alignment import alignment as alignment
+from .alignment import align as align
 from .budget import ErrorBudget as ErrorBudget
 from .budget import error_budget as error_budget
 from .gdu import SuccessiveUpdates as SuccessiveUpdates
@@ -9,6 +9,8 @@ from .gdu import successive_updates as successive_updates
 from .good_parameters import GoodParameters as GoodParameters
 from .good_parameters import good_parameters as good_parameters
 from .over_training import Snapshot as Snapshot
+from .over_training import TrainingAlignment as TrainingAlignment
+from .over_training import align_training as align_training
 from .over_training import snapshot as snapshot
 from .simulation import Simulation as Simulation
 from .simulation import simulate as simulate

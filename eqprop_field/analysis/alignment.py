@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 from .._arrays import checked_pair
 from ..learning.base import AbstractLearningRule
 from ..learning.implicit import ImplicitGradient
+from ..results import AbstractResult, known
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from ..vector_fields.hopfield import HopfieldField, check_symmetry
@@ -25,8 +26,8 @@ _NAMES = {int(v): v.name for v in Verdict} | {_ZERO_GRADIENT: "zero_gradient", _
 _CHUNK_BYTES = 2**28  # per-sample gradients held at once
 
 
-@dataclasses.dataclass(frozen=True)
-class Alignment:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Alignment(AbstractResult):
     """The alignment of every rule, symmetry, seed, sample and layer; degenerate samples are named, never averaged in.
 
     Attributes:
@@ -34,12 +35,14 @@ class Alignment:
         rules: the rules' names, in order.
         layers: the layers' names, `all` (the whole gradient) first.
         cosine: of the rule's gradient with the true one, (rule, symmetry, seed, sample, layer); NaN where undefined.
-        codes: what the sample was, by code, same shape; `names` says it in words.
+        codes: what the sample was, by code, same shape; `rows()` says it in words.
         jacobian_asymmetry: ||J - J^T|| / ||J + J^T|| at the free equilibrium, (symmetry, seed, sample).
         weight_symmetry: <W, W^T> / ||W||^2, (symmetry, seed).
         betas: the influence parameter of each rule; NaN for rules without one.
+        refused: the rules that could not serve the network, with the reason.
     """
 
+    stem: ClassVar[str] = "alignment"
     symmetries: Float[np.ndarray, " symmetry"]
     rules: tuple[str, ...]
     layers: tuple[str, ...]
@@ -48,37 +51,41 @@ class Alignment:
     jacobian_asymmetry: Float[np.ndarray, "symmetry seed sample"]
     weight_symmetry: Float[np.ndarray, "symmetry seed"]
     betas: tuple[float, ...]
+    refused: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """One row per rule, symmetry, seed, sample and layer, with the columns of `alignment.csv`."""
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per rule, symmetry, seed, sample and layer; None where there is no cosine or no beta."""
+        rows = []
         for place in np.ndindex(self.cosine.shape):
-            r, c, k, n, group = place
-            code, beta = int(self.codes[place]), self.betas[r]
-            yield {
-                "rule": self.rules[r],
-                "symmetry": float(self.symmetries[c]),
-                "seed": k,
-                "sample": n,
-                "layer": self.layers[group],
-                "cosine": float(self.cosine[place]) if code == Verdict.converged else "",
-                "jacobian_asymmetry": float(self.jacobian_asymmetry[c, k, n]),
-                "weight_symmetry": float(self.weight_symmetry[c, k]),
-                "beta": "" if math.isnan(beta) else beta,
-                "verdict": _NAMES[code],
-            }
+            r, c, k, n, layer = place
+            rows.append(
+                {
+                    "rule": self.rules[r],
+                    "symmetry": float(self.symmetries[c]),
+                    "seed": k,
+                    "sample": n,
+                    "layer": self.layers[layer],
+                    "cosine": known(self.cosine[place]),
+                    "jacobian_asymmetry": known(self.jacobian_asymmetry[c, k, n]),
+                    "weight_symmetry": known(self.weight_symmetry[c, k]),
+                    "beta": known(self.betas[r]),
+                    "verdict": _NAMES[int(self.codes[place])],
+                }
+            )
+        return rows
 
-    def summary(self) -> list[dict[str, Any]]:
+    def means(self) -> list[dict[str, Any]]:
         """Per rule, symmetry and layer: mean and spread of the cosine, and what was left out and why."""
         entries = []
-        for r, c, group in np.ndindex(len(self.rules), len(self.symmetries), len(self.layers)):
-            cosine, codes = self.cosine[r, c, :, :, group], self.codes[r, c, :, :, group]
+        for r, c, layer in np.ndindex(len(self.rules), len(self.symmetries), len(self.layers)):
+            cosine, codes = self.cosine[r, c, :, :, layer], self.codes[r, c, :, :, layer]
             used = cosine[codes == Verdict.converged]
             left_out, counts = np.unique(codes[codes != Verdict.converged], return_counts=True)
             entries.append(
                 {
                     "rule": self.rules[r],
                     "symmetry": float(self.symmetries[c]),
-                    "layer": self.layers[group],
+                    "layer": self.layers[layer],
                     "mean_cosine": float(used.mean()) if used.size else None,
                     "std_cosine": float(used.std()) if used.size else None,
                     "samples": int(used.size),
@@ -89,11 +96,56 @@ class Alignment:
             )
         return entries
 
+    def summary(self) -> dict[str, Any]:
+        means = self.means()
+        whole = [entry for entry in means if entry["layer"] == "all"]
+        left_out: dict[str, int] = {}
+        for entry in whole:
+            for why, count in entry["left_out"].items():
+                left_out[why] = left_out.get(why, 0) + count
+        return {
+            "rules": list(self.rules),
+            "symmetries": self.symmetries.tolist(),
+            "seeds": self.cosine.shape[2],
+            "samples": self.cosine.shape[3],
+            "samples_used": sum(entry["samples"] for entry in whole),
+            "left_out": left_out,
+            "means": means,
+            "refused": self.refused,
+        }
 
-def _beta(rule: AbstractLearningRule) -> float:
-    """The influence parameter of a rule's first nudged phase; NaN for rules without one."""
-    nudging = getattr(rule, "nudging", None)
-    return math.nan if nudging is None else float(jnp.real(nudging.betas[0]))
+    @property
+    def failure(self) -> str | None:
+        settled = (self.codes[..., 0] == Verdict.converged).any()
+        return None if settled else "no sample settled with a direction to compare: see alignment.csv"
+
+    def lines(self) -> list[str]:
+        return [*self.table(), *(f"left out: {name}, for {reason}" for name, reason in self.refused.items())]
+
+    def table(self, layer: str = "all") -> list[str]:
+        """The mean cosines of the whole update, or of one layer's, one line a symmetry.
+
+        Args:
+            layer: one of `layers`.
+        """
+        entries = {(entry["rule"], entry["symmetry"]): entry for entry in self.means() if entry["layer"] == layer}
+        columns = "  ".join(f"{rule:>{_width(rule)}}" for rule in self.rules)
+        lines = [] if layer == "all" else [f"layer {layer}"]
+        lines.append(f"symmetry  Jacobian asymmetry  {columns}   left out")
+        for c in self.symmetries.tolist():
+            here = [entries[rule, c] for rule in self.rules]
+            cosines = "  ".join(f"{_shown(entry['mean_cosine']):>{_width(entry['rule'])}}" for entry in here)
+            left = sum(sum(entry["left_out"].values()) for entry in here)
+            lines.append(f"{c:>8.2f}  {_shown(here[0]['mean_jacobian_asymmetry']):>18}  {cosines}   {left:>8}")
+        return lines
+
+
+def _width(rule: str) -> int:
+    return max(10, len(rule))
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _finite_mean(values: np.ndarray) -> float | None:
@@ -101,14 +153,15 @@ def _finite_mean(values: np.ndarray) -> float | None:
     return float(finite.mean()) if finite.size else None
 
 
-def alignment(
+def align(
     template: AbstractVectorField,
     x: ArrayLike,
     y: ArrayLike,
     *,
+    rules: Mapping[str, AbstractLearningRule],
     symmetries: ArrayLike | Sequence[float],
     keys: Key[Array, " seed"],
-    rules: Mapping[str, AbstractLearningRule],
+    leave_out: bool = False,
     truth: ImplicitGradient | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Alignment:
@@ -122,9 +175,11 @@ def alignment(
     Args:
         template: the architecture, gain, activation and biases.
         x: inputs, (sample, inputs); y: targets, (sample, outputs).
+        rules: the rules to measure, by name, such as `named_rules` gives; their substrates must run under JAX.
         symmetries: weight symmetries c in [-1, 1].
         keys: one JAX key a network.
-        rules: the rules to measure, by name; their substrates must run under JAX.
+        leave_out: whether rules that cannot serve this network are left out, and named in `refused`, instead of
+            refusing the whole sweep.
         truth: how the true gradient is computed (its substrate is not used).
         progress: called with the parts done and their number.
 
@@ -140,6 +195,10 @@ def alignment(
     for name, rule in rules.items():
         if not rule.substrate.traceable:
             raise ValueError(f"rule {name!r} settles outside JAX: measure alignment on an ODE substrate")
+    refused = _refused(rules, template, x, y) if leave_out else {}
+    rules = {name: rule for name, rule in rules.items() if name not in refused}
+    if not rules:
+        raise ValueError(f"no rule can serve this network: {'; '.join(refused.values()) or 'none was given'}")
 
     seeds = len(keys)
     pairs = len(symmetries) * seeds
@@ -148,7 +207,7 @@ def alignment(
     parts = []
     for start in range(0, pairs, size):
         cs, chunk_keys = (values[start : start + size] for values in of_pair)
-        part = _sweep(template, x, y, cs, chunk_keys, dict(rules), truth or ImplicitGradient())
+        part = _sweep(template, x, y, cs, chunk_keys, rules=rules, truth=truth or ImplicitGradient())
         parts.append(jax.tree.map(np.asarray, part))
         if progress is not None:
             progress(start // size + 1, pairs // size)
@@ -162,7 +221,27 @@ def alignment(
         jacobian_asymmetry=joined["jacobian_asymmetry"],
         weight_symmetry=joined["weight_symmetry"],
         betas=tuple(_beta(rule) for rule in rules.values()),
+        refused=refused,
     )
+
+
+def _refused(
+    rules: Mapping[str, AbstractLearningRule], field: AbstractVectorField, x: Array, y: Array
+) -> dict[str, str]:
+    """Why some rules cannot serve this network and these samples; nothing is settled to find out."""
+    refused = {}
+    for name, rule in rules.items():
+        try:
+            eqx.filter_eval_shape(lambda f, rule=rule: rule.estimate(f, x, y, throw=False), field)
+        except ValueError as reason:
+            refused[name] = str(reason)
+    return refused
+
+
+def _beta(rule: AbstractLearningRule) -> float:
+    """The influence parameter of a rule's first nudged phase; NaN for rules without one."""
+    nudging = getattr(rule, "nudging", None)
+    return math.nan if nudging is None else float(jnp.real(nudging.betas[0]))
 
 
 def _chunk(template: AbstractVectorField, samples: int, rules: int, pairs: int) -> int:
@@ -179,6 +258,7 @@ def _sweep(
     y: Float[Array, "sample outputs"],
     symmetries: Float[Array, " pair"],
     keys: Key[Array, " pair"],
+    *,
     rules: dict[str, AbstractLearningRule],
     truth: ImplicitGradient,
 ) -> dict[str, Any]:

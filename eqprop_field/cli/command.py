@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .numbers import Seed
+
 if TYPE_CHECKING:
     from ..results import AbstractResult
 
@@ -29,21 +31,24 @@ class Outcome:
     failure: str | None = None
 
     @classmethod
-    def saved(cls, result: "AbstractResult", folder: Path, **context: Any) -> "Outcome":
+    def saved(cls, result: "AbstractResult", folder: Path, *, notes: Sequence[str] = (), **context: Any) -> "Outcome":
         """How most commands end: the result is saved, with what else its summary shall hold, and its lines are shown.
+
+        Notes are lines to show after the result's.
 
         Raises:
             OSError: for files that cannot be written.
         """
         summary = result.save(folder, **context)
-        return cls(summary, [*result.lines(), f"written to {folder}: {', '.join(summary['files'])}"], result.failure)
+        written = f"written to {folder}: {', '.join(summary['files'])}"
+        return cls(summary, [*result.lines(), *notes, written], result.failure)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractCommand(abc.ABC):
     """A command: its fields are its options, its docstring is its help."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     x64: bool = False
     """Compute in float64."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from .arguments import NudgeOptions, checked_seed
+from .arguments import checked_seed
 from .command import AbstractCommand, Outcome
 from .findings import BETA, TOL, Findings
 
@@ -111,17 +111,23 @@ class Demo(AbstractCommand):
         return found
 
     def _alignment(self, folder: Path, dataset: "Dataset") -> "Alignment":
-        from ..substrates import Equilibrium
+        import jax
+
+        from ..analysis import align
+        from ..learning import named_rules
+        from ..substrates import Equilibrium, Nudging
         from ..training import RECIPES
-        from .align import measure, write_alignment
-        from .rules import chosen
+        from .progress import bar
 
         # A beta this small hardly ever carries a neuron past the kink of its firing rate.
-        rules = chosen(("eqprop",), NudgeOptions(beta=1e-5, nudging="symmetric"), Equilibrium(tol=1e-12))
-        samples = dataset.test.x[:SAMPLES], dataset.test.y[:SAMPLES]
-        measured = measure(RECIPES["digits"].field(), *samples, SYMMETRIES, self.seed, SEEDS, rules)
-        write_alignment(folder / "alignment", measured)
-        return measured
+        rules = named_rules(("eqprop",), Nudging.symmetric(1e-5), Equilibrium(tol=1e-12))
+        x, y = dataset.test.x[:SAMPLES], dataset.test.y[:SAMPLES]
+        keys = jax.random.split(jax.random.key(self.seed), SEEDS)
+        sweep = {"rules": rules, "symmetries": SYMMETRIES, "keys": keys}
+        with bar("alignment") as progress:
+            found = align(RECIPES["digits"].field(), x, y, **sweep, progress=progress)
+        found.save(folder / "alignment")
+        return found
 
     def _circuit(
         self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray

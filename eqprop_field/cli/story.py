@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import plotting
 from . import agreement as both_simulators
-from . import align, train
+from . import train
 from .findings import BETA, TOL, Findings
 from .report import Section, page
 
@@ -25,7 +25,7 @@ def summarise(found: Findings) -> dict[str, Any]:
         "phases": found.phases.summary() | {"tol": TOL},
         "trained_update_cosine": found.trained_cosine,
         "alignment": {
-            key: value for key, value in align.summarise(found.alignment).items() if key in ("samples_used", "left_out")
+            key: value for key, value in found.alignment.summary().items() if key in ("samples_used", "left_out")
         }
         | {"mean_cosine": {f"{c:g}": mean for c, mean in _means(found)}},
         "agreement": None if found.agreement is None else found.agreement.summary(),
@@ -47,7 +47,7 @@ def failures(found: Findings) -> list[str]:
 
 def _means(found: Findings) -> list[tuple[float, float | None]]:
     """Symmetry and mean cosine of the whole update."""
-    return [(e["symmetry"], e["mean_cosine"]) for e in found.alignment.summary() if e["layer"] == "all"]
+    return [(e["symmetry"], e["mean_cosine"]) for e in found.alignment.means() if e["layer"] == "all"]
 
 
 def _mean_at(found: Findings, symmetry: float) -> str:
@@ -238,9 +238,9 @@ def _direction(cosine: float) -> str:
 
 
 def _alignment(found: Findings) -> Section:
-    said = align.summarise(found.alignment)
+    said = found.alignment.summary()
     left_out = ", ".join(f"{count} {why.replace('_', ' ')}" for why, count in said["left_out"].items()) or "none"
-    axes = align.picture(found.alignment)
+    picture = found.alignment.pictures()["alignment.png"]
     at = {c: mean for c, mean in _means(found) if mean is not None}
     return Section(
         "The more symmetric, the closer to the gradient",
@@ -259,7 +259,7 @@ def _alignment(found: Findings) -> Section:
             f"Samples without a direction to compare are left out by name, never averaged in: {left_out} of "
             f"{said['samples_used'] + sum(said['left_out'].values())}.",
         ],
-        plotting.png(axes[0].figure),
+        plotting.png(picture),
         "Cosine between update and gradient against weight symmetry, by layer, and against Jacobian asymmetry.",
     )
 

@@ -146,7 +146,7 @@ class Train(AbstractCommand):
             from ..analysis import snapshot
 
             large = sum(leaf.size for leaf in field.initial_state(1)) > _FOLLOWED
-            return {} if large and self.follow is None else snapshot(field, rule, x, y).entry()
+            return {} if large and self.follow is None else snapshot(field, rule, x, y).summary()
 
         return measure if samples and rule.substrate.traceable else None
 

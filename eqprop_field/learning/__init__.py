@@ -5,6 +5,9 @@ from .base import AbstractLearningRule as AbstractLearningRule
 from .base import Estimate as Estimate
 from .base import pull_back as pull_back
 from .bptt import BPTT as BPTT
+from .catalogue import RULES as RULES
+from .catalogue import named_rules as named_rules
+from .catalogue import rule_entry as rule_entry
 from .continual import ContinualEqProp as ContinualEqProp
 from .contrastive_hebbian import ContrastiveHebbian as ContrastiveHebbian
 from .dyadic import DyadicEqProp as DyadicEqProp

@@ -1,12 +1,13 @@
 """All learning rules in one table: how to make each, when it is exact, what it costs, and what it needs."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
+import equinox as eqx
 from jaxtyping import ArrayLike
 
-from ..costs import AbstractCost
+from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.euler import EulerSteps
 from ..substrates.nudging import Nudging
@@ -185,3 +186,42 @@ RULES: dict[str, Entry] = {
         error_of="rates",
     ),
 }
+
+
+def rule_entry(name: str) -> Entry:
+    """The rule of that name.
+
+    Raises:
+        ValueError: for a name that is not in `RULES`.
+    """
+    if name not in RULES:
+        raise ValueError(f"unknown rule {name!r}: choose among {', '.join(RULES)}")
+    return RULES[name]
+
+
+def named_rules(
+    names: Sequence[str], nudging: Nudging, substrate: AbstractSubstrate, cost: AbstractCost | None = None
+) -> dict[str, AbstractLearningRule]:
+    """Several rules by their names, all on one substrate, as `align` and its relatives take them.
+
+    Args:
+        names: as in `RULES`; `all` stands for every one.
+        nudging: of the rules that nudge to both sides by themselves, such as `eqprop` and `aep`. Where a rule's name or
+            method says how it nudges, it does so, with the first of these betas.
+        substrate: where their phases settle.
+        cost: C; `Quadratic()` by default.
+
+    Raises:
+        ValueError: for a name that is not known, or a beta without meaning for a rule.
+    """
+    names = tuple(RULES) if "all" in names else names
+    cost, beta = cost or Quadratic(), float(nudging.betas[0].real)
+    made = {name: rule_entry(name).make(beta, substrate, cost) for name in names}
+    return {name: _nudged_by(nudging, rule) for name, rule in made.items()}
+
+
+def _nudged_by(nudging: Nudging, rule: AbstractLearningRule) -> AbstractLearningRule:
+    by_itself = getattr(rule, "nudging", None)
+    if isinstance(by_itself, Nudging) and len(by_itself.betas) == 2:
+        return eqx.tree_at(lambda r: r.nudging, rule, nudging)
+    return rule

@@ -1,8 +1,9 @@
 """Arrays in, matplotlib Axes out: the only room that imports matplotlib."""
 
 from .agreement import agreement as agreement
-from .alignment import alignment_curve as alignment_curve
-from .alignment import alignment_over_training as alignment_over_training
+from .alignment import alignment as alignment
+from .alignment import snapshot as snapshot
+from .alignment import training_alignment as training_alignment
 from .budget import error_budget as error_budget
 from .digits import digits as digits
 from .draw import draw as draw

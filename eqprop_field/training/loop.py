@@ -106,7 +106,7 @@ def train(
         resume: whether to go on from the checkpoint in `out`, if there is one.
         devices: how many devices share a batch, over all processes (`join_processes`); the first alone by default.
             Results agree with those of one device up to the order of sums. Only the first process writes files.
-        measure: what else to write down of the network after every epoch, in JSON's types, such as `snapshot`'s entry.
+        measure: what else to record of the network after every epoch, in JSON's types, such as `snapshot`'s summary.
         progress: whether to show a bar with the time left on stderr.
 
     Raises:

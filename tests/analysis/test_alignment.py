@@ -1,7 +1,6 @@
 """The alignment sweep against one network at a time, and what it does with samples that have no direction."""
 
 import dataclasses
-import sys
 
 import equinox as eqx
 import jax
@@ -34,7 +33,7 @@ def data(samples):
 def test_sweep_is_one_network_and_sample_at_a_time(template):
     x, y = data(2)
     keys = jax.random.split(KEY, 2)
-    sweep = epf.alignment(template, x, y, symmetries=CS, keys=keys, rules=RULES)
+    sweep = epf.align(template, x, y, symmetries=CS, keys=keys, rules=RULES)
     assert sweep.cosine.shape == (1, 3, 2, 2, len(template.layers()) + 1)
     for c, k, n in ((0, 0, 0), (1, 1, 0), (2, 0, 1)):
         field = template.reinitialise(keys[k], CS[c])
@@ -71,7 +70,7 @@ def test_symmetric_hard_sigmoid_aligns_and_every_row_says_so():
     template = epf.GraphField.create(KEY, neurons=20, inputs=4, outputs=3, gain=0.3)
     x, y = data(5)
     rules = {"eqprop": epf.EqProp(epf.Nudging.symmetric(1e-6), epf.Equilibrium(tol=1e-14))}
-    sweep = epf.alignment(template, x, y, symmetries=[1.0], keys=jax.random.split(KEY, 4), rules=rules)
+    sweep = epf.align(template, x, y, symmetries=[1.0], keys=jax.random.split(KEY, 4), rules=rules)
     used = [row for row in sweep.rows() if row["verdict"] == "converged"]
     assert len(used) > 30
     assert all(abs(row["cosine"] - 1) < 1e-9 for row in used)
@@ -84,17 +83,18 @@ def test_degenerate_samples_are_named_and_never_averaged_in():
     template = epf.GraphField.create(KEY, neurons=6, inputs=4, outputs=3, gain=0.3)
     dead = eqx.tree_at(lambda f: f.biases, template, template.biases.at[:3].set(-50.0))
     x, y = data(4)
-    sweep = epf.alignment(dead, x, y, symmetries=[0.0], keys=KEY[None], rules=RULES)
-    (overall, *_) = sweep.summary()
+    sweep = epf.align(dead, x, y, symmetries=[0.0], keys=KEY[None], rules=RULES)
+    (overall, *_) = sweep.means()
     assert overall["samples"] == 0 and overall["mean_cosine"] is None
     assert overall["left_out"] == {"zero_gradient": 4}
     assert {row["verdict"] for row in sweep.rows()} == {"zero_gradient"}
-    assert {row["cosine"] for row in sweep.rows()} == {""}
+    assert {row["cosine"] for row in sweep.rows()} == {None}
+    assert sweep.failure is not None and sweep.summary()["left_out"] == {"zero_gradient": 4}
 
     wild = dataclasses.replace(template, gain=30.0, activation=epf.activation("tanh"), projected=False)
     impatient = {"eqprop": epf.EqProp(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-12, max_iterations=200))}
-    sweep = epf.alignment(wild, x, y, symmetries=[-1.0], keys=jax.random.split(KEY, 3), rules=impatient)
-    (overall, *_) = sweep.summary()
+    sweep = epf.align(wild, x, y, symmetries=[-1.0], keys=jax.random.split(KEY, 3), rules=impatient)
+    (overall, *_) = sweep.means()
     assert overall["left_out"]["not_settled"] > 0
     used = sweep.cosine[0, 0, :, :, 0][sweep.codes[0, 0, :, :, 0] == 0]
     assert overall["samples"] + sum(overall["left_out"].values()) == 12
@@ -112,11 +112,11 @@ def test_the_whole_sweep_is_traced_once_and_new_numbers_never_again():
     template = epf.GraphField.create(KEY, neurons=8, inputs=4, outputs=3, activation=counted)
     x, y = data(3)
     keys = jax.random.split(KEY, 4)
-    epf.alignment(template, x, y, symmetries=CS, keys=keys, rules=RULES)
+    epf.align(template, x, y, symmetries=CS, keys=keys, rules=RULES)
     once = traces[0]
     assert 0 < once < 60  # far fewer than the 36 samples would take one by one, a dozen traces each
     other = {"eqprop": epf.EqProp(epf.Nudging.symmetric(0.02), epf.Equilibrium(tol=1e-7))}
-    epf.alignment(template, y @ jnp.ones((3, 4)), y, symmetries=CS / 2, keys=keys[::-1], rules=other)
+    epf.align(template, y @ jnp.ones((3, 4)), y, symmetries=CS / 2, keys=keys[::-1], rules=other)
     assert traces[0] == once
 
 
@@ -124,11 +124,10 @@ def test_parts_that_fit_in_memory_give_the_same_sweep(monkeypatch):
     template = fields()[0]
     x, y = data(2)
     keys = jax.random.split(KEY, 2)
-    whole = epf.alignment(template, x, y, symmetries=CS, keys=keys, rules=RULES)
-    module = sys.modules["eqprop_field.analysis.alignment"]  # the package's attribute of that name is the function
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 2 * 2 * 8 * 300)
+    whole = epf.align(template, x, y, symmetries=CS, keys=keys, rules=RULES)
+    monkeypatch.setattr("eqprop_field.analysis.alignment._CHUNK_BYTES", 2 * 2 * 8 * 300)
     done = []
-    parts = epf.alignment(
+    parts = epf.align(
         template, x, y, symmetries=CS, keys=keys, rules=RULES, progress=lambda k, of: done.append((k, of))
     )
     assert len(done) > 1 and done[-1] == (len(done), len(done))
@@ -139,4 +138,27 @@ def test_parts_that_fit_in_memory_give_the_same_sweep(monkeypatch):
 def test_symmetries_outside_the_interval_are_refused(symmetries):
     x, y = data(1)
     with pytest.raises(ValueError, match="lies between -1 and 1"):
-        epf.alignment(fields()[0], x, y, symmetries=symmetries, keys=KEY[None], rules=RULES)
+        epf.align(fields()[0], x, y, symmetries=symmetries, keys=KEY[None], rules=RULES)
+
+
+def test_rules_that_refuse_the_network_are_left_out_on_request():
+    x, y = data(1)
+    rules = epf.named_rules(["eqprop", "eqprop-holomorphic"], epf.Nudging.symmetric(1e-4), TIGHT)
+    clipped = epf.LayeredField.create(KEY, (4, 5, 3))
+    sweep = {"rules": rules, "symmetries": [1.0], "keys": KEY[None]}
+    found = epf.align(clipped, x, y, **sweep, leave_out=True)
+    assert found.rules == ("eqprop",) and "complex" in found.refused["eqprop-holomorphic"]
+    assert found.lines()[-1].startswith("left out: eqprop-holomorphic, for ")
+    with pytest.raises(ValueError, match="complex"):
+        epf.align(clipped, x, y, **sweep)
+    alone = {"eqprop-holomorphic": rules["eqprop-holomorphic"]}
+    with pytest.raises(ValueError, match=r"no rule can serve this network: .*complex"):
+        epf.align(clipped, x, y, **sweep | {"rules": alone}, leave_out=True)
+
+
+def test_named_rules_nudge_as_they_are_told_unless_their_name_says_how():
+    rules = epf.named_rules(["eqprop", "eqprop-one-sided", "aep"], epf.Nudging.one_sided(0.3), TIGHT)
+    assert [len(rule.nudging.betas) for rule in rules.values()] == [1, 1, 1]
+    assert set(epf.named_rules(["all"], epf.Nudging.symmetric(0.3), TIGHT)) == set(epf.RULES)
+    with pytest.raises(ValueError, match="unknown rule 'magic'"):
+        epf.named_rules(["magic"], epf.Nudging.symmetric(0.3), TIGHT)

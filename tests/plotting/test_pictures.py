@@ -97,21 +97,6 @@ def test_agreement_says_the_largest_difference_and_draws_it():
     assert hidden.max() == pytest.approx(3e-5)
 
 
-def test_alignment_draws_the_mean_of_what_was_kept():
-    rng = np.random.default_rng(0)
-    symmetry = np.linspace(-1, 1, 5)
-    cosine = rng.uniform(-1, 1, (5, 4, 6, 3))
-    cosine[2, :, :3] = np.nan
-    cosine[4] = np.nan
-    axes = plotting.alignment_curve(symmetry, {"eqprop": cosine}, ("all", "0", "1"), rng.uniform(0, 1, (5, 4, 6)))
-    expected = [cosine[c, ..., 0][np.isfinite(cosine[c, ..., 0])].mean() for c in range(4)]
-    shown = np.asarray(axes[0].get_lines()[0].get_ydata())
-    np.testing.assert_allclose(shown[:4], expected)
-    assert np.isnan(shown[4])
-    assert len(axes) == 3
-    assert len(axes[-1].get_lines()[0].get_xdata()) == 5 * 4  # a point a network
-
-
 def test_learning_curve_marks_the_network_that_was_kept():
     epochs = np.arange(1.0, 6.0)
     error = np.array([0.5, 0.3, 0.1, 0.2, 0.2])
@@ -164,17 +149,6 @@ def test_save_writes_a_png_whole(tmp_path):
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["w.png"]
 
 
-def test_many_rules_have_a_panel_for_every_layer_and_looks_of_their_own():
-    rng = np.random.default_rng(0)
-    cosine = {f"rule {k}": rng.uniform(-1, 1, (3, 2, 4, 3)) for k in range(14)}
-    axes = plotting.alignment_curve(np.linspace(-1, 1, 3), cosine, ("all", "0", "1"), rng.uniform(0, 1, (3, 2, 4)))
-    assert len(axes) == 4
-    lines = axes[0].get_lines()[:14]
-    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 14
-    (legend,) = axes[0].figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == list(cosine)
-
-
 def test_error_budget_draws_lengths_and_shares():
     betas, error = np.array([0.1, 0.01]), np.array([[0.1, 1e-20], [0.2, 1e-20]])
     along = np.array([[1.25, -0.25], [1.0, 0.0]])
@@ -203,15 +177,6 @@ def test_good_parameters_are_maps_from_0_to_100():
         (image,) = ax.images
         np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), 100 * share)
         assert image.get_clim() == (0, 100)
-
-
-def test_alignment_over_training_draws_the_mean_over_seeds():
-    values = {"eqprop": np.array([[0.2, 0.4], [0.4, 0.8]])}
-    cosine = {"eqprop": np.stack([values["eqprop"]] * 3, axis=-1)}
-    axes = plotting.alignment_over_training(np.arange(2.0), cosine, ("all", "0", "1"), values, values, values)
-    assert len(axes) == 6
-    np.testing.assert_allclose(axes[0].get_lines()[0].get_ydata(), [0.3, 0.6])
-    np.testing.assert_allclose(axes[-1].get_lines()[0].get_ydata(), [30.0, 60.0])
 
 
 def test_fidelity_shows_angles_of_every_knobs_value():

@@ -209,11 +209,11 @@ def test_an_alignment_sweep_takes_the_symmetry_a_hopfield_network_has():
     field = hopfield()
     x, y = data(field)
     rules = {"eqprop": epf.EqProp(epf.Nudging.symmetric(1e-4), TIGHT)}
-    found = epf.alignment(field, x, y, symmetries=[1.0], keys=jax.random.split(KEY, 2), rules=rules)
+    found = epf.align(field, x, y, symmetries=[1.0], keys=jax.random.split(KEY, 2), rules=rules)
     assert np.nanmin(found.cosine[..., 0]) > 1 - 1e-9
     assert found.weight_symmetry == pytest.approx(1.0)
     with pytest.raises(ValueError, match="one weight a pair"):
-        epf.alignment(field, x, y, symmetries=[0.0, 1.0], keys=jax.random.split(KEY, 2), rules=rules)
+        epf.align(field, x, y, symmetries=[0.0, 1.0], keys=jax.random.split(KEY, 2), rules=rules)
 
 
 def test_gradient_and_parameters_have_one_structure():

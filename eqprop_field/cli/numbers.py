@@ -1,0 +1,39 @@
+"""Numbers on the command line that are refused, option and all, where nothing can be done with them."""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+
+def _number(parse: Callable[[str], Any], metavar: str, usable: Callable[[Any], bool], otherwise: str) -> Any:
+    """An option whose value is one number that passes a test."""
+
+    def checked(words: list[str]) -> Any:
+        try:
+            number = parse(words[0])
+        except ValueError:
+            number = None
+        if number is None or not usable(number):
+            raise ValueError(f"{words[0]!r} cannot be used: {otherwise}")
+        return number
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=checked,
+        is_instance=lambda value: isinstance(value, int | float),
+        str_from_instance=lambda value: [f"{value:g}" if isinstance(value, float) else str(value)],
+    )
+
+
+def at_least(least: int) -> Any:
+    """Marks an option as a whole number of no less than `least`, by `Annotated`."""
+    return _number(int, "N", lambda n: n >= least, f"give a whole number of at least {least}")
+
+
+AtLeastOne = Annotated[int, at_least(1)]
+Positive = Annotated[float, _number(float, "NUMBER", lambda v: 0 < v < math.inf, "give a finite number above 0")]
+# Within 32 bits: beyond, two precisions would draw different networks.
+Seed = Annotated[int, _number(int, "SEED", lambda n: 0 <= n < 2**32, f"give a whole number from 0 to {2**32 - 1}")]

@@ -1,0 +1,104 @@
+"""Pictures of experiments: that they show the numbers of the result, and that one panel fits into a figure of ours."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import eqprop_field as epf
+from eqprop_field import plotting
+
+RNG = np.random.default_rng(0)
+
+
+def alignment(rules=("eqprop",), symmetries=5, cosine=None):
+    shape = (len(rules), symmetries, 4, 6, 3)
+    cosine = RNG.uniform(-1, 1, shape) if cosine is None else cosine
+    return epf.Alignment(
+        symmetries=np.linspace(-1, 1, symmetries),
+        rules=tuple(rules),
+        layers=("all", "0", "1"),
+        cosine=cosine,
+        codes=np.where(np.isfinite(cosine), 0, 1),
+        jacobian_asymmetry=RNG.uniform(0, 1, shape[1:4]),
+        weight_symmetry=np.ones(shape[1:3]),
+        betas=(1e-4,) * len(rules),
+    )
+
+
+def training_alignment():
+    values = np.array([[[0.2, 0.4], [0.4, 0.8]]])
+    return epf.TrainingAlignment(
+        rules=("eqprop",),
+        layers=("all", "0", "1"),
+        epochs=np.arange(2.0),
+        cosine=np.stack([values] * 3, axis=-1),
+        jacobian_asymmetry=values,
+        weight_symmetry=values,
+        settled=np.ones((1, 2, 2)),
+        validation_error=values,
+    )
+
+
+def snapshot():
+    return epf.Snapshot(("all", "0", "1"), np.array([0.5, 0.9, np.nan]), 0.25, 0.5, 1.0)
+
+
+RESULTS = [alignment, training_alignment, snapshot]
+
+
+@pytest.mark.parametrize("make", RESULTS)
+def test_a_main_panel_fits_into_a_figure_of_ours_and_a_result_shows_and_saves_itself(make, tmp_path):
+    result = make()
+    figure = Figure()
+    ax = figure.subplots()
+    assert result.plot(ax) is ax
+    assert figure.axes == [ax] and ax.get_title(loc="left")
+    assert 'src="data:image/png;base64,' in result._repr_html_()
+    assert repr(result).startswith(type(result).__name__ + "(") and "\n" not in repr(result)
+    saved = result.save(tmp_path / "o", seed=3)
+    assert {path.name for path in (tmp_path / "o").iterdir()} == set(saved["files"])
+    assert saved["seed"] == 3
+    rows = result.rows()
+    columns = (tmp_path / "o" / f"{result.stem}.csv").read_text().splitlines()[0]
+    assert all(",".join(row) == columns for row in rows)
+    assert list(result.to_pandas().columns) == list(rows[0])
+
+
+def test_alignment_draws_the_mean_of_what_was_kept():
+    cosine = RNG.uniform(-1, 1, (1, 5, 4, 6, 3))
+    cosine[0, 2, :, :3] = np.nan
+    cosine[0, 4] = np.nan
+    axes = alignment(cosine=cosine).plot().figure.axes
+    expected = [cosine[0, c, ..., 0][np.isfinite(cosine[0, c, ..., 0])].mean() for c in range(4)]
+    shown = np.asarray(axes[0].get_lines()[0].get_ydata())
+    np.testing.assert_allclose(shown[:4], expected)
+    assert np.isnan(shown[4])
+    assert len(axes) == 3
+    assert len(axes[-1].get_lines()[0].get_xdata()) == 5 * 4  # a point a network
+
+
+def test_many_rules_have_a_panel_for_every_layer_and_looks_of_their_own():
+    rules = [f"rule {k}" for k in range(14)]
+    axes = alignment(rules, 3).plot().figure.axes
+    assert len(axes) == 4
+    lines = axes[0].get_lines()[:14]
+    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 14
+    (legend,) = axes[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == rules
+
+
+def test_alignment_over_training_draws_the_mean_over_seeds():
+    axes = training_alignment().plot().figure.axes
+    assert len(axes) == 6
+    np.testing.assert_allclose(axes[0].get_lines()[0].get_ydata(), [0.3, 0.6])
+    np.testing.assert_allclose(axes[-1].get_lines()[0].get_ydata(), [30.0, 60.0])
+
+
+def test_a_snapshot_has_a_bar_a_layer():
+    bars = snapshot().plot().patches
+    assert [bar.get_width() for bar in bars] == [0.5, 0.9, 0.0]
+
+
+def test_what_has_no_picture_is_refused_by_name():
+    with pytest.raises(TypeError, match="no picture of a int"):
+        plotting.draw(3)
