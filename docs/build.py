@@ -14,7 +14,7 @@ import pdoc.render_helpers
 
 _HERE = pathlib.Path(__file__).parent
 _ROOT = _HERE.parent
-_PACKAGES = ("eqprop_field", "eqprop_field.sequence", "circuits")
+_PACKAGES = ("eqprop_field", "eqprop_field.sequence", "eqprop_field.kernel_networks", "eqprop_field.circuits")
 _SHELL = """<!doctype html>
 <html lang="en">
 <head>

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
+import equinox as eqx
+
+from ._arrays import is_concrete
 from ._files import write_atomically, write_csv, write_json
 
 if TYPE_CHECKING:
@@ -135,6 +138,13 @@ def known(value: SupportsFloat) -> float | None:
     """The number, or None, an empty cell, for NaN and infinity."""
     number = float(value)
     return number if math.isfinite(number) else None
+
+
+class AbstractPytreeResult(AbstractResult, eqx.Module):
+    """A result that is a pytree, so that `jax.jit` and `jax.vmap` may return it; while JAX traces it has no values."""
+
+    def __repr__(self) -> str:
+        return super().__repr__() if is_concrete(self) else eqx.tree_pformat(self)
 
 
 def _scalars(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""What drives a network in time and what it should answer: sampled signals, and tasks made of them."""
+"""Sampled signals, tasks of input and target signals, and recordings of simulations."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ._arrays import as_scalar, is_concrete
+from .results import AbstractPytreeResult
 
-LARGEST = 1e6  # a state beyond this has exploded
+EXPLOSION_BOUND = 1e6  # a state beyond this has exploded
 INTERPOLATIONS = ("linear", "hold")
 
 
@@ -93,21 +94,21 @@ class Signal(eqx.Module):
 
 
 class Task(eqx.Module):
-    """Sequences to be answered: what goes in, and what should come out, at the same instants.
+    """Input sequences and the target outputs at the same instants.
 
-    The target of sample k is what the output should be when the network has reached sample k; the first is not scored,
-    for there the network is where it was put. Make one with `Task.of`, or with `Task.stack` from sequences of
+    The target of sample k is compared with the output when the network has reached sample k; the first is not scored,
+    for there the network is in its initial state. Make one with `Task.of`, or with `Task.stack` from sequences of
     different lengths.
 
     Attributes:
-        inputs: what drives the network (time, batch, inputs).
-        targets: what the outputs should be (time, batch, outputs); NaN where that is not known.
-        live: which samples belong to a sequence, and which fill up a shorter one (time, batch).
+        inputs: the inputs of the network (time, batch, inputs).
+        targets: the target outputs (time, batch, outputs); NaN where one is missing.
+        valid: which samples belong to a sequence, and which pad a shorter one (time, batch).
     """
 
     inputs: Signal
     targets: Float[Array, "time batch outputs"]
-    live: Bool[Array, "time batch"]
+    valid: Bool[Array, "time batch"]
 
     @classmethod
     def of(
@@ -141,7 +142,7 @@ class Task(eqx.Module):
     ) -> "Task":
         """A task from sequences of any lengths, (time, channels) each, side by side.
 
-        A shorter sequence is filled up with its last input and with missing targets; nothing learns there.
+        A shorter sequence is padded with its last input and with missing targets; nothing is learnt there.
 
         Raises:
             ValueError: for different numbers of inputs and targets, and for each pair as `Task.of`.
@@ -154,14 +155,14 @@ class Task(eqx.Module):
         longest = max(len(part.targets) for part in parts)
 
         def side_by_side(arrays: list[Array], **fill: Any) -> Array:
-            """Joined along the batch, each filled up to the longest."""
+            """Concatenated along the batch, each padded to the longest."""
             padded = [jnp.pad(a, [(0, longest - len(a))] + [(0, 0)] * (a.ndim - 1), **fill) for a in arrays]
             return jnp.concatenate(padded, axis=1)
 
         return cls(
             Signal(side_by_side([part.inputs.values for part in parts], mode="edge"), step, interpolation),
             side_by_side([part.targets for part in parts], constant_values=jnp.nan),
-            side_by_side([part.live for part in parts], constant_values=False),
+            side_by_side([part.valid for part in parts], constant_values=False),
         )
 
     @property
@@ -171,12 +172,12 @@ class Task(eqx.Module):
 
     @property
     def outputs(self) -> int:
-        """How many numbers are to be answered."""
+        """How many numbers a target has."""
         return self.targets.shape[2]
 
     def astype(self, dtype: jnp.dtype) -> "Task":
         """The same in another precision."""
-        return Task(self.inputs.astype(dtype), self.targets.astype(dtype), self.live)
+        return Task(self.inputs.astype(dtype), self.targets.astype(dtype), self.valid)
 
     @property
     def scored(self) -> Bool[Array, "time batch outputs"]:
@@ -189,45 +190,76 @@ class Task(eqx.Module):
         return jnp.where(known, outputs - jnp.where(known, self.targets, 0), 0)
 
     def mean_squared_error(self, outputs: Float[Array, "time batch outputs"]) -> Float[Array, ""]:
-        """The mean of the squared errors over everything that is scored."""
+        """The mean of the squared errors over all scored targets."""
         return jnp.sum(self.errors(outputs) ** 2) / jnp.maximum(jnp.sum(self.scored), 1)
 
 
-class Recording(eqx.Module):
-    """X.
+class Recording(AbstractPytreeResult):
+    """The recording of a driven network: its states and outputs at the samples of the input.
 
     Attributes:
         times: the sample times (time,).
         states: of all neurons, output neurons first (time, batch, neurons): membrane voltages, a reservoir's states, or
             the filtered spikes of a liquid.
-        outputs: what is read from them (time, batch, outputs).
+        outputs: the outputs (time, batch, outputs).
     """
 
     times: Float[Array, " time"]
     states: Float[Array, "time batch neurons"]
     outputs: Float[Array, "time batch outputs"]
+    stem: ClassVar[str] = "recording"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a sample and sequence: `time`, `sequence`, `output_0`, ..., `state_0`, ..."""
+        both = np.concatenate([self.outputs, self.states], axis=2)
+        k, n = self.outputs.shape[2], self.states.shape[2]
+        names = [*(f"output_{i}" for i in range(k)), *(f"state_{i}" for i in range(n))]
+        return [
+            {"time": time, "sequence": b} | dict(zip(names, values, strict=True))
+            for time, sample in zip(np.asarray(self.times).tolist(), both.tolist(), strict=True)
+            for b, values in enumerate(sample)
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        samples, sequences, neurons = self.states.shape
+        return {
+            "samples": samples,
+            "sequences": sequences,
+            "neurons": neurons,
+            "outputs": self.outputs.shape[2],
+            "exploded": int(jnp.sum(self.exploded)),
+        }
+
+    @property
+    def failure(self) -> str | None:
+        return self._explosion()
 
     @property
     def exploded(self) -> Bool[Array, " batch"]:
-        """Which sequences hold NaN or a state beyond a million, somewhere."""
+        """Which sequences hold NaN or a state beyond a million (batch,)."""
         return _beyond(self.states)
 
     def check(self) -> None:
-        """Refuses to pass an explosion off as a run; while JAX traces nothing can be said.
+        """Refuses a run that exploded; while JAX traces nothing is checked.
 
         Raises:
             ExplodedError: if a sequence exploded.
         """
-        if is_concrete(self) and (count := int(jnp.sum(self.exploded))):
-            raise ExplodedError(
-                f"{count} of {len(self.exploded)} sequences exploded (a state beyond {LARGEST:g}, or NaN): lower the "
-                "gain or the input, use an activation that saturates, or sample more finely"
-            )
+        if is_concrete(self) and (message := self._explosion()):
+            raise ExplodedError(message)
+
+    def _explosion(self) -> str | None:
+        if not (count := int(jnp.sum(self.exploded))):
+            return None
+        return (
+            f"{count} of {len(self.exploded)} sequences exploded (a state beyond {EXPLOSION_BOUND:g}, or NaN): lower "
+            "the gain or the input, use an activation that saturates, or sample more finely"
+        )
 
 
 @jax.jit  # one pass over what may be large
 def _beyond(states: Array) -> Array:
-    return ~jnp.all(jnp.abs(states) < LARGEST, axis=(0, 2))
+    return ~jnp.all(jnp.abs(states) < EXPLOSION_BOUND, axis=(0, 2))
 
 
 class ExplodedError(RuntimeError):

@@ -42,7 +42,7 @@ from eqprop_field.kernel_networks import (
     reverse_problem,
     with_outliers,
 )
-from eqprop_field.sequence import Signal, Task
+from eqprop_field.signals import Signal, Task
 
 jax.config.update("jax_enable_x64", True)
 
@@ -55,7 +55,12 @@ jax.config.update("jax_enable_x64", True)
 # %%
 network = KernelNetwork.create(LNL(units=4), jax.random.key(0))
 print(
-    "groups", list(network.plan.groups), " kernels", dict(network.plan.widths), " parameters", network.parameters.size
+    "groups",
+    list(network.structure.groups),
+    " kernels",
+    dict(network.structure.kernel_counts),
+    " parameters",
+    network.parameters.size,
 )
 check_unit(AIF(units=3))
 
@@ -68,9 +73,9 @@ check_unit(AIF(units=3))
 # %%
 problem = reverse_problem("LNL", 4, 1)
 theta = problem.network.parameters
-tuned = problem.tuned(theta)
-print("gradient against JAX's own:", float(jnp.abs(tuned.gradient - jax.grad(problem.cost)(theta)).max()))
-for name, errors in problem.network.plan.split(tuned.errors).items():
+backward = problem.backward_pass(theta)
+print("gradient against JAX's own:", float(jnp.abs(backward.gradient - jax.grad(problem.cost)(theta)).max()))
+for name, errors in problem.network.structure.split(backward.errors).items():
     print(f"  nodes {name}: root mean square tuning error {float(jnp.sqrt(jnp.mean(errors**2))):.2e}")
 
 # %% [markdown]
@@ -82,16 +87,16 @@ for name, errors in problem.network.plan.split(tuned.errors).items():
 
 # %%
 u = np.random.default_rng(1).normal(size=(40, 3))
-line = KernelNetwork.create(Linear(units=1, inputs=3), jax.random.key(1)).hold("x", 0.0, np.s_[:, 1])
+line = KernelNetwork.create(Linear(units=1, inputs=3), jax.random.key(1)).freeze("x", 0.0, np.s_[:, 1])
 observed = Problem(line, Task.of(u, np.concatenate([[0.0], np.sin(u[:-1].sum(1))])[:, None]))
 theta = line.parameters
-step = SecondOrder().step(observed, theta, observed.tuned(theta))
+step = SecondOrder().step(observed, theta, observed.backward_pass(theta))
 least = float(observed.cost(theta + step))
 for share in (-1.0, 0.0, 0.5, 1.0):
     above = float(observed.cost(theta + share * step)) - least
     print(
         f"{share:5.1f} of the step: {above:.3e} above the least cost; gradient there "
-        f"{float(jnp.abs(observed.tuned(theta + share * step).gradient).max()):.1e}"
+        f"{float(jnp.abs(observed.backward_pass(theta + share * step).gradient).max()):.1e}"
     )
 
 # %% [markdown]
@@ -103,12 +108,12 @@ for share in (-1.0, 0.0, 0.5, 1.0):
 # %%
 variance = float(jnp.nanvar(problem.task.targets[1:]))
 rules = {
-    "second, then first order": BackwardTuning(guarded=True),
-    "best of all": BackwardTuning(strategy="best_of", guarded=True),
-    "with memory": BackwardTuning(strategy="remembering", iterations=400, target=1e-5 * variance),
+    "second, then first order": BackwardTuning(limit_errors=True),
+    "best of all": BackwardTuning(strategy="best_of", limit_errors=True),
+    "with memory": BackwardTuning(strategy="quasi_newton", iterations=400, target=1e-5 * variance),
     "L-BFGS": LBFGS(iterations=400, target=1e-5 * variance),
 }
-fits = {name: rule.tune(problem) for name, rule in rules.items()}
+fits = {name: rule.fit(problem) for name, rule in rules.items()}
 for name, fit in fits.items():
     decay = fit_decay(fit.costs)
     print(
@@ -138,7 +143,7 @@ falls()
 # %%
 spoiled = with_outliers(problem.task, jax.random.key(5), share=0.1)
 for criterion in (LeastSquares(), RobustBounded(1e-3)):
-    fit = BackwardTuning(strategy="remembering", iterations=200).tune(Problem(problem.network, spoiled, (criterion,)))
+    fit = BackwardTuning(strategy="quasi_newton", iterations=200).fit(Problem(problem.network, spoiled, (criterion,)))
     outputs = fit.network.run(problem.task.inputs).outputs
     error = float(problem.task.mean_squared_error(outputs) / variance) ** 0.5
     print(f"{type(criterion).__name__:15s} NRMSE against the clean targets {error:.3f}")

@@ -16,10 +16,10 @@ from ..kernel_networks import (
     KernelNetwork,
     Problem,
     SecondOrder,
-    gradient_in_blocks,
+    checkpointed_gradient,
     reverse_problem,
 )
-from ..sequence import Task
+from ..signals import Task
 from .paired import Ratio
 
 _RECORDED = 0.3  # seconds of the authors' iteration at 8 units
@@ -40,12 +40,14 @@ def sequences(
 def _at_size(units: int, turns: int) -> Iterator[Ratio]:
     problem = reverse_problem("LNL", units, 0)
     name = f"backward tuning of {units} units, {len(problem.task.targets)} samples"
-    theta, gradient = problem.network.parameters, jax.jit(lambda problem, theta: problem.tuned(theta).gradient)
+    theta, gradient = problem.network.parameters, jax.jit(lambda problem, theta: problem.backward_pass(theta).gradient)
     taken = _seconds(turns, lambda: gradient(problem, theta))
     yield _spread(f"{name}: simulation and way back", 1e3 * taken, "ms", _GOALS.get(units))
     if units == 8:
-        rule = BackwardTuning(strategy="best_of", second=(SecondOrder(), SecondOrder(kappa="damped")), iterations=30)
-        fits = [rule.tune(problem) for _ in range(turns + 1)][1:]
+        rule = BackwardTuning(
+            strategy="best_of", second_order=(SecondOrder(), SecondOrder(kappa="damped")), iterations=30
+        )
+        fits = [rule.fit(problem) for _ in range(turns + 1)][1:]
         ratios = np.array([_RECORDED * fit.iterations / fit.seconds for fit in fits])
         yield _spread(f"{name}: the authors' iteration, as recorded, over one of best_of", ratios, "x")
 
@@ -53,7 +55,7 @@ def _at_size(units: int, turns: int) -> Iterator[Ratio]:
 def _over(samples: int, turns: int) -> Iterator[Ratio]:
     network, random = KernelNetwork.create(LNL(units=8), jax.random.key(0)), np.random.default_rng(0)
     problem = Problem(network, Task.of(random.normal(size=(samples, 1)), random.normal(size=(samples, 1))))
-    gradient = jax.jit(gradient_in_blocks).lower(problem, network.parameters).compile()
+    gradient = jax.jit(checkpointed_gradient).lower(problem, network.parameters).compile()
     taken = _seconds(turns, lambda: gradient(problem, network.parameters))
     name = f"gradient over {samples:,} samples, 8 units"
     yield _spread(f"{name}: per sample", 1e6 * taken / samples, "us")

@@ -1,4 +1,4 @@
-"""The usual ways to fit a recurrent network, on the same problem: Adam, L-BFGS and Levenberg-Marquardt."""
+"""Standard optimisers of the same problem, for comparison: Adam, L-BFGS and Levenberg-Marquardt."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ import scipy.optimize
 from jaxtyping import Array, Float
 
 from .criteria import LeastSquares
+from .optimiser import AbstractOptimiser, RunRecord
 from .problem import Problem, Theta
-from .tuning import AbstractTuner, Trace
 
 _BLOCK = 50  # steps of Adam between two looks at the clock
 
 
-class Adam(AbstractTuner):
+class Adam(AbstractOptimiser):
     """Backpropagation through time with Adam and a cosine schedule (Kingma & Ba 2015), by optax.
 
     Attributes:
-        rate: the learning rate at the beginning.
+        rate: the initial learning rate.
         iterations: steps.
         target: a cost that is good enough.
         seconds: the longest processor time.
@@ -31,8 +31,8 @@ class Adam(AbstractTuner):
     target: float = 0.0
     seconds: float = np.inf
 
-    def search(self, trace: Trace) -> str:
-        theta = trace.problem.network.parameters
+    def search(self, record: RunRecord) -> str:
+        theta = record.problem.network.parameters
         state = optax.adam(self.rate).init(theta)
         for first in range(0, self.iterations + 1, _BLOCK):
             rates = (
@@ -40,12 +40,12 @@ class Adam(AbstractTuner):
                 * 0.5
                 * (1 + np.cos(np.pi * np.minimum(first + np.arange(_BLOCK), self.iterations) / self.iterations))
             )
-            theta, state, costs, path = _adam(trace.problem, theta, state, jnp.asarray(rates))
+            theta, state, costs, path = _adam(record.problem, theta, state, jnp.asarray(rates))
             for cost, there in zip(np.asarray(costs), np.asarray(path), strict=True):
-                trace.ran(float(cost))
-                trace.took(float(cost), there)
+                record.add_simulation(float(cost))
+                record.add_iteration(float(cost), there)
                 if not np.isfinite(cost):
-                    return f"exploded after {len(trace.costs) - 1} iterations: lower the rate"
+                    return f"exploded after {len(record.costs) - 1} iterations: lower the rate"
         return f"stopped after {self.iterations} iterations"
 
 
@@ -53,7 +53,7 @@ class Adam(AbstractTuner):
 def _adam(problem: Problem, theta: Theta, state: optax.OptState, rates: Array) -> tuple:
     def step(at: tuple, rate: Array) -> tuple:
         theta, state = at
-        found = problem.tuned(theta)
+        found = problem.backward_pass(theta)
         moved, state = optax.adam(1.0).update(found.gradient, state)
         assert isinstance(moved, Array)  # a vector in, a vector out
         return (problem.network.clip(theta + rate * moved), state), (found.cost, theta)
@@ -62,8 +62,8 @@ def _adam(problem: Problem, theta: Theta, state: optax.OptState, rates: Array) -
     return theta, state, costs, path
 
 
-class LBFGS(AbstractTuner):
-    """L-BFGS-B by scipy (Byrd et al. 1995), on the cost divided by what it is at the start.
+class LBFGS(AbstractOptimiser):
+    """L-BFGS-B by scipy (Byrd et al. 1995), on the cost divided by its initial value.
 
     Attributes:
         memory: how many pairs of changes are kept.
@@ -77,31 +77,31 @@ class LBFGS(AbstractTuner):
     target: float = 0.0
     seconds: float = np.inf
 
-    def search(self, trace: Trace) -> str:
-        network = trace.problem.network
+    def search(self, record: RunRecord) -> str:
+        network = record.problem.network
         theta = np.asarray(network.parameters)
-        unit = trace.cost(theta)
-        if not np.isfinite(unit):
+        initial = record.cost(theta)
+        if not np.isfinite(initial):
             return "the network explodes with the weights it begins with"
-        trace.took(unit, theta)
+        record.add_iteration(initial, theta)
 
         def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            found = trace.tuned(theta)
-            cost = min(float(found.cost), 1e10 * unit)  # its interpolation cannot bear infinity
-            return cost / unit, np.nan_to_num(np.asarray(found.gradient)) / unit
+            found = record.backward_pass(theta)
+            cost = min(float(found.cost), 1e10 * initial)  # its interpolation cannot bear infinity
+            return cost / initial, np.nan_to_num(np.asarray(found.gradient)) / initial
 
-        def each(intermediate_result: scipy.optimize.OptimizeResult) -> None:
-            trace.took(float(intermediate_result.fun) * unit, intermediate_result.x)
+        def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+            record.add_iteration(float(intermediate_result.fun) * initial, intermediate_result.x)
 
         options = {"maxcor": self.memory, "maxiter": self.iterations, "maxfun": np.inf, "ftol": 0.0, "gtol": 0.0}
         bounds = list(zip(np.asarray(network.low), np.asarray(network.high), strict=True))
         found = scipy.optimize.minimize(
-            value, theta, jac=True, method="L-BFGS-B", bounds=bounds, callback=each, options=options
+            value, theta, jac=True, method="L-BFGS-B", bounds=bounds, callback=callback, options=options
         )
         return f"L-BFGS-B ended: {str(found.message).lower()}"
 
 
-class LevenbergMarquardt(AbstractTuner):
+class LevenbergMarquardt(AbstractOptimiser):
     """Least squares by scipy's trust-region reflective method, with the Jacobian by forward sensitivities.
 
     A simulation with K targets and P parameters costs O(K P N) for the Jacobian and O(K P^2) for its factors: for small
@@ -117,25 +117,25 @@ class LevenbergMarquardt(AbstractTuner):
     target: float = 0.0
     seconds: float = np.inf
 
-    def search(self, trace: Trace) -> str:
-        problem, network = trace.problem, trace.problem.network
+    def search(self, record: RunRecord) -> str:
+        problem, network = record.problem, record.problem.network
         if [type(term) for term in problem.terms] != [LeastSquares] or problem.regularisers:
             raise ValueError("Levenberg-Marquardt fits least squares alone: use LBFGS for other criteria")
         low, high = np.asarray(network.low), np.asarray(network.high)
         margin = np.where(np.isfinite(high - low), 1e-9 * (high - low), 1e-9)  # it begins inside of the bounds
         theta = np.clip(np.asarray(network.parameters), low + margin, high - margin)
-        unit = trace.cost(theta)
-        if not np.isfinite(unit):
+        initial = record.cost(theta)
+        if not np.isfinite(initial):
             return "the network explodes with the weights it begins with"
-        scale = (2 * unit) ** -0.5
+        scale = (2 * initial) ** -0.5
 
         def residuals(theta: np.ndarray) -> np.ndarray:
             found = np.asarray(_residuals(problem, theta))
-            trace.ran(float(found @ found))
+            record.add_simulation(float(found @ found))
             return np.nan_to_num(scale * found, nan=1e5, posinf=1e5, neginf=-1e5)
 
         def jacobian(theta: np.ndarray) -> np.ndarray:
-            trace.took(float(cost_of(theta)), theta)
+            record.add_iteration(float(cost_of(theta)), theta)
             return scale * np.asarray(_jacobian(problem, theta))
 
         def cost_of(theta: np.ndarray) -> float:
@@ -153,7 +153,7 @@ class LevenbergMarquardt(AbstractTuner):
             xtol=1e-15,
             gtol=1e-15,
         )
-        trace.took(cost_of(found.x), found.x)
+        record.add_iteration(cost_of(found.x), found.x)
         return f"trust region ended: {found.message.lower()}"
 
 
@@ -163,7 +163,7 @@ def _residuals(problem: Problem, theta: Theta) -> Float[Array, " scored"]:
     term = problem.terms[0]
     assert isinstance(term, LeastSquares)  # the caller has seen to it
     kappa = term.kappa(problem.task) / jnp.maximum(jnp.sum(problem.task.scored), 1)
-    errors = problem.task.errors(problem.observed(theta))
+    errors = problem.task.errors(problem.outputs(theta))
     return (jnp.sqrt(kappa) * errors).reshape(-1)
 
 

@@ -1,8 +1,8 @@
-r"""Networks whose weights are known in closed form: memory, logic and sequences by threshold units.
+r"""Closed-form networks: memory, logic and sequences by threshold units, whose weights are known exactly.
 
-Source: Vieville et al. 2017, appendix D, mended where the print does not do what it says. The threshold is
+Source: Vieville et al. 2017, appendix D, corrected where the print does not do what it says. The threshold is
 $\Upsilon(v) = H(v - \tfrac12)$, 1/2 at v = 1/2. Sample 0 is rest; a network without inputs is run with any signal of
-one channel, which tells how long. All weights are held.
+one channel, which tells how long. All weights are frozen.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .network import KernelNetwork
-from .nodes import AbstractUnit, Kernels, Nodes, Reading
+from .nodes import AbstractUnit, KernelContext, Kernels, Nodes
 from .units import gate
 
 Rows = Sequence[Sequence[float]] | np.ndarray
@@ -31,11 +31,11 @@ def threshold(v: Float[Array, "*any"], width: float = 0.0) -> Float[Array, "*any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Written(AbstractUnit):
-    """A unit whose nodes are written down one by one.
+class ExplicitUnit(AbstractUnit):
+    """A unit given by its groups of nodes.
 
     Attributes:
-        groups: they are.
+        groups: the groups, the observed one first.
     """
 
     groups: tuple[Nodes, ...] = ()
@@ -45,10 +45,10 @@ class Written(AbstractUnit):
 
 
 def _network(*groups: Nodes, weights: Mapping[str, Rows], inputs: int = 1, outputs: int = 1) -> KernelNetwork:
-    unit = Written(units=groups[0].count, inputs=inputs, outputs=outputs, groups=groups)
+    unit = ExplicitUnit(units=groups[0].count, inputs=inputs, outputs=outputs, groups=groups)
     network = KernelNetwork.create(unit, jax.random.key(0), spread=0.0)
     for name, values in weights.items():
-        network = network.hold(name, np.asarray(values, float))
+        network = network.freeze(name, np.asarray(values, float))
     return network
 
 
@@ -58,13 +58,13 @@ def _clock(tau: int, name: str) -> tuple[tuple[Nodes, Nodes], Mapping[str, Rows]
         raise ValueError(f"tau={tau}: a clock strikes at any step from 2 to {_LATEST}, beyond which float64 ends")
     done = f"{name}_done"
 
-    def charge(reading: Reading) -> Kernels:
-        charged, over = reading.before(name, 1), reading.before(done, 1)
+    def charge(context: KernelContext) -> Kernels:
+        charged, over = context.delayed(name, 1), context.delayed(done, 1)
         kept = (1 - threshold(charged)) * charged
-        return Kernels(own=jnp.stack([kept, 1 - threshold(over)], axis=-1))
+        return Kernels(per_node=jnp.stack([kept, 1 - threshold(over)], axis=-1))
 
-    def count(reading: Reading) -> Kernels:
-        return Kernels(own=jnp.stack([reading.before(done, 1), threshold(reading.before(name, 1))], axis=-1))
+    def count(context: KernelContext) -> Kernels:
+        return Kernels(per_node=jnp.stack([context.delayed(done, 1), threshold(context.delayed(name, 1))], axis=-1))
 
     nodes = Nodes(name, 1, kernels=charge), Nodes(done, 1, kernels=count)
     return nodes, {name: [[0.5, _charge(tau)]], done: [[1.0, 1.0]]}
@@ -87,7 +87,7 @@ def clock(tau: int) -> KernelNetwork:
         ValueError: for tau outside of 2 to 45.
     """
     nodes, weights = _clock(tau, "c")
-    strike = Nodes("x", 1, unweighted=lambda reading: threshold(reading.now("c")))
+    strike = Nodes("x", 1, unweighted=lambda context: threshold(context.current("c")))
     return _network(strike, *nodes, weights=weights)
 
 
@@ -100,7 +100,7 @@ def true_step(tau: int) -> KernelNetwork:
         ValueError: as `clock`.
     """
     nodes, weights = _clock(tau, "c")
-    return _network(Nodes("x", 1, unweighted=lambda reading: reading.now("c_done")), *nodes, weights=weights)
+    return _network(Nodes("x", 1, unweighted=lambda context: context.current("c_done")), *nodes, weights=weights)
 
 
 def metronome(tau: int) -> KernelNetwork:
@@ -115,11 +115,11 @@ def metronome(tau: int) -> KernelNetwork:
     if not 1 <= tau <= _LATEST:
         raise ValueError(f"tau={tau}: give a period from 1 to {_LATEST}, beyond which float64 ends")
 
-    def charge(reading: Reading) -> Kernels:
-        charged = reading.before("s", 1)
-        return Kernels(own=((1 - threshold(charged)) * charged)[..., None], shared=reading.one)
+    def charge(context: KernelContext) -> Kernels:
+        charged = context.delayed("s", 1)
+        return Kernels(per_node=((1 - threshold(charged)) * charged)[..., None], shared=context.constant)
 
-    fired = Nodes("x", 1, unweighted=lambda reading: threshold(reading.now("s")))
+    fired = Nodes("x", 1, unweighted=lambda context: threshold(context.current("s")))
     return _network(fired, Nodes("s", 1, kernels=charge), weights={"s": [[_charge(tau), 0.5]]})
 
 
@@ -129,8 +129,8 @@ def latch() -> KernelNetwork:
     Input 1 sets, input 0 resets, neither or both keep what is.
     """
 
-    def kernels(reading: Reading) -> Kernels:
-        return Kernels(shared=threshold(jnp.concatenate([reading.before("x", 1), reading.stimulus(0)], axis=1)))
+    def kernels(context: KernelContext) -> Kernels:
+        return Kernels(shared=threshold(jnp.concatenate([context.delayed("x", 1), context.inputs(0)], axis=1)))
 
     return _network(Nodes("x", 1, kernels=kernels), weights={"x": [[1.0, -1.0, 1.0]]}, inputs=2)
 
@@ -143,17 +143,17 @@ def exclusive_or(*, by_product: bool = False) -> KernelNetwork:
     """
     if by_product:
 
-        def value(reading: Reading) -> Array:
-            a, b = jnp.split(threshold(reading.stimulus(1)) - 0.5, 2, axis=1)
+        def value(context: KernelContext) -> Array:
+            a, b = jnp.split(threshold(context.inputs(1)) - 0.5, 2, axis=1)
             return 0.5 - 2 * a * b
 
         return _network(Nodes("x", 1, unweighted=value), weights={}, inputs=2)
 
-    def both(reading: Reading) -> Kernels:
-        return Kernels(shared=jnp.concatenate([reading.one, threshold(reading.stimulus(1))], axis=1))
+    def both(context: KernelContext) -> Kernels:
+        return Kernels(shared=jnp.concatenate([context.constant, threshold(context.inputs(1))], axis=1))
 
-    def either(reading: Reading) -> Kernels:
-        return Kernels(shared=threshold(jnp.concatenate([reading.stimulus(1), reading.now("o")], axis=1)))
+    def either(context: KernelContext) -> Kernels:
+        return Kernels(shared=threshold(jnp.concatenate([context.inputs(1), context.current("o")], axis=1)))
 
     nodes = Nodes("x", 1, kernels=either), Nodes("o", 1, kernels=both)
     return _network(*nodes, weights={"x": [[1.0, 1.0, -2.0]], "o": [[-1.0, 1.0, 1.0]]}, inputs=2)
@@ -173,22 +173,22 @@ def delayed_product(first: int, second: int, answer: int) -> KernelNetwork:
     nodes: list[Nodes] = []
     weights: dict[str, Rows] = {}
 
-    def struck(reading: Reading, name: str) -> Array:
-        return threshold(reading.now(name))
+    def struck(context: KernelContext, name: str) -> Array:
+        return threshold(context.current(name))
 
-    def kept(reading: Reading, which: str) -> Array:
-        now = struck(reading, f"clock_{which}")
-        return (1 - now) * reading.before(f"kept_{which}", 1) + now * reading.stimulus(0)
+    def kept(context: KernelContext, which: str) -> Array:
+        now = struck(context, f"clock_{which}")
+        return (1 - now) * context.delayed(f"kept_{which}", 1) + now * context.inputs(0)
 
     for which, tau in (("a", first), ("b", second), ("end", answer)):
         pair, found = _clock(tau, f"clock_{which}")
         nodes, weights = [*nodes, *pair], {**weights, **found}
 
-    def value(reading: Reading) -> Array:
-        asked = struck(reading, "clock_end")
-        return (1 - asked) * reading.stimulus(0) + asked * reading.now("kept_a") * reading.now("kept_b")
+    def value(context: KernelContext) -> Array:
+        asked = struck(context, "clock_end")
+        return (1 - asked) * context.inputs(0) + asked * context.current("kept_a") * context.current("kept_b")
 
-    memories = [Nodes(f"kept_{w}", 1, unweighted=lambda reading, w=w: kept(reading, w)) for w in ("a", "b")]
+    memories = [Nodes(f"kept_{w}", 1, unweighted=lambda context, w=w: kept(context, w)) for w in ("a", "b")]
     return _network(Nodes("x", 1, unweighted=value), *memories, *nodes, weights=weights)
 
 
@@ -210,11 +210,13 @@ def linear_generator(sequence: ArrayLike) -> KernelNetwork:
     for k in range(1, len(o)):
         weights[k] = (o[k] - weights[0] - weights[1:k] @ o[k - 1 : 0 : -1]) / o[0]
 
-    def kernels(reading: Reading) -> Kernels:
-        past = [reading.before("line", lag) for lag in range(1, len(o))]
-        return Kernels(shared=jnp.concatenate([reading.one, *past], axis=1))
+    def kernels(context: KernelContext) -> Kernels:
+        past = [context.delayed("line", lag) for lag in range(1, len(o))]
+        return Kernels(shared=jnp.concatenate([context.constant, *past], axis=1))
 
-    out = Nodes("x", 1, kernels=lambda reading: Kernels(shared=jnp.concatenate([reading.one, reading.now("line")], 1)))
+    out = Nodes(
+        "x", 1, kernels=lambda context: Kernels(shared=jnp.concatenate([context.constant, context.current("line")], 1))
+    )
     return _network(out, Nodes("line", 1, kernels=kernels), weights={"x": [[-shift, 1.0]], "line": weights[None]})
 
 
@@ -230,14 +232,14 @@ def delay_line(sequence: ArrayLike) -> KernelNetwork:
     """
     o = _sequence(sequence, None)
 
-    def line(reading: Reading) -> Array:
-        before = reading.before("line", 1)
-        return jnp.concatenate([reading.before("on", 1), before[:, :-1]], axis=1)
+    def line(context: KernelContext) -> Array:
+        before = context.delayed("line", 1)
+        return jnp.concatenate([context.delayed("on", 1), before[:, :-1]], axis=1)
 
-    def kernels(reading: Reading) -> Kernels:
-        return Kernels(shared=1 - threshold(reading.now("line")))
+    def kernels(context: KernelContext) -> Kernels:
+        return Kernels(shared=1 - threshold(context.current("line")))
 
-    started = Nodes("on", 1, unweighted=lambda reading: reading.one)
+    started = Nodes("on", 1, unweighted=lambda context: context.constant)
     out = Nodes("x", o.shape[1], kernels=kernels)
     return _network(out, Nodes("line", len(o), unweighted=line), started, weights={"x": _steps(o)}, outputs=o.shape[1])
 
@@ -253,11 +255,11 @@ def ramp_generator(sequence: ArrayLike) -> KernelNetwork:
     o = _sequence(sequence, None)
     thetas = 1.0 + np.arange(len(o))
 
-    def rising(reading: Reading) -> Kernels:
-        return Kernels(shared=jnp.concatenate([reading.one, reading.before("ramp", 1)], axis=1))
+    def rising(context: KernelContext) -> Kernels:
+        return Kernels(shared=jnp.concatenate([context.constant, context.delayed("ramp", 1)], axis=1))
 
-    def kernels(reading: Reading) -> Kernels:
-        return Kernels(shared=1 - threshold(reading.now("ramp") - thetas))
+    def kernels(context: KernelContext) -> Kernels:
+        return Kernels(shared=1 - threshold(context.current("ramp") - thetas))
 
     nodes = Nodes("x", o.shape[1], kernels=kernels), Nodes("ramp", 1, kernels=rising)
     return _network(*nodes, weights={"x": _steps(o), "ramp": [[1.0, 1.0]]}, outputs=o.shape[1])

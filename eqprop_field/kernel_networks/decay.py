@@ -1,4 +1,4 @@
-"""How a cost falls: the decay time and the bias of an exponential through its last values."""
+"""Decay of a cost: the time constant and the bias of an exponential through its last values."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ class Decay(NamedTuple):
 
     Attributes:
         time: tau, in iterations; NaN if the cost does not fall exponentially or hardly moves.
-        bias: beta, what it falls to; NaN with tau, or if no value lies between 0 and the least cost.
+        bias: beta, its limit; NaN with tau, or if no value lies between 0 and the least cost.
     """
 
     time: float

@@ -1,4 +1,4 @@
-"""A network of kernels with its weights: which of them are learnt, held, bounded or one and the same."""
+"""Kernel networks: a unit with its weights, and which of these are learnt, frozen, bounded or shared."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from ..signals import Recording, Signal
 from .dynamics import run
-from .nodes import AbstractUnit, Plan, Weights, plan
+from .nodes import AbstractUnit, UnitStructure, Weights, structure_of
 
 
 class KernelNetwork(eqx.Module):
@@ -23,11 +23,11 @@ class KernelNetwork(eqx.Module):
     Attributes:
         unit: the form of its nodes.
         weights: W by group (nodes, kernels).
-        labels: which parameter each weight is; weights of one label are shared, -1 is held.
+        labels: which parameter each weight is; weights of one label are shared, -1 is frozen.
         low: lower bounds of the parameters (parameters,).
         high: upper bounds.
         sharing: whether any two weights are one parameter.
-        uneven: the groups in which some node learns other kernels than the next.
+        nonuniform: the groups in which some nodes learn other kernels than the rest.
     """
 
     unit: AbstractUnit = eqx.field(static=True)
@@ -36,7 +36,7 @@ class KernelNetwork(eqx.Module):
     low: Float[Array, " parameters"]
     high: Float[Array, " parameters"]
     sharing: bool = eqx.field(static=True)
-    uneven: tuple[str, ...] = eqx.field(static=True)
+    nonuniform: tuple[str, ...] = eqx.field(static=True)
 
     @classmethod
     def create(
@@ -56,8 +56,9 @@ class KernelNetwork(eqx.Module):
         deviation = 0.5 / unit.units**0.5 if spread is None else spread
         if not 0 <= deviation < np.inf:
             raise ValueError(f"spread={spread}: give a standard deviation, zero or a finite positive number")
-        widths = plan(unit).widths
-        shapes = {name: (plan(unit).groups[name].count, widths[name]) for name in plan(unit).groups if name in widths}
+        known = structure_of(unit)
+        counts = known.kernel_counts
+        shapes = {name: (group.count, counts[name]) for name, group in known.groups.items() if name in counts}
         keys = jax.random.split(key, len(shapes))
         drawn = {
             name: mean + deviation * jax.random.normal(k, shapes[name]) for k, name in zip(keys, shapes, strict=True)
@@ -70,15 +71,15 @@ class KernelNetwork(eqx.Module):
         for name, columns in unit.bounds().items():
             for column, (low, high) in columns.items():
                 network = network.bound(name, low, high, where=np.s_[:, column])
-        for name, columns in unit.held().items():
+        for name, columns in unit.frozen().items():
             for column, value in columns.items():
-                network = network.hold(name, value, where=np.s_[:, column])
+                network = network.freeze(name, value, where=np.s_[:, column])
         return network
 
     @property
-    def plan(self) -> Plan:
-        """What is known of the unit's groups."""
-        return plan(self.unit)
+    def structure(self) -> UnitStructure:
+        """The structure of the unit: its groups of nodes, and what they read."""
+        return structure_of(self.unit)
 
     @property
     def parameters(self) -> Float[Array, " parameters"]:
@@ -88,8 +89,8 @@ class KernelNetwork(eqx.Module):
             theta = theta.at[jnp.where(self.labels[name] < 0, theta.size, self.labels[name])].set(weights, mode="drop")
         return theta
 
-    def at(self, theta: Float[Array, " parameters"]) -> Weights:
-        """All weights, those that are learnt taken from this vector."""
+    def weights_at(self, theta: Float[Array, " parameters"]) -> Weights:
+        """All weights: those that are learnt from this vector, the others as they are."""
         return {
             name: jnp.where(self.labels[name] < 0, weights, theta[self.labels[name]]) if theta.size else weights
             for name, weights in self.weights.items()
@@ -101,9 +102,9 @@ class KernelNetwork(eqx.Module):
 
     def with_parameters(self, theta: Float[Array, " parameters"]) -> "KernelNetwork":
         """The network with these parameters, cut to their bounds."""
-        return eqx.tree_at(lambda network: network.weights, self, self.at(self.clip(theta)))
+        return eqx.tree_at(lambda network: network.weights, self, self.weights_at(self.clip(theta)))
 
-    def put(self, name: str, values: ArrayLike, where: Any = ...) -> "KernelNetwork":
+    def with_weights(self, name: str, values: ArrayLike, where: Any = ...) -> "KernelNetwork":
         """The network with other weights of a group, cut to their bounds.
 
         Args:
@@ -118,12 +119,12 @@ class KernelNetwork(eqx.Module):
         changed = eqx.tree_at(lambda network: network.weights[name], self, weights)
         return changed.with_parameters(changed.parameters)
 
-    def hold(self, name: str, values: ArrayLike | None = None, where: Any = ...) -> "KernelNetwork":
-        """The network with weights of a group that are not learnt; held at 0 they are missing connections.
+    def freeze(self, name: str, values: ArrayLike | None = None, where: Any = ...) -> "KernelNetwork":
+        """The network with weights of a group frozen, not learnt; frozen at 0 they are missing connections.
 
-        Arguments as for `put`; without values they are held where they are.
+        Arguments as for `with_weights`; without values they are frozen as they are.
         """
-        network = self if values is None else self.put(name, values, where)
+        network = self if values is None else self.with_weights(name, values, where)
         labels = {group: np.array(found) for group, found in network.labels.items()}
         labels[name][where] = -1
         low, high = np.asarray(network.low), np.asarray(network.high)
@@ -150,22 +151,22 @@ class KernelNetwork(eqx.Module):
         """The network in which these weights, (group, node, kernel) each, are one parameter: the first one's.
 
         Raises:
-            ValueError: for fewer than two places, or a weight that is held.
+            ValueError: for fewer than two places, or a frozen weight.
         """
         labels = {group: np.array(found) for group, found in self.labels.items()}
         numbers = [int(labels[name][node, kernel]) for name, node, kernel in places]
         if len(places) < 2 or min(numbers) < 0:
-            raise ValueError("share at least two weights, none of which is held")
+            raise ValueError("share at least two weights, none of which is frozen")
         for found in labels.values():
             found[np.isin(found, numbers)] = numbers[0]
         changed = _relabelled(self.unit, self.weights, labels, np.asarray(self.low), np.asarray(self.high))
         return changed.with_parameters(changed.parameters)
 
     def run(self, inputs: Signal, *, throw: bool = True) -> Recording:
-        """What the network does with these inputs; the states are all nodes, the observed ones first.
+        """Simulates the network with these inputs; the states are all nodes, the observed ones first.
 
         Args:
-            inputs: the input signal; a network of kernels reads its samples, whatever lies between them.
+            inputs: the input signal; only its samples are read.
             throw: whether to raise if a state explodes. Nothing is raised while JAX traces.
 
         Raises:
@@ -202,5 +203,5 @@ def _relabelled(
         low=jnp.asarray(low[kept], dtype),
         high=jnp.asarray(high[kept], dtype),
         sharing=bool((counts > 1).any()),
-        uneven=tuple(name for name, found in labels.items() if ((found < 0) != (found[:1] < 0)).any()),
+        nonuniform=tuple(name for name, found in labels.items() if ((found < 0) != (found[:1] < 0)).any()),
     )

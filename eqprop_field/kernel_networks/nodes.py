@@ -1,4 +1,4 @@
-r"""Nodes as weighted sums of kernels: equation 1 of Vieville et al. 2017, and what a unit has to say of itself."""
+"""Nodes as weighted sums of kernels (equation 1 of Vieville et al. 2017), and the interface of units."""
 
 import abc
 import dataclasses
@@ -15,18 +15,18 @@ Weights = dict[str, Float[Array, "_ _"]]  # by group (nodes, kernels)
 
 
 class Kernels(NamedTuple):
-    """The kernels of a group of nodes; the weights' columns are the shared ones first, then each node's own.
+    """The kernels of a group of nodes; the weights' columns are the shared ones first, then those of each node alone.
 
     Attributes:
-        shared: what every node of the group sums (batch, kernels); None without any.
-        own: what only that node sums (batch, nodes, kernels); None without any.
+        shared: summed by every node of the group (batch, kernels); None without any.
+        per_node: summed by one node each (batch, nodes, kernels); None without any.
     """
 
     shared: Float[Array, "*any kernels"] | None = None
-    own: Float[Array, "*any nodes kernels"] | None = None
+    per_node: Float[Array, "*any nodes kernels"] | None = None
 
     @property
-    def width(self) -> int:
+    def count(self) -> int:
         """D, how many kernels a node sums."""
         return sum(part.shape[-1] for part in self if part is not None)
 
@@ -34,44 +34,46 @@ class Kernels(NamedTuple):
         """The sum over d of W_nd Phi_nd."""
         split = 0 if self.shared is None else self.shared.shape[-1]
         parts = [] if self.shared is None else [self.shared @ weights[:, :split].T]
-        if self.own is not None:
-            parts.append(jnp.sum(self.own * weights[:, split:], axis=-1))
+        if self.per_node is not None:
+            parts.append(jnp.sum(self.per_node * weights[:, split:], axis=-1))
         return functools.reduce(jnp.add, parts)
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """What the kernels of a node may read at step t: any node before t, another node at t, the inputs up to t.
+class KernelContext:
+    """The variables that a kernel may read at step t: nodes before t, other nodes at t, inputs up to t.
 
-    A unit's functions are given one of these; nothing else may enter a kernel.
+    The argument of every function of a unit; a kernel depends on nothing else.
 
     Attributes:
-        now: x(t) of a group, by its name, (batch, nodes). A group that reads itself at t is refused.
-        before: x(t - lag) of a group, lag at least 1; zeros before the beginning.
-        stimulus: u(t - lag), lag at least 0, (batch, inputs); zeros before the beginning.
-        rates: what all units of the network send to each other, (batch, sources).
+        current: x(t) of a group, by its name, (batch, nodes). A group that reads itself at t is refused.
+        delayed: x(t - lag) of a group, lag at least 1; zeros before the beginning.
+        inputs: u(t - lag), lag at least 0, (batch, inputs); zeros before the beginning.
+        rates: the output of all units of the network to one another, (batch, sources).
     """
 
-    now: Callable[[str], Array]
-    before: Callable[[str, int], Array]
-    stimulus: Callable[[int], Array]
+    current: Callable[[str], Array]
+    delayed: Callable[[str, int], Array]
+    inputs: Callable[[int], Array]
     rates: Callable[[], Array]
 
-    def inside(self, member: str) -> "Reading":
-        """The same for one member of a mixture, whose groups bear its name in front."""
+    def scoped(self, prefix: str) -> "KernelContext":
+        """The same for one member of a mixture, whose groups' names begin with this prefix."""
         return dataclasses.replace(
-            self, now=lambda name: self.now(member + name), before=lambda name, lag: self.before(member + name, lag)
+            self,
+            current=lambda name: self.current(prefix + name),
+            delayed=lambda name, lag: self.delayed(prefix + name, lag),
         )
 
     @property
-    def one(self) -> Float[Array, "batch 1"]:
+    def constant(self) -> Float[Array, "batch 1"]:
         """The kernel whose weight is an offset."""
-        return jnp.ones_like(self.stimulus(1)[:, :1])
+        return jnp.ones_like(self.inputs(1)[:, :1])
 
     @property
     def affine(self) -> Float[Array, "batch kernels"]:
         """1, all rates and all inputs of t - 1: the kernels of an affine sum of the whole network."""
-        return jnp.concatenate([self.one, self.rates(), self.stimulus(1)], axis=1)
+        return jnp.concatenate([self.constant, self.rates(), self.inputs(1)], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,37 +81,37 @@ class Nodes:
     r"""A group of nodes of one form, $x_n(t) = \Phi_{n0t}$ or $x_n(t) = \sum_d W_{nd}\,\Phi_{ndt}$.
 
     Attributes:
-        name: what other groups call it.
+        name: its name among the unit's groups.
         count: how many nodes.
-        unweighted: Phi_0, without weights (batch, nodes). Either this or kernels.
-        kernels: the kernels whose sum is weighted.
+        unweighted: Phi_0, the term without weights (batch, nodes). Either this or kernels.
+        kernels: the kernels of the weighted sum.
     """
 
     name: str
     count: int
-    unweighted: Callable[[Reading], Array] | None = None
-    kernels: Callable[[Reading], Kernels] | None = None
+    unweighted: Callable[[KernelContext], Array] | None = None
+    kernels: Callable[[KernelContext], Kernels] | None = None
 
     def __post_init__(self) -> None:
         if (self.unweighted is None) == (self.kernels is None):
-            raise ValueError(f"nodes {self.name!r} need either firmware or kernels: give one of them")
+            raise ValueError(f"nodes {self.name!r} need either an unweighted term or kernels: give one of them")
         if self.count < 1:
             raise ValueError(f"nodes {self.name!r}: count={self.count}, give at least one node")
 
-    def value(self, weights: Weights, reading: Reading) -> Float[Array, "batch nodes"]:
+    def value(self, weights: Weights, context: KernelContext) -> Float[Array, "batch nodes"]:
         """x(t) of these nodes."""
         if self.unweighted is not None:
-            return self.unweighted(reading)
+            return self.unweighted(context)
         assert self.kernels is not None  # for the type checker: `__post_init__` has seen to it
-        return self.kernels(reading).weighted(weights[self.name])
+        return self.kernels(context).weighted(weights[self.name])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractUnit(abc.ABC):
     """The form of a network: its groups of nodes, and what they send each other.
 
-    A frozen dataclass of Python values. Write `nodes`, and a unit of yours is simulated and tuned like any other: its
-    derivatives come from JAX (`check_unit` holds them against finite differences).
+    A frozen dataclass of Python values. A subclass that defines `nodes` is simulated and tuned like any other: its
+    derivatives come from JAX (`check_unit` compares them with finite differences).
 
     Attributes:
         units: N.
@@ -131,12 +133,12 @@ class AbstractUnit(abc.ABC):
     def nodes(self) -> tuple[Nodes, ...]:
         """The groups of nodes in any order, but the first must be `x`, the units themselves."""
 
-    def rates(self, reading: Reading) -> Float[Array, "batch units"]:
-        """What these units send to all others at step t; x(t - 1) by default."""
-        return reading.before("x", 1)
+    def rates(self, context: KernelContext) -> Float[Array, "batch units"]:
+        """The outputs of these units to all others at step t; x(t - 1) by default."""
+        return context.delayed("x", 1)
 
-    def held(self) -> Mapping[str, Mapping[int, float]]:
-        """Weights that are not learnt: by group, the value of a column; none by default."""
+    def frozen(self) -> Mapping[str, Mapping[int, float]]:
+        """Weights that are not learnt: by group, the value of a column of kernels; none by default."""
         return {}
 
     def bounds(self) -> Mapping[str, Mapping[int, tuple[float, float]]]:
@@ -145,26 +147,24 @@ class AbstractUnit(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is found out about a unit by reading it once.
+class UnitStructure:
+    """The structure of a unit, found by evaluating its functions once, on shapes.
 
     Attributes:
         groups: its nodes by name, in the order in which they stand in a state: the observed ones first.
-        order: the names in an order in which they can be evaluated within a step.
-        widths: D of the groups that have weights.
-        shared: how many of these kernels are the same for all nodes of the group.
-        remembered: the groups that are read at later steps.
-        reach: R, how many steps back nodes are read.
-        delay: S, how many steps back inputs are read.
+        evaluation_order: the names in an order in which they can be evaluated within a step.
+        kernel_counts: D of the groups that have weights.
+        delayed: the groups that are read at later steps.
+        max_lag: R, how many steps back nodes are read.
+        max_input_lag: S, how many steps back inputs are read.
     """
 
     groups: Mapping[str, Nodes]
-    order: tuple[str, ...]
-    widths: Mapping[str, int]
-    shared: Mapping[str, int]
-    remembered: tuple[str, ...]
-    reach: int
-    delay: int
+    evaluation_order: tuple[str, ...]
+    kernel_counts: Mapping[str, int]
+    delayed: tuple[str, ...]
+    max_lag: int
+    max_input_lag: int
 
     @property
     def size(self) -> int:
@@ -179,14 +179,14 @@ class Plan:
             start += group.count
         return parts
 
-    def joined(self, values: Mapping[str, Float[Array, "*any _"]]) -> Float[Array, "*any nodes"]:
-        """The states of all nodes side by side, the units' own first."""
+    def concatenate(self, values: Mapping[str, Float[Array, "*any _"]]) -> Float[Array, "*any nodes"]:
+        """The states of all groups in one array, the units first; the inverse of `split`."""
         return jnp.concatenate([values[name] for name in self.groups], axis=-1)
 
 
 @functools.lru_cache(maxsize=256)
-def plan(unit: AbstractUnit) -> Plan:
-    """Reads every kernel once, by shapes alone.
+def structure_of(unit: AbstractUnit) -> UnitStructure:
+    """The structure of a unit, kept for the next call.
 
     Raises:
         ValueError: for two groups of one name, fewer nodes in the first group than are observed, nodes that read each
@@ -198,53 +198,51 @@ def plan(unit: AbstractUnit) -> Plan:
         raise ValueError(
             f"{type(unit).__name__}.nodes(): name every group differently, and give the observed one first"
         )
-    survey = _Survey(unit, groups)
-    jax.eval_shape(lambda: [survey.now(name) for name in groups])
-    return Plan(
+    tracer = _StructureTracer(unit, groups)
+    jax.eval_shape(lambda: [tracer.current(name) for name in groups])
+    return UnitStructure(
         groups=groups,
-        order=tuple(survey.order),
-        widths=survey.widths,
-        shared=survey.shared,
-        remembered=tuple(name for name in groups if name in survey.read_later),
-        reach=max(survey.lags),
-        delay=max(survey.delays),
+        evaluation_order=tuple(tracer.order),
+        kernel_counts=tracer.kernel_counts,
+        delayed=tuple(name for name in groups if name in tracer.delayed_groups),
+        max_lag=max(tracer.lags),
+        max_input_lag=max(tracer.input_lags),
     )
 
 
-class _Survey:
-    """A reading of zeros that notes what is read."""
+class _StructureTracer:
+    """A context of zeros that records what is read."""
 
     def __init__(self, unit: AbstractUnit, groups: Mapping[str, Nodes]) -> None:
         self.unit, self.groups = unit, groups
         self.order: list[str] = []
         self.unfinished: list[str] = []
-        self.lags, self.delays, self.read_later = {1}, {1}, set[str]()
-        self.widths: dict[str, int] = {}
-        self.shared: dict[str, int] = {}
-        self.reading = Reading(self.now, self.before, self.stimulus, lambda: unit.rates(self.reading))
+        self.lags, self.input_lags, self.delayed_groups = {1}, {1}, set[str]()
+        self.kernel_counts: dict[str, int] = {}
+        self.context = KernelContext(self.current, self.delayed, self.inputs, lambda: unit.rates(self.context))
 
-    def now(self, name: str) -> Array:
+    def current(self, name: str) -> Array:
         value = self._zeros(name)
         if name in self.unfinished:
-            circle = " -> ".join([*self.unfinished, name])
-            raise ValueError(f"nodes read each other at the same instant: {circle}; read one of them by before()")
+            loop = " -> ".join([*self.unfinished, name])
+            raise ValueError(f"nodes read each other at the same instant: {loop}; read one of them by delayed()")
         if name not in self.order:
             self.unfinished.append(name)
-            self._measure(self.groups[name])
+            self._check_shapes(self.groups[name])
             self.order.append(self.unfinished.pop())
         return value
 
-    def before(self, name: str, lag: int) -> Array:
+    def delayed(self, name: str, lag: int) -> Array:
         if lag < 1:
-            raise ValueError(f"before({name!r}, {lag}): the lag is at least 1; read the same instant by now()")
+            raise ValueError(f"delayed({name!r}, {lag}): the lag is at least 1; read the same instant by current()")
         self.lags.add(lag)
-        self.read_later.add(name)
+        self.delayed_groups.add(name)
         return self._zeros(name)
 
-    def stimulus(self, lag: int) -> Array:
+    def inputs(self, lag: int) -> Array:
         if lag < 0:
-            raise ValueError(f"stimulus({lag}): inputs of later steps cannot be read")
-        self.delays.add(lag)
+            raise ValueError(f"inputs({lag}): inputs of later steps cannot be read")
+        self.input_lags.add(lag)
         return jnp.zeros((1, self.unit.inputs))
 
     def _zeros(self, name: str) -> Array:
@@ -252,17 +250,16 @@ class _Survey:
             raise ValueError(f"a kernel reads {name!r}, but this unit has {', '.join(self.groups)}")
         return jnp.zeros((1, self.groups[name].count))
 
-    def _measure(self, group: Nodes) -> None:
-        """Notes how many kernels a group has, having seen to their shapes."""
-        wanted, shape = (1, group.count), (1, group.count)
+    def _check_shapes(self, group: Nodes) -> None:
+        """Counts the kernels of a group, and refuses those of a wrong shape."""
+        needed, shape = (1, group.count), (1, group.count)
         if group.kernels is None:
-            shape = group.unweighted(self.reading).shape if group.unweighted else shape
+            shape = group.unweighted(self.context).shape if group.unweighted else shape
         else:
-            kernels = group.kernels(self.reading)
-            self.widths[group.name] = kernels.width
-            self.shared[group.name] = 0 if kernels.shared is None else kernels.shared.shape[-1]
-            shape = shape if kernels.own is None else kernels.own.shape[:2]
-            if kernels.width == 0:
-                raise ValueError(f"nodes {group.name!r} have no kernels: give at least one, or unweighted")
-        if shape != wanted:
-            raise ValueError(f"nodes {group.name!r} gave the shape {shape} for a batch of one: it must be {wanted}")
+            kernels = group.kernels(self.context)
+            self.kernel_counts[group.name] = kernels.count
+            shape = shape if kernels.per_node is None else kernels.per_node.shape[:2]
+            if kernels.count == 0:
+                raise ValueError(f"nodes {group.name!r} have no kernels: give at least one, or an unweighted term")
+        if shape != needed:
+            raise ValueError(f"nodes {group.name!r} gave the shape {shape} for a batch of one: it must be {needed}")

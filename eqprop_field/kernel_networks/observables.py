@@ -1,6 +1,7 @@
-"""Statistics in place of targets: a criterion of mean values, and the Gibbs distribution that has them."""
+"""Moment matching: criteria of mean values in place of targets, and Gibbs distributions with given mean values."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from ..results import AbstractResult
 from ..signals import Task
 from .criteria import AbstractCriterion, States
 
@@ -39,13 +41,13 @@ class Observable(eqx.Module):
         then = jnp.pad(outputs[: len(outputs) - self.lag, :, self.second], [(self.lag, 0), (0, 0)])
         return now * then
 
-    def mean(self, outputs: Float[Array, "time batch outputs"], live: Array) -> Float[Array, ""]:
+    def mean(self, outputs: Float[Array, "time batch outputs"], valid: Array) -> Float[Array, ""]:
         """Its mean over the samples that have their past."""
-        counted = live & (jnp.arange(len(live)) >= self.lag)[:, None]
+        counted = valid & (jnp.arange(len(valid)) >= self.lag)[:, None]
         return jnp.sum(jnp.where(counted, self.values(outputs), 0)) / jnp.maximum(jnp.sum(counted), 1)
 
 
-class Statistical(AbstractCriterion):
+class MomentMatching(AbstractCriterion):
     r"""$\rho = \sum_k |\lambda_k|\,\Big|\bar\Omega_k - \frac{1}{T - \tau_k}\sum_t \omega_k(t)\Big|$ (equation 12).
 
     Sample 0, rest, is not counted. Its derivative by an output is $-|\lambda_k|\,\mathrm{sg}(\bar\Omega_k - \Omega_k)$
@@ -53,19 +55,19 @@ class Statistical(AbstractCriterion):
 
     Attributes:
         observables: omega_k.
-        wanted: the mean values that are wanted (observables,).
+        target: the target mean values (observables,).
         strengths: |lambda_k|, those of `fit_gibbs` or 1.
     """
 
     observables: tuple[Observable, ...]
-    wanted: Float[Array, " observables"]
+    target: Float[Array, " observables"]
     strengths: Float[Array, " observables"]
 
     @classmethod
-    def like(
+    def of_samples(
         cls, samples: ArrayLike, observables: tuple[Observable, ...], strengths: ArrayLike | None = None
-    ) -> "Statistical":
-        """What makes outputs like these samples (time, outputs).
+    ) -> "MomentMatching":
+        """The criterion whose target are the mean values of these samples (time, outputs).
 
         Raises:
             ValueError: for no observables, or samples too short for one.
@@ -73,36 +75,51 @@ class Statistical(AbstractCriterion):
         values = jnp.asarray(samples, jnp.result_type(float))[:, None]
         if not observables or len(values) <= max(one.lag for one in observables):
             raise ValueError("give at least one observable, and samples that are longer than every lag")
-        live = jnp.ones(values.shape[:2], bool)
-        wanted = jnp.stack([one.mean(values, live) for one in observables])
-        given = jnp.ones(len(observables)) if strengths is None else jnp.abs(jnp.asarray(strengths))
-        return cls(observables, wanted, given)
+        valid = jnp.ones(values.shape[:2], bool)
+        target = jnp.stack([one.mean(values, valid) for one in observables])
+        weights = jnp.ones(len(observables)) if strengths is None else jnp.abs(jnp.asarray(strengths))
+        return cls(observables, target, weights)
 
-    def found(self, states: States, task: Task) -> Float[Array, " observables"]:
-        """The mean values that a network has."""
-        outputs, live = states[1:, :, : task.outputs], task.live[1:]
-        return jnp.stack([one.mean(outputs, live) for one in self.observables])
+    def means(self, states: States, task: Task) -> Float[Array, " observables"]:
+        """The mean values of these states."""
+        outputs, valid = states[1:, :, : task.outputs], task.valid[1:]
+        return jnp.stack([one.mean(outputs, valid) for one in self.observables])
 
-    def __call__(self, states: States, task: Task, before: States) -> Float[Array, ""]:
-        gap = self.wanted - self.found(states, task)
+    def __call__(self, states: States, task: Task, previous: States) -> Float[Array, ""]:
+        gap = self.target - self.means(states, task)
         return jnp.sum(self.strengths * jax.lax.stop_gradient(jnp.sign(gap)) * gap)  # JAX's |x| has slope 1 at 0
 
 
-class GibbsFit(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GibbsFit(AbstractResult):
     r"""The distribution of greatest entropy with given mean values.
 
     Attributes:
         strengths: lambda of $p \sim e^{\sum_k \lambda_k \omega_k}$ over the base samples.
-        found: the mean values that it has.
-        residual: how far they are from those wanted, the length of dJ.
+        means: its mean values.
+        target: the target mean values.
+        residual: the distance between these two, the length of dJ.
     """
 
     strengths: Float[np.ndarray, " observables"]
-    found: Float[np.ndarray, " observables"]
+    means: Float[np.ndarray, " observables"]
+    target: Float[np.ndarray, " observables"]
     residual: float
+    stem: ClassVar[str] = "gibbs"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an observable: its number, `strength`, `mean` and `target`."""
+        columns = zip(self.strengths.tolist(), self.means.tolist(), self.target.tolist(), strict=True)
+        return [{"observable": k, "strength": s, "mean": m, "target": t} for k, (s, m, t) in enumerate(columns)]
+
+    def summary(self) -> dict[str, Any]:
+        return {"observables": len(self.strengths), "residual": self.residual}
+
+    def pictures(self) -> dict[str, Any]:
+        return {}
 
 
-def fit_gibbs(values: ArrayLike, wanted: ArrayLike, *, tol: float = 1e-10) -> GibbsFit:
+def fit_gibbs(values: ArrayLike, target: ArrayLike, *, tol: float = 1e-10) -> GibbsFit:
     r"""Minimises $J = \log Z(\lambda) - \lambda \cdot \bar\Omega$ by Newton's method with halved steps.
 
     $\partial_k J = \Omega_k(\lambda) - \bar\Omega_k$ and $\partial_{kl} J = \Omega_{kl} - \Omega_k \Omega_l$ (the print
@@ -112,16 +129,16 @@ def fit_gibbs(values: ArrayLike, wanted: ArrayLike, *, tol: float = 1e-10) -> Gi
 
     Args:
         values: omega_k of base samples (samples, observables).
-        wanted: the mean values (observables,).
-        tol: the residual at which it is done.
+        target: the target mean values (observables,).
+        tol: the residual to reach.
 
     Raises:
         ValueError: for shapes that do not fit, or mean values that no weighting of these samples has.
     """
-    omega, goal = np.asarray(values, float), np.asarray(wanted, float)
+    omega, goal = np.asarray(values, float), np.asarray(target, float)
     if omega.ndim != 2 or goal.shape != omega.shape[1:] or not len(omega):
         raise ValueError(
-            f"values {omega.shape} and wanted {goal.shape}: give (samples, observables) and (observables,)"
+            f"values {omega.shape} and target {goal.shape}: give (samples, observables) and (observables,)"
         )
     strengths = np.zeros(len(goal))
 
@@ -133,22 +150,22 @@ def fit_gibbs(values: ArrayLike, wanted: ArrayLike, *, tol: float = 1e-10) -> Gi
         away = omega - mean
         return mean, away.T @ (weights[:, None] * away)
 
-    found, spread = moments(strengths)
+    means, spread = moments(strengths)
     for _ in range(_ROUNDS):
-        residual = float(np.linalg.norm(found - goal))
+        residual = float(np.linalg.norm(means - goal))
         if residual <= tol:
             break
-        way = -np.linalg.pinv(spread, rcond=1e-12, hermitian=True) @ (found - goal)
+        way = -np.linalg.pinv(spread, rcond=1e-12, hermitian=True) @ (means - goal)
         trials = (strengths + 0.5**k * way for k in range(_HALVINGS))
         better = next((t for t in trials if np.linalg.norm(moments(t)[0] - goal) < residual), None)
         if better is None:
             break
         strengths = better
-        found, spread = moments(strengths)
-    residual = float(np.linalg.norm(found - goal))
+        means, spread = moments(strengths)
+    residual = float(np.linalg.norm(means - goal))
     if not residual <= max(tol, 1e-6 * (1 + np.linalg.norm(goal))):
         raise ValueError(
-            f"no weighting of these samples has the mean values wanted (missed by {residual:.2g}): take samples that "
+            f"no weighting of these samples has the target mean values (missed by {residual:.2g}): take samples that "
             "reach further, or values that can be"
         )
-    return GibbsFit(strengths, found, residual)
+    return GibbsFit(strengths, means, goal, residual)

@@ -1,4 +1,4 @@
-r"""The problem that every rule is given: a network, a task, and what is wanted; its value and its tuning errors."""
+r"""Optimisation problems: a kernel network, a task and criteria; the cost, its tuning errors and its gradient."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..signals import LARGEST, Task
+from ..signals import EXPLOSION_BOUND, Task
 from . import dynamics
 from .criteria import AbstractCriterion, AbstractPointwise, AbstractRegulariser, LeastSquares
 from .network import KernelNetwork
@@ -17,12 +17,12 @@ Theta = Float[Array, " parameters"]
 States = Float[Array, "time batch nodes"]
 
 
-class Tuned(NamedTuple):
-    """One simulation and one backward pass.
+class BackwardPass(NamedTuple):
+    """The outcome of a simulation and of the backward pass through it.
 
     Attributes:
         cost: criterion and regularisers.
-        gradient: by the parameters; what the guard makes of it, where there is one.
+        gradient: by the parameters; not exact with a limiter.
         states: all nodes at all samples.
         errors: epsilon of all nodes at all steps (time - 1, batch, nodes).
     """
@@ -39,8 +39,8 @@ class Problem(eqx.Module):
     Attributes:
         network: the network before learning.
         task: inputs and targets; sequences of a batch are the report's epochs, each from rest.
-        terms: what is wanted of the states; least squares by default. They are added.
-        regularisers: what weights cost.
+        terms: criteria of the states, which are added; least squares by default.
+        regularisers: costs of the weights.
     """
 
     network: KernelNetwork
@@ -58,7 +58,7 @@ class Problem(eqx.Module):
         if not self.terms:
             raise ValueError("a problem needs at least one criterion, such as LeastSquares()")
         if self.network.low.size == 0:
-            raise ValueError("all weights are held: there is nothing to learn")
+            raise ValueError("all weights are frozen: there is nothing to learn")
 
     @property
     def reweighted(self) -> bool:
@@ -67,98 +67,107 @@ class Problem(eqx.Module):
 
     def states(self, theta: Theta) -> States:
         """All nodes at all samples."""
-        return dynamics.run(self.network.unit, self.network.at(theta), self.task.inputs.values)
+        return dynamics.run(self.network.unit, self.network.weights_at(theta), self.task.inputs.values)
 
-    def observed(self, theta: Theta) -> Float[Array, "time batch outputs"]:
-        """The observed units alone, at all samples: what `states` begins with, at less memory."""
+    def outputs(self, theta: Theta) -> Float[Array, "time batch outputs"]:
+        """The observed units alone, at all samples: the first of `states`, at less memory."""
         unit, values = self.network.unit, self.task.inputs.values
-        past, stimuli = dynamics.rest(unit, values), dynamics.windows(unit, values)
-        _, found = dynamics.forward(unit, self.network.at(theta), past, stimuli, observed=True)
+        past, inputs = dynamics.initial_past(unit, values), dynamics.input_windows(unit, values)
+        _, found = dynamics.forward(unit, self.network.weights_at(theta), past, inputs, outputs_only=True)
         return jnp.concatenate([jnp.zeros_like(found[:1]), found])
 
-    def rho(self, states: States, before: States) -> Float[Array, ""]:
+    def rho(self, states: States, previous: States) -> Float[Array, ""]:
         """The criterion."""
-        return jnp.sum(jnp.stack([term(states, self.task, before) for term in self.terms]))
+        return jnp.sum(jnp.stack([term(states, self.task, previous) for term in self.terms]))
 
-    def penalty(self, theta: Theta, before: Theta) -> Float[Array, ""]:
+    def penalty(self, theta: Theta, previous: Theta) -> Float[Array, ""]:
         """The cost of the weights."""
-        return jnp.sum(jnp.stack([jnp.zeros((), theta.dtype), *(r(theta, before) for r in self.regularisers)]))
+        return jnp.sum(jnp.stack([jnp.zeros((), theta.dtype), *(r(theta, previous) for r in self.regularisers)]))
 
-    def cost(self, theta: Theta, before: Theta | None = None, states: States | None = None) -> Float[Array, ""]:
+    def cost(
+        self, theta: Theta, previous: Theta | None = None, previous_states: States | None = None
+    ) -> Float[Array, ""]:
         """Criterion and penalty; infinity where the network explodes.
 
         Args:
             theta: the parameters.
-            before: the parameters at which reweighted terms take their weights; the same by default.
-            states: what the network does there.
+            previous: the parameters before the step, from which reweighted terms take their weights; the same by
+                default.
+            previous_states: all nodes at these.
         """
-        here = self.states(theta)
-        then = here if states is None else states
-        found = self.rho(here, then) + self.penalty(theta, theta if before is None else before)
-        return _unless_exploded(found, here)
+        states = self.states(theta)
+        reference = states if previous_states is None else previous_states
+        found = self.rho(states, reference) + self.penalty(theta, theta if previous is None else previous)
+        return _unless_exploded(found, states)
 
-    def tuned(
-        self, theta: Theta, before: Theta | None = None, states: States | None = None, *, guarded: bool = False
-    ) -> Tuned:
-        r"""Simulates, tunes back: $\partial L/\partial W_{nd} = \sum_t \varphi_{ndt}\varepsilon_{nt} + \partial R$.
+    def backward_pass(
+        self,
+        theta: Theta,
+        previous: Theta | None = None,
+        previous_states: States | None = None,
+        *,
+        limit_errors: bool = False,
+    ) -> BackwardPass:
+        r"""Simulates and tunes back: $\partial L/\partial W_{nd} = \sum_t \varphi_{ndt}\varepsilon_{nt} + \partial R$.
 
         Args:
             theta: the parameters.
-            before: as for `cost`.
-            states: as for `cost`.
-            guarded: whether the guard g stands in the way back (equation 4); without it the gradient is exact.
+            previous, previous_states: as for `cost`.
+            limit_errors: whether tuning errors pass the limiter g (equation 4); without it the gradient is exact.
         """
-        unit, weights, values = self.network.unit, self.network.at(theta), self.task.inputs.values
-        past, stimuli = dynamics.rest(unit, values), dynamics.windows(unit, values)
-        here = dynamics.run(unit, weights, values)
-        rho, slopes = jax.value_and_grad(self.rho)(here, here if states is None else states)
-        guard = Guard.scaled(slopes) if guarded else None
-        _, errors = dynamics.backward(unit, weights, past, stimuli, here[1:], slopes[1:], guard)
-        found = dynamics.kernels(unit, past, stimuli, here[1:])
-        penalty, pull = jax.value_and_grad(self.penalty)(theta, theta if before is None else before)
-        gradient = self.gathered(theta, dynamics.gradient(found, self.flat(errors))) + pull
-        return Tuned(_unless_exploded(rho + penalty, here), gradient, here, errors)
+        states = self.states(theta)
+        reference = states if previous_states is None else previous_states
+        rho, slopes = jax.value_and_grad(self.rho)(states, reference)
+        limiter = ErrorLimiter.scaled(slopes) if limit_errors else None
+        unit, segment = self.network.unit, self._segment(states)
+        _, errors = dynamics.backward(unit, self.network.weights_at(theta), segment, slopes[1:], limiter=limiter)
+        by_weight = dynamics.gradient(dynamics.kernels(unit, segment), self.by_group(errors))
+        penalty, pull = jax.value_and_grad(self.penalty)(theta, theta if previous is None else previous)
+        gradient = self.by_parameter(theta, by_weight) + pull
+        return BackwardPass(_unless_exploded(rho + penalty, states), gradient, states, errors)
 
-    def gathered(self, theta: Theta, by_weight: dict[str, Array]) -> Theta:
+    def by_parameter(self, theta: Theta, by_weight: dict[str, Array]) -> Theta:
         """A derivative by weights as one by parameters: summed over those that share."""
-        return jax.vjp(self.network.at, theta)[1](by_weight)[0]
+        return jax.vjp(self.network.weights_at, theta)[1](by_weight)[0]
 
-    def flat(self, states: Float[Array, "steps batch nodes"]) -> dict[str, Array]:
+    def by_group(self, states: Float[Array, "steps batch nodes"]) -> dict[str, Array]:
         """States by group, with steps and batch in one axis."""
-        return self.network.plan.split(states.reshape(-1, states.shape[2]))
+        return self.network.structure.split(states.reshape(-1, states.shape[2]))
 
     def kappa(self) -> tuple[Float[Array, " steps"], Float[Array, "steps outputs"]]:
-        """1/K at every live step of every sequence, and the same times the gains for the observed nodes."""
+        """1/K at every valid step of every sequence, and the same times the gains for the observed nodes."""
         unit = 1 / jnp.maximum(jnp.sum(self.task.scored), 1).astype(self.network.low.dtype)
         pointwise = [term for term in self.terms if isinstance(term, AbstractPointwise)]
-        live = self.task.live[1:].reshape(-1).astype(self.network.low.dtype)
+        valid = self.task.valid[1:].reshape(-1).astype(self.network.low.dtype)
         gains = (
             pointwise[0].kappa(self.task)
             if pointwise
-            else jnp.broadcast_to(self.task.live[..., None], self.task.targets.shape)
+            else jnp.broadcast_to(self.task.valid[..., None], self.task.targets.shape)
         )
-        return unit * live, unit * gains[1:].reshape(len(live), -1)
+        return unit * valid, unit * gains[1:].reshape(len(valid), -1)
 
     def kernels(self, states: States) -> dict[str, Kernels]:
         """The kernels of all steps, steps and batch in one axis, where the nodes have these values."""
-        unit, values = self.network.unit, self.task.inputs.values
-        return dynamics.kernels(unit, dynamics.rest(unit, values), dynamics.windows(unit, values), states[1:])
+        return dynamics.kernels(self.network.unit, self._segment(states))
 
-    def given(self, theta: Theta, states: States) -> States:
-        """Every node computed from given values of all others; rest at sample 0."""
-        unit, values = self.network.unit, self.task.inputs.values
-        past, stimuli = dynamics.rest(unit, values), dynamics.windows(unit, values)
-        found = dynamics.given(unit, self.network.at(theta), past, stimuli, states[1:])
+    def evaluate(self, theta: Theta, states: States) -> States:
+        """Every node computed from these values of all others; rest at sample 0."""
+        found = dynamics.evaluate(self.network.unit, self.network.weights_at(theta), self._segment(states))
         return jnp.concatenate([states[:1], found])
+
+    def _segment(self, states: States) -> dynamics.Segment:
+        """The whole simulation, its nodes having these values."""
+        unit, values = self.network.unit, self.task.inputs.values
+        return dynamics.Segment(dynamics.initial_past(unit, values), dynamics.input_windows(unit, values), states[1:])
 
 
 def _unless_exploded(cost: Float[Array, ""], states: States) -> Float[Array, ""]:
     """Infinity for a network that has exploded."""
-    return jnp.where(jnp.isfinite(cost) & jnp.all(jnp.abs(states) < LARGEST), cost, jnp.inf)
+    return jnp.where(jnp.isfinite(cost) & jnp.all(jnp.abs(states) < EXPLOSION_BOUND), cost, jnp.inf)
 
 
-class Guard(eqx.Module):
-    r"""g, which keeps tuning errors from vanishing and from exploding (equation 5).
+class ErrorLimiter(eqx.Module):
+    r"""The function g of equation 5, which keeps tuning errors from vanishing and from exploding.
 
     $$g(u) = \mathrm{sg}(u) \cdot \begin{cases} \nu + u^2/(4\nu) & |u| \le 2\nu \\ |u| & 2\nu \le |u| \le \omega - a \\
       \omega - a\,e^{-(|u| - \omega)/a - 1} & |u| \ge \omega - a \end{cases}$$
@@ -174,8 +183,8 @@ class Guard(eqx.Module):
     scale: Float[Array, ""]
 
     @classmethod
-    def scaled(cls, slopes: Float[Array, "*any"]) -> "Guard":
-        """The guard for these rho'."""
+    def scaled(cls, slopes: Float[Array, "*any"]) -> "ErrorLimiter":
+        """The limiter for this rho'."""
         return cls(jnp.sum(jnp.abs(slopes)) / jnp.maximum(jnp.sum(slopes != 0), 1))
 
     def __call__(self, u: Float[Array, "*any"]) -> Float[Array, "*any"]:

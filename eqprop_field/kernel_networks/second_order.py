@@ -1,4 +1,4 @@
-r"""The second-order step of each node (equation 6 of Vieville et al. 2017), its sign put right."""
+r"""Second-order steps, node by node: equation 6 of Vieville et al. 2017, with its sign corrected."""
 
 import equinox as eqx
 import jax
@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 from .._linalg import pseudo_inverse
 from .dynamics import gradient
 from .nodes import Kernels
-from .problem import Problem, States, Theta, Tuned
+from .problem import BackwardPass, Problem, States, Theta
 
-KAPPAS = ("one", "damped", "trusting", "error")
+KAPPAS = ("one", "damped", "estimate_only", "error")
 ESTIMATES = ("simulated", "clamped", "retropropagated")
 
 _SWEEPS = 20  # of the retro-propagation
@@ -18,7 +18,7 @@ _LARGEST_KAPPA = 1e3
 
 
 class SecondOrder(eqx.Module):
-    r"""For every node the weights that answer its tuning error best, at the smallest distance from the present ones.
+    r"""The least-squares step of every node: the weights that answer its tuning error, closest to the present ones.
 
     $$A_n = \sum_t \kappa_{nt}\,\varphi_{nt}\varphi_{nt}^\top, \qquad
       b_n = \sum_t \varphi_{nt} (\kappa_{nt} \hat x_n(t) - \varepsilon_{nt}) - \frac{\partial R}{\partial W_n}(\hat W),
@@ -27,12 +27,12 @@ class SecondOrder(eqx.Module):
     The print has +eps and +dR, which climbs. With kappa = 1 and the simulated values for x-hat the step is
     $-A_n^+\,\partial L/\partial W_n$: the gradient, preconditioned by the correlation of the node's own kernels. It is
     exact in one step for an observed linear node without feedback, and otherwise a block-diagonal Gauss-Newton step
-    that takes the rest of the network for the identity: search along it. Every kappa is in the criterion's unit, 1/K
-    for K scored targets, times the gains where a node is observed. Nodes with the same kernels share one
+    that takes the rest of the network for the identity: it needs a line search. Every kappa is in the criterion's
+    unit, 1/K for K scored targets, times the gains where a node is observed. Nodes with the same kernels share one
     factorisation; with shared weights there is a single system for all parameters.
 
     Attributes:
-        kappa: `one`; `damped`, 1/(1 + |x-hat|); `trusting`, 1 and eps left out, so that x-hat alone is believed (where
+        kappa: `one`; `damped`, 1/(1 + |x-hat|); `estimate_only`, 1 and eps left out, so that x-hat alone counts (where
             it is the simulation, nothing moves); or `error`, 2 eps/(x - x-hat), cut to [0, 1000], and 1 where x is
             x-hat (footnote 6).
         estimate: x-hat: `simulated`; `clamped`, targets in place of the outputs; or `retropropagated`, from which
@@ -51,68 +51,69 @@ class SecondOrder(eqx.Module):
         if self.estimate not in ESTIMATES:
             raise ValueError(f"estimate={self.estimate!r}: choose one of {', '.join(ESTIMATES)}")
 
-    def step(self, problem: Problem, theta: Theta, tuned: Tuned) -> Theta:
+    def step(self, problem: Problem, theta: Theta, backward: BackwardPass) -> Theta:
         """The change of the parameters, not yet searched along.
 
         Args:
             problem: the problem.
             theta: the parameters.
-            tuned: what backward tuning found there.
+            backward: the backward pass there.
         """
         plain = self.kappa == "one" and self.estimate == "simulated"
-        states = tuned.states if plain else estimated(problem, theta, tuned.states, self.estimate)
+        states = backward.states if plain else estimate_states(problem, theta, backward.states, self.estimate)
         found = problem.kernels(states)
-        kappas = {name: self._kappa(problem, name, states, tuned) for name in found}
+        kappas = {name: self._kappa(problem, name, states, backward) for name in found}
         curvature = {name: correlation(kernels, *kappas[name]) for name, kernels in found.items()}
-        pull = -tuned.gradient if plain else self._pull(problem, theta, tuned, states, found, kappas)
+        residual = -backward.gradient if plain else self._residual(problem, theta, backward, states, found, kappas)
         if problem.network.sharing:
-            return _together(problem, curvature) @ pull
-        return applied(problem, inverted(problem, curvature, self.most_kernels), pull)
+            return _joint_inverse(problem, curvature) @ residual
+        return apply_inverses(problem, inverses(problem, curvature, self.most_kernels), residual)
 
-    def _kappa(self, problem: Problem, name: str, states: States, tuned: Tuned) -> tuple[Array, Array | None]:
+    def _kappa(self, problem: Problem, name: str, states: States, backward: BackwardPass) -> tuple[Array, Array | None]:
         """kappa of all nodes of a group (steps,), and of its first nodes where theirs differs (steps, first)."""
         common, observed = problem.kappa()
-        observed = observed if name == next(iter(problem.network.plan.groups)) else None
-        if self.kappa in ("one", "trusting"):
+        observed = observed if name == next(iter(problem.network.structure.groups)) else None
+        if self.kappa in ("one", "estimate_only"):
             return common, observed
-        here, estimate = problem.flat(tuned.states[1:])[name], problem.flat(states[1:])[name]
+        here, estimate = problem.by_group(backward.states[1:])[name], problem.by_group(states[1:])[name]
         if self.kappa == "damped":
             each = common[:, None] / (1 + jnp.abs(estimate))
         else:
-            error, away = problem.flat(tuned.errors)[name], here - estimate
+            error, away = problem.by_group(backward.errors)[name], here - estimate
             each = jnp.where(away == 0, common[:, None], 2 * error / jnp.where(away == 0, 1, away))
             each = jnp.clip(each, 0, _LARGEST_KAPPA * common[:, None])
         return common, each
 
-    def _pull(
+    def _residual(
         self,
         problem: Problem,
         theta: Theta,
-        tuned: Tuned,
+        backward: BackwardPass,
         states: States,
         found: dict[str, Kernels],
         kappas: dict[str, tuple[Array, Array | None]],
     ) -> Theta:
         """b - A W-hat, by parameter."""
-        weights, errors, estimates = problem.network.at(theta), problem.flat(tuned.errors), problem.flat(states[1:])
-        asked = {}
+        weights, errors = problem.network.weights_at(theta), problem.by_group(backward.errors)
+        estimates = problem.by_group(states[1:])
+        by_node = {}
         for name, kernels in found.items():
             common, first = kappas[name]
             kappa = jnp.broadcast_to(common[:, None], estimates[name].shape)
             kappa = kappa if first is None else kappa.at[:, : first.shape[1]].set(first)
-            asked[name] = kappa * (estimates[name] - kernels.weighted(weights[name]))
-            if self.kappa != "trusting":
-                asked[name] = asked[name] - errors[name]
-        pull = problem.gathered(theta, gradient(found, asked))
-        return pull - jax.grad(problem.penalty)(theta, theta)
+            by_node[name] = kappa * (estimates[name] - kernels.weighted(weights[name]))
+            if self.kappa != "estimate_only":
+                by_node[name] = by_node[name] - errors[name]
+        residual = problem.by_parameter(theta, gradient(found, by_node))
+        return residual - jax.grad(problem.penalty)(theta, theta)
 
 
-def estimated(problem: Problem, theta: Theta, states: States, estimate: str) -> States:
-    r"""x-hat: what the nodes should have been.
+def estimate_states(problem: Problem, theta: Theta, states: States, estimate: str) -> States:
+    r"""Estimates x-hat of the values that the nodes should have had.
 
-    Retro-propagated, the outputs are the targets, and every hidden node is corrected until it fits what it is given
-    and what is asked of it, $\hat x \leftarrow \Phi(\hat x) + \beta^\top(\hat x - \Phi(\hat x))$: 20 sweeps at most,
-    and none from where one does not bring the network's equations closer.
+    Retro-propagated, the outputs are the targets, and every hidden node is corrected until it fits its own equation and
+    those of the nodes that read it, $\hat x \leftarrow \Phi(\hat x) + \beta^\top(\hat x - \Phi(\hat x))$: at most 20
+    sweeps, and none after one that does not reduce the misfit of the equations.
     """
     if estimate == "simulated":
         return states
@@ -126,18 +127,18 @@ def estimated(problem: Problem, theta: Theta, states: States, estimate: str) -> 
         return clamped(states)
 
     def misfit(states: States) -> Array:
-        return jnp.sum((states - problem.given(theta, states)) ** 2)
+        return jnp.sum((states - problem.evaluate(theta, states)) ** 2)
 
     def sweep(_: Array, at: tuple[States, Array]) -> tuple[States, Array]:
         here, left = at
-        fitted, pull = jax.vjp(lambda states: problem.given(theta, states), here)
-        moved = clamped(fitted + pull(here - fitted)[0])
+        fitted, transpose = jax.vjp(lambda states: problem.evaluate(theta, states), here)
+        moved = clamped(fitted + transpose(here - fitted)[0])
         better = misfit(moved) < left
         # Where it is not better the same sweep would be made again: nothing changes from here on.
         return jnp.where(better, moved, here), jnp.where(better, misfit(moved), left)
 
-    begun = clamped(states)
-    return jax.lax.fori_loop(0, _SWEEPS, sweep, (begun, misfit(begun)))[0]
+    start = clamped(states)
+    return jax.lax.fori_loop(0, _SWEEPS, sweep, (start, misfit(start)))[0]
 
 
 def correlation(kernels: Kernels, common: Array, first: Array | None) -> Float[Array, "rows kernels kernels"]:
@@ -148,19 +149,19 @@ def correlation(kernels: Kernels, common: Array, first: Array | None) -> Float[A
         common: kappa of all nodes (steps,).
         first: kappa of the first nodes, where theirs differs (steps, first).
     """
-    shared, own = kernels
+    shared, per_node = kernels
     among = None if shared is None else (shared.T @ (common[:, None] * shared))[None]
-    if own is None:
+    if per_node is None:
         assert among is not None  # a group has kernels of one kind or the other
         if first is None:
             return among
         return jnp.concatenate([jnp.einsum("sm,sd,se->mde", first, shared, shared), among])
-    nodes = own.shape[1]
+    nodes = per_node.shape[1]
     kappa = jnp.broadcast_to(common[:, None], (len(common), nodes))
     if first is not None:
         kappa = kappa.at[:, : first.shape[1]].set(first)
-    weighted = kappa[..., None] * own
-    alone = jnp.einsum("snd,sne->nde", weighted, own)
+    weighted = kappa[..., None] * per_node
+    alone = jnp.einsum("snd,sne->nde", weighted, per_node)
     if shared is None or among is None:
         return alone
     among = jnp.broadcast_to(among, (nodes, *among.shape[1:]))
@@ -170,14 +171,14 @@ def correlation(kernels: Kernels, common: Array, first: Array | None) -> Float[A
     return jnp.block([[among, across], [across.swapaxes(1, 2), alone]])
 
 
-def inverted(
+def inverses(
     problem: Problem, curvature: dict[str, Array], most_kernels: int | None = None
 ) -> dict[str, Float[Array, "_ _ _"]]:
     """The pseudo-inverse of every node's A, over the weights that it learns; 0 for nodes with too many kernels."""
     found = {}
     for name, matrices in curvature.items():
         learnt = problem.network.labels[name] >= 0
-        rows = _rows(matrices, len(learnt), name in problem.network.uneven)
+        rows = _rows(matrices, len(learnt), name in problem.network.nonuniform)
         learnt = learnt[: len(rows)]
         if most_kernels is not None and matrices.shape[-1] > most_kernels:
             found[name] = jnp.zeros_like(rows)
@@ -186,29 +187,29 @@ def inverted(
     return found
 
 
-def applied(problem: Problem, inverse: dict[str, Array], pull: Theta) -> Theta:
+def apply_inverses(problem: Problem, inverse: dict[str, Array], residual: Theta) -> Theta:
     """A^+ of a vector of parameters, none of which is shared."""
     zero = jax.tree.map(jnp.zeros_like, problem.network.weights)
-    by_weight = eqx.tree_at(lambda network: network.weights, problem.network, zero).at(pull)
+    by_weight = eqx.tree_at(lambda network: network.weights, problem.network, zero).weights_at(residual)
     moved = {
         name: jnp.einsum("nde,ne->nd", _rows(m, len(by_weight[name]), True), by_weight[name])
         for name, m in inverse.items()
     }
-    return problem.gathered(pull, moved)
+    return problem.by_parameter(residual, moved)
 
 
-def _rows(matrices: Array, nodes: int, apart: bool) -> Array:
-    """One matrix for every node if they are to be told apart: the last one stands for all the rest."""
-    if not apart and len(matrices) == 1:
+def _rows(matrices: Array, nodes: int, separate: bool) -> Array:
+    """One matrix for every node, the last one standing for all the rest; or a single one, unless `separate`."""
+    if not separate and len(matrices) == 1:
         return matrices
     rest = jnp.broadcast_to(matrices[-1:], (nodes - min(len(matrices), nodes), *matrices.shape[1:]))
     return jnp.concatenate([matrices[:nodes], rest])
 
 
-def _together(problem: Problem, curvature: dict[str, Array]) -> Float[Array, "parameters parameters"]:
+def _joint_inverse(problem: Problem, curvature: dict[str, Array]) -> Float[Array, "parameters parameters"]:
     """The pseudo-inverse of the one system of all parameters, of which weights may share some."""
     size = problem.network.low.size
-    total = jnp.zeros((size + 1, size + 1), problem.network.low.dtype)  # the last is for weights that are held
+    total = jnp.zeros((size + 1, size + 1), problem.network.low.dtype)  # the last is for frozen weights
     for name, matrices in curvature.items():
         labels = problem.network.labels[name]
         labels = jnp.where(labels < 0, size, labels)

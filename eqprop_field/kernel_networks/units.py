@@ -1,4 +1,4 @@
-r"""The units of Vieville et al. 2017 (appendix A) by their kernels; u is the input, gamma a leak, alpha an offset."""
+r"""Units of Vieville et al. 2017, appendix A, as kernels; u is the input, gamma a leak, alpha an offset."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .nodes import AbstractUnit, Kernels, Nodes, Reading
+from .nodes import AbstractUnit, KernelContext, Kernels, Nodes
 
 LARGEST_LEAK = 0.999
 _LARGEST = 1e6  # a recurrent value of a linear unit is not read beyond this
@@ -25,8 +25,8 @@ def gate(u: Float[Array, "*any"]) -> Float[Array, "*any"]:
     return squash(u, 0.0, 1.0)
 
 
-def _affine(reading: Reading) -> Kernels:
-    return Kernels(shared=reading.affine)
+def _affine(context: KernelContext) -> Kernels:
+    return Kernels(shared=context.affine)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ class Linear(AbstractUnit):
     def nodes(self) -> tuple[Nodes, ...]:
         return (Nodes("x", self.units, kernels=_affine),)
 
-    def rates(self, reading: Reading) -> Float[Array, "batch units"]:
-        return jnp.clip(reading.before("x", 1), -_LARGEST, _LARGEST)
+    def rates(self, context: KernelContext) -> Float[Array, "batch units"]:
+        return jnp.clip(context.delayed("x", 1), -_LARGEST, _LARGEST)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,11 +63,11 @@ class LNL(AbstractUnit):
     gain: float = 1.0
 
     def nodes(self) -> tuple[Nodes, ...]:
-        def value(reading: Reading) -> Array:
-            return reading.now("l") + self.gain * squash(reading.now("z"), self.low, self.high)
+        def value(context: KernelContext) -> Array:
+            return context.current("l") + self.gain * squash(context.current("z"), self.low, self.high)
 
-        def leak(reading: Reading) -> Kernels:
-            return Kernels(own=reading.before("x", 1)[..., None])
+        def leak(context: KernelContext) -> Kernels:
+            return Kernels(per_node=context.delayed("x", 1)[..., None])
 
         return (
             Nodes("x", self.units, unweighted=value),
@@ -88,15 +88,15 @@ class TypedLNL(AbstractUnit):
     """
 
     def nodes(self) -> tuple[Nodes, ...]:
-        def value(reading: Reading) -> Array:
-            keep = gate(reading.now("f"))
-            return keep * reading.before("x", 1) + (1 - keep) * reading.now("z")
+        def value(context: KernelContext) -> Array:
+            keep = gate(context.current("f"))
+            return keep * context.delayed("x", 1) + (1 - keep) * context.current("z")
 
-        def forget(reading: Reading) -> Kernels:
-            return Kernels(shared=reading.one, own=reading.before("x", 1)[..., None])
+        def forget(context: KernelContext) -> Kernels:
+            return Kernels(shared=context.constant, per_node=context.delayed("x", 1)[..., None])
 
-        def total(reading: Reading) -> Kernels:
-            return Kernels(shared=jnp.concatenate([reading.rates(), reading.stimulus(1)], axis=1))
+        def total(context: KernelContext) -> Kernels:
+            return Kernels(shared=jnp.concatenate([context.rates(), context.inputs(1)], axis=1))
 
         return (
             Nodes("x", self.units, unweighted=value),
@@ -112,20 +112,21 @@ class LSTM(AbstractUnit):
     $$x = \zeta_{[0,1]}(y^{out})\,\zeta(s), \qquad s(t) = \zeta_{[0,1]}(y^f)\,s(t-1) + \zeta_{[0,1]}(y^{in})\,\zeta(g)$$
 
     with $g = W^g x(t-1) + V^g u(t-1)$ and $y^*_n = w^*_n s_n(t-1) + W^* x(t-1) + V^* u(t-1)$. The report leaves the y^c
-    that its gates read undefined; here it is the cell's output x, as is usual. It prints no offsets: they are held at 0
-    and can be freed. Columns of `out`, `forget`, `in`: offset, rates, inputs, peephole; of `g`: offset, rates, inputs.
+    that its gates read undefined; here it is the cell's output x, as is usual. It prints no offsets: they are frozen
+    at 0 and can be freed. Columns of `out`, `forget`, `in`: offset, rates, inputs, peephole; of `g`: offset, rates,
+    inputs.
     """
 
     def nodes(self) -> tuple[Nodes, ...]:
-        def value(reading: Reading) -> Array:
-            return gate(reading.now("out")) * squash(reading.now("s"))
+        def value(context: KernelContext) -> Array:
+            return gate(context.current("out")) * squash(context.current("s"))
 
-        def memory(reading: Reading) -> Array:
-            kept = gate(reading.now("forget")) * reading.before("s", 1)
-            return kept + gate(reading.now("in")) * squash(reading.now("g"))
+        def memory(context: KernelContext) -> Array:
+            kept = gate(context.current("forget")) * context.delayed("s", 1)
+            return kept + gate(context.current("in")) * squash(context.current("g"))
 
-        def gated(reading: Reading) -> Kernels:
-            return Kernels(shared=reading.affine, own=reading.before("s", 1)[..., None])
+        def gated(context: KernelContext) -> Kernels:
+            return Kernels(shared=context.affine, per_node=context.delayed("s", 1)[..., None])
 
         return (
             Nodes("x", self.units, unweighted=value),
@@ -134,7 +135,7 @@ class LSTM(AbstractUnit):
             Nodes("g", self.units, kernels=_affine),
         )
 
-    def held(self) -> Mapping[str, Mapping[int, float]]:
+    def frozen(self) -> Mapping[str, Mapping[int, float]]:
         return {name: {0: 0.0} for name in ("out", "forget", "in", "g")}
 
 
@@ -158,17 +159,17 @@ class AIF(AbstractUnit):
     memory_gain: float = 1.0
 
     def nodes(self) -> tuple[Nodes, ...]:
-        def total(reading: Reading) -> Kernels:
-            kept = self.memory_gain * (1 - gate(reading.now("v"))) * reading.before("x", 1)
-            return Kernels(shared=reading.affine, own=kept[..., None])
+        def total(context: KernelContext) -> Kernels:
+            kept = self.memory_gain * (1 - gate(context.current("v"))) * context.delayed("x", 1)
+            return Kernels(shared=context.affine, per_node=kept[..., None])
 
-        def excess(reading: Reading) -> Kernels:
-            return Kernels(own=reading.before("x", 1)[..., None] - self.threshold)
+        def excess(context: KernelContext) -> Kernels:
+            return Kernels(per_node=context.delayed("x", 1)[..., None] - self.threshold)
 
         return Nodes("x", self.units, kernels=total), Nodes("v", self.units, kernels=excess)
 
-    def rates(self, reading: Reading) -> Float[Array, "batch units"]:
-        return gate(reading.now("v"))
+    def rates(self, context: KernelContext) -> Float[Array, "batch units"]:
+        return gate(context.current("v"))
 
     def bounds(self) -> Mapping[str, Mapping[int, tuple[float, float]]]:
         return {"v": {0: (0.0, 100.0)}}
@@ -183,11 +184,11 @@ class SoftMax(AbstractUnit):
     """
 
     def nodes(self) -> tuple[Nodes, ...]:
-        def value(reading: Reading) -> Array:
-            return jnp.exp(reading.now("z") - reading.now("log_sum"))
+        def value(context: KernelContext) -> Array:
+            return jnp.exp(context.current("z") - context.current("log_sum"))
 
-        def log_sum(reading: Reading) -> Array:
-            return jax.nn.logsumexp(reading.now("z"), axis=1, keepdims=True)
+        def log_sum(context: KernelContext) -> Array:
+            return jax.nn.logsumexp(context.current("z"), axis=1, keepdims=True)
 
         return (
             Nodes("x", self.units, unweighted=value),
@@ -205,7 +206,7 @@ class Sparse(AbstractUnit):
     inputs, then the D units of `sources`.
 
     Attributes:
-        leak: gamma, held.
+        leak: gamma, not learnt.
         draw: seed of the draw of presynaptic units.
     """
 
@@ -222,19 +223,19 @@ class Sparse(AbstractUnit):
     def nodes(self) -> tuple[Nodes, ...]:
         sources = self.sources
 
-        def value(reading: Reading) -> Array:
-            return self.leak * reading.before("x", 1) + jnp.maximum(reading.now("z"), 0)
+        def value(context: KernelContext) -> Array:
+            return self.leak * context.delayed("x", 1) + jnp.maximum(context.current("z"), 0)
 
-        def total(reading: Reading) -> Kernels:
-            everywhere = jnp.concatenate([reading.one, reading.stimulus(1)], axis=1)
-            return Kernels(shared=everywhere, own=reading.rates()[:, sources])
+        def total(context: KernelContext) -> Kernels:
+            everywhere = jnp.concatenate([context.constant, context.inputs(1)], axis=1)
+            return Kernels(shared=everywhere, per_node=context.rates()[:, sources])
 
         return Nodes("x", self.units, unweighted=value), Nodes("z", self.units, kernels=total)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixture(AbstractUnit):
-    """Units of several kinds in one network, each reading the rates of all.
+    """Units of several kinds in one network, each context the rates of all.
 
     Groups bear the member's number in front: `0.x`, `0.z`, `1.x`. The observed units are the first of the first member.
     Make one with `Mixture.of`.
@@ -264,7 +265,7 @@ class Mixture(AbstractUnit):
 
     def nodes(self) -> tuple[Nodes, ...]:
         def inside(prefix: str, function: Callable | None) -> Callable | None:
-            return None if function is None else lambda reading: function(reading.inside(prefix))
+            return None if function is None else lambda context: function(context.scoped(prefix))
 
         found = []
         for k, member in enumerate(self.members):
@@ -274,12 +275,12 @@ class Mixture(AbstractUnit):
                 found.append(Nodes(prefix + group.name, group.count, *parts))
         return tuple(found)
 
-    def rates(self, reading: Reading) -> Float[Array, "batch units"]:
-        sent = [member.rates(reading.inside(f"{k}.")) for k, member in enumerate(self.members)]
+    def rates(self, context: KernelContext) -> Float[Array, "batch units"]:
+        sent = [member.rates(context.scoped(f"{k}.")) for k, member in enumerate(self.members)]
         return jnp.concatenate(sent, axis=1)
 
-    def held(self) -> Mapping[str, Mapping[int, float]]:
-        return self._each(lambda member: member.held())
+    def frozen(self) -> Mapping[str, Mapping[int, float]]:
+        return self._each(lambda member: member.frozen())
 
     def bounds(self) -> Mapping[str, Mapping[int, tuple[float, float]]]:
         return self._each(lambda member: member.bounds())

@@ -1,5 +1,8 @@
 """Arrays in, matplotlib Axes out: the only room that imports matplotlib."""
 
+from . import kernel_networks as kernel_networks
+from . import recordings as recordings
+from . import reverse_engineering as reverse_engineering
 from .agreement import agreement as agreement
 from .alignment import alignment as alignment
 from .alignment import snapshot as snapshot
@@ -15,7 +18,6 @@ from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps
 from .phases import layer_names as layer_names
 from .ratios import ratios as ratios
-from .reverse_engineering import reverse_engineering as reverse_engineering
 from .roessler import weight_dynamics as weight_dynamics
 from .stability import good_parameters as good_parameters
 from .stability import stability as stability

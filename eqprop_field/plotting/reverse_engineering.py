@@ -1,4 +1,4 @@
-"""A picture of how well networks were found again from what they do."""
+"""The picture of the reverse-engineering table: error against the number of units."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,27 +6,31 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..kernel_networks import ReverseEngineeringTable
+from ..kernel_networks.table import GOAL
+from .draw import draw
 from .style import CYCLE, INK, MARKERS, panels, styled
 
-_GOOD = 1e-2
 
-
+@draw.register
 @styled
-def reverse_engineering(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def reverse_engineering(table: ReverseEngineeringTable, ax: Axes | None = None) -> Axes:
     """Draws the error of every rule against the number of units: medians, and from the least to the largest.
 
     Args:
-        rows: one for each run, with `unit`, `size`, `rule` and `nrmse`.
+        table: the runs.
+        ax: where to draw the first kind of unit alone; a new figure with a panel for each kind by default.
 
     Returns:
-        The Axes, one for each kind of unit.
+        The Axes of the first kind of unit.
     """
+    rows = table.rows()
     units, rules = _first_seen(rows, "unit"), _first_seen(rows, "rule")
-    axes = panels([2.9] * len(units), share_x=True)
-    for ax, unit in zip(axes, units, strict=True):
+    axes = [ax] if ax is not None else panels([2.9] * len(units), share_x=True)
+    for ax, unit in zip(axes, units, strict=False):
         for which, rule in enumerate(rules):
             _line(ax, [row for row in rows if row["unit"] == unit and row["rule"] == rule], rule, which, len(rules))
-        ax.axhline(_GOOD, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        ax.axhline(GOAL, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         ax.set(xscale="log", yscale="log", ylabel="NRMSE")
         ax.set_title(f"{unit} units")
     sizes = sorted({row["size"] for row in rows})
@@ -34,7 +38,7 @@ def reverse_engineering(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     axes[-1].minorticks_off()
     axes[-1].set(xlabel="units")
     axes[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
-    return axes
+    return axes[0]
 
 
 def _first_seen(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:

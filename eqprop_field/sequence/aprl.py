@@ -161,7 +161,7 @@ def _batch_gradient(
         states = states.at[..., :k].set(read)
         slopes = slopes.at[..., :k].multiply(jnp.isnan(task.targets))
     ones = jnp.ones((*states.shape[:2], int(rule.biases)), states.dtype)
-    live = task.live[1:, :, None]
+    live = task.valid[1:, :, None]
     sources = live * jnp.concatenate([field.activation(states), task.inputs.values, ones], axis=2)[:-1]
     h = task.inputs.step / field.tau
     wanted = live * (-e[1:] + (1 - h) * e[:-1] + h * ((slopes * e)[:-1] @ field.recurrent_matrix().T))

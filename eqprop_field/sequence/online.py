@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from .._arrays import is_concrete
-from ..signals import LARGEST, Task
+from ..signals import EXPLOSION_BOUND, Task
 from ..vector_fields import AbstractVectorField, GraphField
 from .bptt import check_task, teacher_of
 from .driven import check_drive, started
@@ -300,7 +300,7 @@ def _one_step(
     )
     change, memory = rule.step(way.memory, now)
     change = jnp.where(plant.visible > 0, change, 0).astype(weights.dtype)
-    sound = jnp.all(jnp.abs(state) < LARGEST) & jnp.all(jnp.isfinite(change))
+    sound = jnp.all(jnp.abs(state) < EXPLOSION_BOUND) & jnp.all(jnp.isfinite(change))
     after = _Way(state, now.error, weights + change if applied else weights, memory, way.alive & sound)
     goes_on = live & after.alive
     kept = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), after, way)
@@ -316,7 +316,7 @@ def _sequence(
     way = _Way(start[b], jnp.zeros_like(start[b]), way.weights, rule.restart(way.memory), way.alive)
     keys = jax.random.split(key, len(task.targets) - 1)
     targets, inputs = task.targets[:, b], task.inputs.values[:, b]
-    samples = (inputs[:-1], targets[:-1], targets[1:], task.live[1:, b], keys)
+    samples = (inputs[:-1], targets[:-1], targets[1:], task.valid[1:, b], keys)
 
     def step(carry: tuple[_Way, Array, Array, Array], sample: Any) -> tuple[Any, None]:
         way, errors, total, squares = carry
@@ -347,7 +347,7 @@ def _learn(
     rule: AbstractOnlineRule, plant: _Plant, task: Task, start: Array, key: Key[Array, ""], epochs: int
 ) -> OnlineRun:
     scored = jnp.maximum(jnp.sum(jnp.isfinite(task.targets[1:])), 1)
-    steps = jnp.sum(task.live[1:])
+    steps = jnp.sum(task.valid[1:])
     reads, columns = plant.field.n_outputs, synapses(plant.field, rule.biases).shape[1]
 
     def epoch(carry: Any, key: Key[Array, ""]) -> tuple[Any, Any]:

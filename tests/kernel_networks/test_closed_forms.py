@@ -19,7 +19,7 @@ from eqprop_field.kernel_networks import (
     threshold,
     true_step,
 )
-from eqprop_field.sequence import Signal
+from eqprop_field.signals import Signal
 
 
 def outputs(network, inputs) -> np.ndarray:

@@ -18,9 +18,10 @@ from eqprop_field.kernel_networks import (
     Kernels,
     LeastSquares,
     Linear,
+    MomentMatching,
     Nodes,
     Observable,
-    OnTheFly,
+    OnlineBackwardTuning,
     Orthogonality,
     Problem,
     RobustBounded,
@@ -28,17 +29,16 @@ from eqprop_field.kernel_networks import (
     SoftBound,
     SparseActivity,
     SparseWeights,
-    Statistical,
+    checkpointed_gradient,
     delayed_product_task,
     fit_gibbs,
     generation_task,
-    gradient_in_blocks,
     sierpinski,
     with_outliers,
 )
-from eqprop_field.kernel_networks.closed_forms import Written
-from eqprop_field.kernel_networks.tuning import tuned
-from eqprop_field.sequence import Signal, Task
+from eqprop_field.kernel_networks.closed_forms import ExplicitUnit
+from eqprop_field.kernel_networks.optimiser import backward_pass
+from eqprop_field.signals import Signal, Task
 
 NU = 0.3
 PROFILES = {
@@ -89,7 +89,7 @@ def line(samples=60) -> Problem:
     """An observed linear node without feedback, fed with noise."""
     random = np.random.default_rng(2)
     u = random.normal(size=(samples, 1))
-    network = KernelNetwork.create(Linear(units=1), jax.random.key(0)).hold("x", 0.0, np.s_[:, 1])
+    network = KernelNetwork.create(Linear(units=1), jax.random.key(0)).freeze("x", 0.0, np.s_[:, 1])
     return Problem(network, Task.of(u, np.concatenate([[0], 0.3 + 0.7 * u[:-1, 0]])[:, None]))
 
 
@@ -101,7 +101,7 @@ def test_robust_criteria_are_not_moved_by_outliers(criterion):
     assert 5 < int((task.targets != problem.task.targets).sum()) < 20
 
     def missed(term):
-        fit = BackwardTuning(strategy="best_of", iterations=40).tune(Problem(problem.network, task, (term,)))
+        fit = BackwardTuning(strategy="best_of", iterations=40).fit(Problem(problem.network, task, (term,)))
         return float(np.abs(np.asarray(fit.network.parameters) - [0.3, 0.7]).max())
 
     assert missed(LeastSquares()) > 0.1 > 10 * missed(criterion)
@@ -109,9 +109,9 @@ def test_robust_criteria_are_not_moved_by_outliers(criterion):
 
 def test_sparse_weights_become_zero():
     problem = eqx.tree_at(lambda p: p.network, line(), KernelNetwork.create(Linear(units=1), jax.random.key(5)))
-    kept = LBFGS().tune(problem).network.parameters
+    kept = LBFGS().fit(problem).network.parameters
     sparse = Problem(problem.network, problem.task, regularisers=(SparseWeights(0.02, 1e-3),))
-    found = BackwardTuning(iterations=40).tune(sparse).network.parameters
+    found = BackwardTuning(iterations=40).fit(sparse).network.parameters
     assert float(jnp.abs(found[1])) < 1e-3 and float(jnp.abs(found[2] - kept[2])) < 0.1
 
 
@@ -121,7 +121,7 @@ def test_static_estimation_is_a_single_target_at_the_end():
     o[-1] = 0.4
     task = Task.of(np.ones((21, 1)), o)
     problem = Problem(KernelNetwork.create(LNL(units=2), jax.random.key(0)), task)
-    found = BackwardTuning(strategy="remembering").tune(problem)
+    found = BackwardTuning(strategy="quasi_newton").fit(problem)
     assert float(found.network.run(task.inputs).outputs[-1, 0, 0]) == pytest.approx(0.4, abs=1e-5)
 
 
@@ -130,19 +130,22 @@ OBSERVABLES = (Observable(0), Observable(0, 0), Observable(0, 0, 2), Observable(
 
 def test_statistics_are_the_printed_means():
     x = np.random.default_rng(3).normal(size=(50, 2))
-    criterion = Statistical.like(x, OBSERVABLES, np.array([-2.0, 1.0, 1.0, 1.0]))
+    criterion = MomentMatching.of_samples(x, OBSERVABLES, np.array([-2.0, 1.0, 1.0, 1.0]))
     expected = [x[:, 0].mean(), (x[:, 0] ** 2).mean(), (x[2:, 0] * x[:-2, 0]).mean(), (x[1:, 0] * x[:-1, 1]).mean()]
-    np.testing.assert_allclose(criterion.wanted, expected, rtol=1e-12)
+    np.testing.assert_allclose(criterion.target, expected, rtol=1e-12)
     states = jnp.concatenate([jnp.zeros((1, 1, 2)), jnp.asarray(x)[:, None] + 0.1])
     task = Task.of(np.zeros((51, 1)), np.ones((51, 2)))
-    found = np.asarray(criterion.found(states, task))
+    found = np.asarray(criterion.means(states, task))
     cost = 2 * abs(found[0] - expected[0]) + np.abs(found[1:] - expected[1:]).sum()
     assert float(criterion(states, task, states)) == pytest.approx(cost, rel=1e-12)
     whole = np.round(4 * x)  # sums without rounding
-    criterion, exact = Statistical.like(whole, OBSERVABLES), jnp.concatenate([jnp.zeros((1, 1, 2)), whole[:, None]])
+    criterion, exact = (
+        MomentMatching.of_samples(whole, OBSERVABLES),
+        jnp.concatenate([jnp.zeros((1, 1, 2)), whole[:, None]]),
+    )
     np.testing.assert_array_equal(jax.grad(criterion)(exact, task, exact), 0)  # sg(0) = 0
     with pytest.raises(ValueError, match="longer than every lag"):
-        Statistical.like(x[:2], OBSERVABLES)
+        MomentMatching.of_samples(x[:2], OBSERVABLES)
     with pytest.raises(ValueError, match="name the second output"):
         Observable(0, lag=2)
 
@@ -153,11 +156,11 @@ def test_a_network_is_brought_to_the_moments_of_a_target():
     u = np.random.default_rng(0).normal(size=(400, 1))
     root = KernelNetwork.create(unit, jax.random.key(1), spread=0.8)
     wanted = root.run(Signal.sampled(u)).outputs[1:, 0]
-    criterion = Statistical.like(wanted, OBSERVABLES[:3])
+    criterion = MomentMatching.of_samples(wanted, OBSERVABLES[:3])
     task = Task.of(u, np.concatenate([np.full((399, 1), np.nan), np.zeros((1, 1))]))
     problem = Problem(KernelNetwork.create(unit, jax.random.key(2), spread=0.3), task, (criterion,))
     begun = float(problem.cost(problem.network.parameters))
-    found = BackwardTuning(strategy="best_of", iterations=60).tune(problem)
+    found = BackwardTuning(strategy="best_of", iterations=60).fit(problem)
     assert begun > 0.05 and found.cost < 2e-2 * begun
 
 
@@ -165,7 +168,7 @@ def test_gibbs_fit_has_the_mean_values_and_the_least_free_energy():
     base = np.random.default_rng(4).normal(size=(400, 1))
     omega = np.column_stack([base[:, 0], base[:, 0] ** 2])
     fit = fit_gibbs(omega, np.array([0.4, 0.8]))
-    np.testing.assert_allclose(fit.found, [0.4, 0.8], atol=1e-9)
+    np.testing.assert_allclose(fit.means, [0.4, 0.8], atol=1e-9)
 
     def free_energy(strengths):
         return np.log(np.mean(np.exp(omega @ strengths))) - strengths @ [0.4, 0.8]
@@ -185,10 +188,10 @@ def test_gibbs_fit_has_the_mean_values_and_the_least_free_energy():
 def delayed() -> KernelNetwork:
     """A node that reads three steps back, and an input of two."""
 
-    def kernels(reading):
-        return Kernels(shared=jnp.concatenate([jnp.tanh(reading.before("x", 3)), reading.stimulus(2)], axis=1))
+    def kernels(context):
+        return Kernels(shared=jnp.concatenate([jnp.tanh(context.delayed("x", 3)), context.inputs(2)], axis=1))
 
-    unit = Written(units=2, groups=(Nodes("x", 2, kernels=kernels),))
+    unit = ExplicitUnit(units=2, groups=(Nodes("x", 2, kernels=kernels),))
     return KernelNetwork.create(unit, jax.random.key(0), spread=1.0)
 
 
@@ -197,8 +200,8 @@ def delayed() -> KernelNetwork:
 def test_gradient_in_blocks_is_the_gradient(network, block):
     random = np.random.default_rng(0)
     problem = Problem(network, Task.of(*random.normal(size=(2, 24, 2, 1))))
-    whole = tuned(problem, network.parameters)
-    cost, gradient = gradient_in_blocks(problem, network.parameters, block)
+    whole = backward_pass(problem, network.parameters)
+    cost, gradient = checkpointed_gradient(problem, network.parameters, block)
     assert float(cost) == pytest.approx(float(whole.cost), rel=1e-13)
     np.testing.assert_allclose(gradient, whole.gradient, rtol=0, atol=1e-13 * float(jnp.abs(whole.gradient).max()))
 
@@ -206,31 +209,31 @@ def test_gradient_in_blocks_is_the_gradient(network, block):
 def test_blocks_need_criteria_of_the_outputs():
     problem = eqx.tree_at(lambda p: p.terms, line(), (LeastSquares(), SparseActivity()))
     with pytest.raises(ValueError, match="criteria of the outputs alone"):
-        gradient_in_blocks(problem, problem.network.parameters)
+        checkpointed_gradient(problem, problem.network.parameters)
     with pytest.raises(ValueError, match="at least one sample"):
-        gradient_in_blocks(line(), line().network.parameters, 0)
+        checkpointed_gradient(line(), line().network.parameters, 0)
 
 
-def test_tuning_on_the_fly_follows_a_root_network():
+def test_online_backward_tuning_follows_a_root_network():
     unit = LNL(units=3)
     root = KernelNetwork.create(unit, jax.random.key(1), spread=0.6)
     u = np.random.default_rng(1).normal(size=(3000, 1))
     outputs = root.run(Signal.sampled(u)).outputs[:, 0]
     problem = Problem(KernelNetwork.create(unit, jax.random.key(2), spread=0.1), Task.of(u, outputs))
-    run = OnTheFly(window=12, stride=4).run(problem)
+    run = OnlineBackwardTuning(window=12, stride=4).fit(problem)
     assert run.error.shape == ((2999 - 12) // 4 + 1,)
     assert float(run.error[-100:].mean()) < 0.1 * float(run.error[:20].mean())
     with pytest.raises(ValueError, match="1 <= stride <= window"):
-        OnTheFly(window=3, stride=4)
+        OnlineBackwardTuning(window=3, stride=4)
     with pytest.raises(ValueError, match="the task has only"):
-        OnTheFly(window=5000).run(problem)
+        OnlineBackwardTuning(window=5000).fit(problem)
 
 
 def test_what_no_such_network_can_do_is_approximated():
     """The product of two past inputs by a few leaky units: better than its mean, far from exact."""
     task = delayed_product_task(300, (1, 2))
     problem = Problem(KernelNetwork.create(LNL(units=4), jax.random.key(0), spread=0.5), task)
-    found = LBFGS(iterations=300).tune(problem)
+    found = LBFGS(iterations=300).fit(problem)
     variance = float(jnp.nanvar(task.targets))
     assert 0.3 < 2 * found.cost / variance < 0.9
 

@@ -24,8 +24,8 @@ from eqprop_field.kernel_networks import (
     gate,
     squash,
 )
-from eqprop_field.kernel_networks.nodes import plan
-from eqprop_field.sequence import ExplodedError, Signal
+from eqprop_field.kernel_networks.nodes import structure_of
+from eqprop_field.signals import ExplodedError, Signal
 
 SIZES = {"units": 3, "inputs": 2, "outputs": 2}
 UNITS = {
@@ -128,7 +128,7 @@ def test_units_of_a_mixture_read_each_other(drive):
         x = w["0.l"][:, 0] * x + np.tanh(sums(w["0.z"], sent, u))
         y = w["1.x"][:, -1] * (1 - spikes) * y + sums(w["1.x"], sent, u)
         np.testing.assert_allclose(states[k, 0, :2], x, atol=1e-13)
-        np.testing.assert_allclose(plan(unit).split(jnp.asarray(states))["1.x"][k, 0], y, atol=1e-13)
+        np.testing.assert_allclose(structure_of(unit).split(jnp.asarray(states))["1.x"][k, 0], y, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", UNITS)
@@ -149,16 +149,16 @@ class Mine(AbstractUnit):
 
         sine.defjvps(lambda tangent, _, u: self.slope * jnp.cos(u) * tangent)
 
-        def kernels(reading):
-            product = sine(reading.before("x", 1)) * reading.before("x", 3)
-            return Kernels(own=product[..., None], shared=reading.stimulus(2))
+        def kernels(context):
+            product = sine(context.delayed("x", 1)) * context.delayed("x", 3)
+            return Kernels(per_node=product[..., None], shared=context.inputs(2))
 
         return (Nodes("x", self.units, kernels=kernels),)
 
 
 def test_a_unit_of_the_users_own_runs_with_its_lags(drive):
     network = KernelNetwork.create(Mine(units=2, inputs=2), jax.random.key(0))
-    assert (network.plan.reach, network.plan.delay) == (3, 2)
+    assert (network.structure.max_lag, network.structure.max_input_lag) == (3, 2)
     w, x = np.asarray(network.weights["x"]), np.zeros((15, 2))
     u = np.concatenate([np.zeros((2, 2)), np.asarray(drive.values[:, 0])])
     for k in range(1, 12):  # x[k + 3] is sample k, u[k + 2] too
@@ -184,25 +184,25 @@ def unit_with(*groups):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ((Nodes("x", 2, unweighted=lambda r: r.now("x")),), "read each other at the same instant: x -> x"),
-        ((Nodes("x", 2, unweighted=lambda r: r.now("y")),), "reads 'y', but this unit has x"),
-        ((Nodes("x", 2, unweighted=lambda r: r.before("x", 0)),), "the lag is at least 1"),
-        ((Nodes("x", 2, unweighted=lambda r: r.stimulus(-1)),), "later steps cannot be read"),
-        ((Nodes("x", 2, unweighted=lambda r: r.stimulus(1)),), r"gave the shape \(1, 1\)"),
+        ((Nodes("x", 2, unweighted=lambda r: r.current("x")),), "read each other at the same instant: x -> x"),
+        ((Nodes("x", 2, unweighted=lambda r: r.current("y")),), "reads 'y', but this unit has x"),
+        ((Nodes("x", 2, unweighted=lambda r: r.delayed("x", 0)),), "the lag is at least 1"),
+        ((Nodes("x", 2, unweighted=lambda r: r.inputs(-1)),), "later steps cannot be read"),
+        ((Nodes("x", 2, unweighted=lambda r: r.inputs(1)),), r"gave the shape \(1, 1\)"),
         ((Nodes("x", 2, kernels=lambda r: Kernels()),), "have no kernels"),
-        ((Nodes("x", 2, kernels=lambda r: Kernels(r.one)),) * 2, "name every group differently"),
+        ((Nodes("x", 2, kernels=lambda r: Kernels(r.constant)),) * 2, "name every group differently"),
     ],
 )
 def test_units_that_do_not_fit_together_are_refused(groups, message):
     with pytest.raises(ValueError, match=message):
-        plan(unit_with(*groups))
+        structure_of(unit_with(*groups))
 
 
 def test_other_impossible_units_are_refused():
-    with pytest.raises(ValueError, match="either firmware or kernels"):
+    with pytest.raises(ValueError, match="either an unweighted term or kernels"):
         Nodes("x", 2)
     with pytest.raises(ValueError, match="at least one node"):
-        Nodes("x", 0, unweighted=lambda r: r.one)
+        Nodes("x", 0, unweighted=lambda r: r.constant)
     with pytest.raises(ValueError, match="outputs <= units"):
         LNL(units=2, outputs=3)
     with pytest.raises(ValueError, match="at least two units"):
@@ -216,13 +216,13 @@ def test_weights_are_held_bounded_and_shared():
     size = network.parameters.size
     assert size == 3 + 3 * 6
     assert float(network.high.min()) == 0.999 and (np.asarray(network.weights["l"]) >= 0).all()
-    held = network.hold("z", 0.0, np.s_[:, 0])
-    assert held.parameters.size == size - 3 and (np.asarray(held.weights["z"][:, 0]) == 0).all()
-    positive = held.bound("z", 0.0, np.inf, np.s_[:, 1:4])
+    frozen = network.freeze("z", 0.0, np.s_[:, 0])
+    assert frozen.parameters.size == size - 3 and (np.asarray(frozen.weights["z"][:, 0]) == 0).all()
+    positive = frozen.bound("z", 0.0, np.inf, np.s_[:, 1:4])
     assert (np.asarray(positive.weights["z"][:, 1:4]) >= 0).all()
     np.testing.assert_array_equal(positive.with_parameters(-jnp.ones(size - 3)).weights["z"][:, 1:4], 0)
-    shared = held.share(("z", 0, 1), ("z", 1, 2), ("l", 2, 0))
-    assert shared.sharing and not held.sharing and shared.parameters.size == size - 5
+    shared = frozen.share(("z", 0, 1), ("z", 1, 2), ("l", 2, 0))
+    assert shared.sharing and not frozen.sharing and shared.parameters.size == size - 5
     moved = shared.with_parameters(shared.parameters + 0.25)
     assert float(moved.weights["z"][0, 1]) == float(moved.weights["z"][1, 2]) == float(moved.weights["l"][2, 0])
     np.testing.assert_allclose(moved.parameters, shared.clip(shared.parameters + 0.25))
@@ -231,11 +231,11 @@ def test_weights_are_held_bounded_and_shared():
 def test_impossible_weights_are_refused(drive):
     network = KernelNetwork.create(LNL(**SIZES), jax.random.key(0))
     with pytest.raises(ValueError, match="nodes 'x' have no weights; those that have: l, z"):
-        network.put("x", 0.0)
+        network.with_weights("x", 0.0)
     with pytest.raises(ValueError, match="give the lower one first"):
         network.bound("z", 1.0, 0.0)
-    with pytest.raises(ValueError, match="none of which is held"):
-        network.hold("l").share(("l", 0, 0), ("z", 0, 0))
+    with pytest.raises(ValueError, match="none of which is frozen"):
+        network.freeze("l").share(("l", 0, 0), ("z", 0, 0))
     with pytest.raises(ValueError, match="give a standard deviation"):
         KernelNetwork.create(LNL(**SIZES), jax.random.key(0), spread=-1.0)
     with pytest.raises(ValueError, match="the signal has 1 channels"):
@@ -243,7 +243,7 @@ def test_impossible_weights_are_refused(drive):
 
 
 def test_an_explosion_is_not_passed_off_as_a_run():
-    network = KernelNetwork.create(Linear(units=2), jax.random.key(0)).put("x", 3.0)
+    network = KernelNetwork.create(Linear(units=2), jax.random.key(0)).with_weights("x", 3.0)
     long = Signal.sampled(np.ones((60, 1)))
     with pytest.raises(ExplodedError, match="1 of 1 sequences exploded"):
         network.run(long)

@@ -139,7 +139,7 @@ def test_a_linear_signal_is_numpys_interpolation(time, samples):
 def test_sequences_of_different_lengths_are_joined_with_nothing_scored_behind_their_end(network):
     parts = [(U[:20], U[:20, :1]), (U[5:50], U[5:50, :1])]
     task = Task.stack([u for u, _ in parts], [d for _, d in parts], 0.1)
-    assert task.targets.shape == (45, 2, 1) and int(task.live.sum()) == 65
+    assert task.targets.shape == (45, 2, 1) and int(task.valid.sum()) == 65
     run = simulate(network, task.inputs)
     total = 0.0
     for u, d in parts:

@@ -140,7 +140,7 @@ def lemma_violation(before: epf.GraphField, after: epf.GraphField) -> float:
 @pytest.mark.parametrize("samples", [3, 17, 40])
 def test_internal_rows_change_in_constant_proportions(network, task, samples):
     """C12, the lemma: one output, at every step, whatever was learnt on the way."""
-    cut = dataclasses.replace(task, live=task.live & (jnp.arange(40) < samples)[:, None])
+    cut = dataclasses.replace(task, valid=task.valid & (jnp.arange(40) < samples)[:, None])
     run = learn_online(APRL(carry_inverse=False), network, cut, epochs=2)
     assert int(run.exploded) == -1
     assert np.abs(matrix(run.last) - matrix(network))[1:].max() > 1e-4
@@ -159,7 +159,7 @@ def test_the_internal_change_has_the_rank_of_the_outputs(outputs, task):
     """C14: and with two outputs the proportions are no longer constant."""
     field = fully_recurrent(jax.random.key(7), neurons=7, inputs=2, outputs=outputs, spread=0.5)
     targets = jnp.concatenate([task.targets, jnp.cos(3 * task.targets)], axis=2)[..., :outputs]
-    wide = Task(task.inputs, targets, task.live)
+    wide = Task(task.inputs, targets, task.valid)
     run = learn_online(APRL(), field, wide)
     values = np.linalg.svd((matrix(run.last) - matrix(field))[outputs:], compute_uv=False)
     assert values[outputs] / values[0] < 1e-9
@@ -169,7 +169,7 @@ def test_the_internal_change_has_the_rank_of_the_outputs(outputs, task):
 
 
 def test_nothing_internal_moves_at_the_first_step(network, task):
-    cut = dataclasses.replace(task, live=task.live & (jnp.arange(40) < 2)[:, None])
+    cut = dataclasses.replace(task, valid=task.valid & (jnp.arange(40) < 2)[:, None])
     moved = matrix(learn_online(APRL(), network, cut).last) - matrix(network)
     assert (moved[1:] == 0).all() and (moved[0] != 0).any()
 
@@ -213,7 +213,7 @@ def test_snap1_with_a_readout_is_exact_for_neurons_by_themselves(network, task):
 def test_random_estimates_are_unbiased(rule, network, task):
     """The mean over 10 000 draws is RTRL within three standard errors, for all synapses but what chance allows."""
     short = Task(eqx.tree_at(lambda s: s.values, task.inputs, task.inputs.values[:12, :1]),
-                 task.targets[:12, :1], task.live[:12, :1])  # fmt: skip
+                 task.targets[:12, :1], task.valid[:12, :1])  # fmt: skip
     exact = matrix(total_change(RTRL(rate=1.0), network, short))
 
     def draw(key):

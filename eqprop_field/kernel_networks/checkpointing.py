@@ -1,4 +1,4 @@
-"""The gradient over very long sequences, in memory that hardly grows."""
+"""Gradient checkpointing: the gradient over very long sequences, in memory of O(sqrt T)."""
 
 import functools
 import math
@@ -13,13 +13,13 @@ from .dynamics import Past
 from .problem import Problem, Theta
 
 
-def gradient_in_blocks(
+def checkpointed_gradient(
     problem: Problem, theta: Theta, block: int | None = None
 ) -> tuple[Float[Array, ""], Float[Array, " parameters"]]:
     """Cost and gradient, the states of one block of samples at a time: computed again on the way back.
 
-    What `Problem.tuned` finds without the guard. Beside signals and outputs it holds the states of one block and the
-    first state of every block: O(sqrt T) with the block's default. Time is O(T), at one simulation more.
+    The gradient of `Problem.backward_pass` without the limiter. Beside signals and outputs it holds the states of one
+    block and the first state of every block: O(sqrt T) with the block's default. Time is O(T), at one simulation more.
 
     Args:
         problem: network, task and criteria, all of them of the outputs (`AbstractPointwise`).
@@ -40,22 +40,22 @@ def gradient_in_blocks(
 
 @functools.partial(jax.jit, static_argnames="block")
 def _in_blocks(problem: Problem, theta: Theta, block: int) -> tuple[Array, Array]:
-    unit, known, weights = problem.network.unit, problem.network.plan, problem.network.at(theta)
+    unit, known, weights = problem.network.unit, problem.network.structure, problem.network.weights_at(theta)
     task, inputs = problem.task, problem.task.inputs.values
     steps = len(inputs) - 1
     count = -(-steps // block)
-    # `windows` of samples 0 to block, having seen `delay` - 1 samples before.
-    padded = jnp.pad(inputs, [(known.delay - 1, count * block - steps), (0, 0), (0, 0)])
+    # `input_windows` of samples 0 to block, having seen `max_input_lag` - 1 samples before.
+    padded = jnp.pad(inputs, [(known.max_input_lag - 1, count * block - steps), (0, 0), (0, 0)])
 
-    def stimuli(which: Array) -> Array:
-        seen = jax.lax.dynamic_slice_in_dim(padded, which * block, block + known.delay)
-        return dynamics.windows(unit, seen)[known.delay - 1 :]
+    def inputs_of(which: Array) -> Array:
+        seen = jax.lax.dynamic_slice_in_dim(padded, which * block, block + known.max_input_lag)
+        return dynamics.input_windows(unit, seen)[known.max_input_lag - 1 :]
 
     def forwards(past: Past, which: Array) -> tuple[Past, tuple[Past, Array]]:
-        end, outputs = dynamics.forward(unit, weights, past, stimuli(which), observed=True)
+        end, outputs = dynamics.forward(unit, weights, past, inputs_of(which), outputs_only=True)
         return end, (past, outputs)
 
-    rest = dynamics.rest(unit, inputs)
+    rest = dynamics.initial_past(unit, inputs)
     numbers = jnp.arange(count)
     _, (pasts, outputs) = jax.lax.scan(forwards, rest, numbers)
     outputs = outputs.reshape(-1, *outputs.shape[2:])[:steps]
@@ -65,14 +65,15 @@ def _in_blocks(problem: Problem, theta: Theta, block: int) -> tuple[Array, Array
 
     def backwards(at: tuple[Past, dict], block_of: tuple[Array, Past, Array]) -> tuple[tuple[Past, dict], None]:
         (future, total), (which, past, slope) = at, block_of
-        window = stimuli(which)
-        _, states = dynamics.forward(unit, weights, past, window)
+        windows = inputs_of(which)
+        _, states = dynamics.forward(unit, weights, past, windows)
+        segment = dynamics.Segment(past, windows, states)
         whole = jnp.pad(slope, [(0, 0), (0, 0), (0, known.size - task.outputs)])
-        future, errors = dynamics.backward(unit, weights, past, window, states, whole, None, future)
-        found = dynamics.gradient(dynamics.kernels(unit, past, window, states), problem.flat(errors))
+        future, errors = dynamics.backward(unit, weights, segment, whole, future=future)
+        found = dynamics.gradient(dynamics.kernels(unit, segment), problem.by_group(errors))
         return (future, jax.tree.map(jnp.add, total, found)), None
 
-    nothing = jax.tree.map(jnp.zeros_like, (rest, weights))
-    (_, total), _ = jax.lax.scan(backwards, nothing, (numbers, pasts, slopes), reverse=True)
+    zero = jax.tree.map(jnp.zeros_like, (rest, weights))
+    (_, total), _ = jax.lax.scan(backwards, zero, (numbers, pasts, slopes), reverse=True)
     penalty, pull = jax.value_and_grad(problem.penalty)(theta, theta)
-    return rho + penalty, problem.gathered(theta, total) + pull
+    return rho + penalty, problem.by_parameter(theta, total) + pull

@@ -1,4 +1,4 @@
-"""The report's other experiments, as tasks: outliers, what no such network can do, long and periodic sequences."""
+"""Tasks of the report's other experiments: outliers, products of past inputs, long and periodic sequences."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def with_outliers(task: Task, key: Key[Array, ""], *, share: float = 0.1, size: 
     which, where = jax.random.split(key)
     hit = jax.random.bernoulli(which, share, task.targets.shape)
     away = size * jnp.nanstd(task.targets) * jax.random.rademacher(where, task.targets.shape, task.targets.dtype)
-    return Task(task.inputs, jnp.where(hit, task.targets + away, task.targets), task.live)
+    return Task(task.inputs, jnp.where(hit, task.targets + away, task.targets), task.valid)
 
 
 def delayed_product_task(samples: int, delays: tuple[int, int] = (1, 6), seed: int = 0) -> Task:
