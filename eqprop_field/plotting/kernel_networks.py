@@ -12,35 +12,35 @@ from .style import COLOURS, panels, styled
 @styled
 def optimisation(result: OptimisationResult, ax: Axes | None = None) -> Axes:
     """Draws the cost against the iteration; costs that are 0 or infinite are left out."""
-    ax = panels([3.2])[0] if ax is None else ax
+    axes: Axes = panels([3.2])[0] if ax is None else ax
     shown = np.where((result.costs > 0) & np.isfinite(result.costs), result.costs, np.nan)
-    ax.plot(np.arange(len(shown)), shown)
+    axes.plot(np.arange(len(shown)), shown)
     if np.isfinite(shown).any():
-        ax.set_yscale("log")
-    ax.set(xlabel="iteration", ylabel="cost")
-    ax.set_title(f"Cost {result.cost:.2g} after {result.simulations} simulations")
-    return ax
+        axes.set_yscale("log")
+    axes.set(xlabel="iteration", ylabel="cost")
+    axes.set_title(f"Cost {result.cost:.2g} after {result.simulations} simulations")
+    return axes
 
 
 @draw.register
 @styled
 def reverse_engineering_run(result: ReverseEngineeringResult, ax: Axes | None = None) -> Axes:
     """Draws the cost of the fit against the iteration."""
-    ax = optimisation(result.fit, ax)
-    ax.set_title(f"{result.size} {result.unit} units by {result.rule}: NRMSE {result.nrmse:.2g}")
-    return ax
+    axes = optimisation(result.fit, ax)
+    axes.set_title(f"{result.size} {result.unit} units by {result.rule}: NRMSE {result.nrmse:.2g}")
+    return axes
 
 
 @draw.register
 @styled
 def online_tuning(result: OnlineTuningResult, ax: Axes | None = None) -> Axes:
     """Draws the error of every stride, and its median over 25."""
-    ax = panels([3.2])[0] if ax is None else ax
+    axes: Axes = panels([3.2])[0] if ax is None else ax
     samples = result.stride * np.arange(1, len(result.error) + 1)
-    ax.plot(samples, result.error, color=COLOURS["grey"], linewidth=0.8, label="every stride")
+    axes.plot(samples, result.error, color=COLOURS["grey"], linewidth=0.8, label="every stride")
     if len(samples) >= 25:
         windows = np.lib.stride_tricks.sliding_window_view(result.error, 25)
-        ax.plot(samples[12:-12], np.median(windows, axis=1), color=COLOURS["blue"], label="median of 25 strides")
-    ax.set(xlabel="sample", ylabel="mean squared error", yscale="log")
-    ax.legend(loc="upper right")
-    return ax
+        axes.plot(samples[12:-12], np.median(windows, axis=1), color=COLOURS["blue"], label="median of 25 strides")
+    axes.set(xlabel="sample", ylabel="mean squared error", yscale="log")
+    axes.legend(loc="upper right")
+    return axes

@@ -27,12 +27,12 @@ def reverse_engineering(table: ReverseEngineeringTable, ax: Axes | None = None) 
     rows = table.rows()
     units, rules = _first_seen(rows, "unit"), _first_seen(rows, "rule")
     axes = [ax] if ax is not None else panels([2.9] * len(units), share_x=True)
-    for ax, unit in zip(axes, units, strict=False):
+    for panel, unit in zip(axes, units, strict=False):
         for which, rule in enumerate(rules):
-            _line(ax, [row for row in rows if row["unit"] == unit and row["rule"] == rule], rule, which, len(rules))
-        ax.axhline(GOAL, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        ax.set(xscale="log", yscale="log", ylabel="NRMSE")
-        ax.set_title(f"{unit} units")
+            _line(panel, [row for row in rows if row["unit"] == unit and row["rule"] == rule], rule, which, len(rules))
+        panel.axhline(GOAL, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        panel.set(xscale="log", yscale="log", ylabel="NRMSE")
+        panel.set_title(f"{unit} units")
     sizes = sorted({row["size"] for row in rows})
     axes[-1].set_xticks(sizes, [str(size) for size in sizes])
     axes[-1].minorticks_off()
