@@ -6,6 +6,7 @@ on its range (so that states may be clipped to it), and how a circuit writes it 
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +50,8 @@ class Activation:
         return object.__reduce__(self)  # pyright: ignore[reportReturnType]
 
 
-def _clipped(low: float, high: float) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+@functools.cache
+def clipping(low: float, high: float) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """The projection on [low, high] and its derivative, 1 on the CLOSED interval.
 
     JAX would give one half at the ends; states of the projected dynamics rest exactly there.
@@ -66,8 +68,8 @@ def _clipped(low: float, high: float) -> tuple[Callable[[Array], Array], Callabl
     return function, derivative
 
 
-_clip_unit, _clip_unit_derivative = _clipped(0.0, 1.0)
-_clip_positive, _clip_positive_derivative = _clipped(0.0, math.inf)
+_clip_unit, _clip_unit_derivative = clipping(0.0, 1.0)
+_clip_positive, _clip_positive_derivative = clipping(0.0, math.inf)
 
 
 def _sigmoid(state: Array) -> Array:

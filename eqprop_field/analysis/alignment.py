@@ -17,7 +17,7 @@ from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
-from ..vector_fields.hopfield import HopfieldField, check_symmetry
+from ..vector_fields.leaky import AbstractNeuralNetwork, require
 from .symmetry import jacobian_asymmetry, weight_symmetry
 
 # What a sample can be beside a `Verdict`: settled, but without a direction to compare.
@@ -190,8 +190,8 @@ def align(
     symmetries = np.atleast_1d(np.asarray(symmetries, dtype=float))
     if not (np.abs(symmetries) <= 1).all():
         raise ValueError(f"symmetries={symmetries.tolist()}: the weight symmetry c lies between -1 and 1")
-    if isinstance(template, HopfieldField):
-        check_symmetry(symmetries)
+    template = require(template, AbstractNeuralNetwork, "drawing weights anew")
+    template.check_symmetry(symmetries)
     for name, rule in rules.items():
         if not rule.substrate.traceable:
             raise ValueError(f"rule {name!r} settles outside JAX: measure alignment on an ODE substrate")
@@ -253,7 +253,7 @@ def _chunk(template: AbstractVectorField, samples: int, rules: int, pairs: int) 
 
 @eqx.filter_jit
 def _sweep(
-    template: AbstractVectorField,
+    template: AbstractNeuralNetwork,
     x: Float[Array, "sample inputs"],
     y: Float[Array, "sample outputs"],
     symmetries: Float[Array, " pair"],

@@ -13,10 +13,10 @@ from ..costs import AbstractCost, Quadratic
 from ..learning.base import pull_back
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.euler import clipped, euler_map
+from ..substrates.euler import euler_map
 from ..substrates.nudging import CostNudge, Nudging
 from ..substrates.solution import Path
-from ..vector_fields.base import AbstractVectorField, State, flatten_state
+from ..vector_fields.base import AbstractVectorField, State, flatten_state, smooth_project
 
 Processes = dict[str, Float[np.ndarray, "step _"]]
 
@@ -153,7 +153,7 @@ def _backward_increments(
         def move(s: State, push: State) -> tuple[State, None]:
             mu = field(s, drive)
             moved = jax.tree.map(lambda s, m, p, tau: s + step.astype(s.dtype) * (m + p) / tau, s, mu, push, taus)
-            return clipped(field, moved), None
+            return smooth_project(field, moved), None
 
         last, _ = jax.lax.scan(move, state, pushes)
         return jnp.sum(cost(field.output(last), y))

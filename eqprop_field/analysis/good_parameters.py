@@ -15,7 +15,7 @@ from ..learning.base import AbstractLearningRule, tree_dot
 from ..learning.implicit import ImplicitGradient
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
-from ..vector_fields.hopfield import HopfieldField, check_symmetry
+from ..vector_fields.leaky import AbstractNeuralNetwork, require
 from .stability import AttractorType, random_states, stability
 
 
@@ -106,8 +106,8 @@ def good_parameters(
     gains, symmetries = (np.atleast_1d(np.asarray(v, dtype=float)) for v in (gains, symmetries))
     if not (np.abs(symmetries) <= 1).all():
         raise ValueError(f"symmetries={symmetries.tolist()}: the weight symmetry c lies between -1 and 1")
-    if isinstance(template, HopfieldField):
-        check_symmetry(symmetries)
+    template = require(template, AbstractNeuralNetwork, "drawing weights anew")
+    template.check_symmetry(symmetries)
     if not ((gains >= 0) & np.isfinite(gains)).all() or getattr(template, "gain", 1.0) == 0:
         raise ValueError(
             f"gains={gains.tolist()}: give finite scales of at least 0, and a template whose gain is not 0"
@@ -132,11 +132,11 @@ def good_parameters(
     return GoodParameters(gains, symmetries, converging, descending, good, cycling, len(keys))
 
 
-_Settings = tuple[AbstractVectorField, AbstractLearningRule, ImplicitGradient, int, float]
+_Settings = tuple[AbstractNeuralNetwork, AbstractLearningRule, ImplicitGradient, int, float]
 
 
 def _drawn(
-    template: AbstractVectorField, scale: Float[Array, ""], symmetry: ArrayLike, key: Key[Array, ""]
+    template: AbstractNeuralNetwork, scale: Float[Array, ""], symmetry: ArrayLike, key: Key[Array, ""]
 ) -> tuple[AbstractVectorField, Key[Array, ""]]:
     """A network of the map, and the key of its starts."""
     draw_key, start_key = jax.random.split(key)

@@ -175,13 +175,14 @@ def _starts(field: AbstractVectorField, key: Array, samples: int, starts: int, s
 
 def random_states(field: AbstractVectorField, key: Key[Array, ""], batch: int, spread: float) -> State:
     """Random states: uniform within finite bounds, else normal of width `spread` and projected on the bounds."""
-    low, high = field.bounds
-    shape = (batch, field.n_neurons)
-    if np.isfinite(low) and np.isfinite(high):
-        flat = jax.random.uniform(key, shape, field.dtype, low, high)
-    else:
-        flat = spread * jax.random.normal(key, shape, field.dtype)
-    return project(field, unflatten_state(field.initial_state(1), flat))
+    shape, like = (batch, field.n_neurons), field.initial_state(1)
+    uniform = unflatten_state(like, jax.random.uniform(key, shape, field.dtype))
+    normal = unflatten_state(like, spread * jax.random.normal(key, shape, field.dtype))
+    drawn = [
+        low + (high - low) * u if np.isfinite(low) and np.isfinite(high) else n
+        for (low, high), u, n in zip(field.leaf_bounds, jax.tree.leaves(uniform), jax.tree.leaves(normal), strict=True)
+    ]
+    return project(field, jax.tree.unflatten(jax.tree.structure(like), drawn))
 
 
 @eqx.filter_jit

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ..vector_fields import AbstractVectorField, LayeredField
+from ..vector_fields import AbstractLayered, AbstractNeuralNetwork
 
 _LONGEST = 2000.0
 
@@ -36,7 +36,7 @@ def library(name: str) -> Any:
 class _Numpy:
     """The field in numpy: W, the drive, and rho."""
 
-    def __init__(self, field: AbstractVectorField, x: jax.Array) -> None:
+    def __init__(self, field: AbstractNeuralNetwork, x: jax.Array) -> None:
         self.weights = [np.asarray(w) for w in _pairs(field)]
         drive = field.drive(x)
         self.drive = [np.asarray(d) for d in jax.tree.leaves(drive)]
@@ -44,9 +44,9 @@ class _Numpy:
         self.tanh = field.activation.name == "tanh"
 
 
-def _pairs(field: AbstractVectorField) -> list[jax.Array]:
+def _pairs(field: AbstractNeuralNetwork) -> list[jax.Array]:
     """Forward and feedback weights of neighbouring layers in turn; a graph's one matrix."""
-    if isinstance(field, LayeredField):
+    if isinstance(field, AbstractLayered):
         return [w for pair in zip(field.forward[:-1], field.feedback, strict=True) for w in pair]
     return [field.recurrent_matrix()]
 
@@ -62,7 +62,7 @@ def _inputs_of(rates: list[Any], weights: list[Any], drive: list[Any]) -> list[A
     return total
 
 
-def scipy(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
+def scipy(field: AbstractNeuralNetwork, x: jax.Array, residual: float) -> Callable[[], float]:
     """scipy's RK45, the batch as one state, stopped by an event; the loosest tolerance that reaches the residual."""
     net = _Numpy(field, x)
     shape = (len(x), sum(d.shape[1] for d in net.drive))
@@ -101,7 +101,7 @@ def _first(name: str, settled: Callable[[float], float], values: np.ndarray, res
 class _Torch:
     """The field in PyTorch."""
 
-    def __init__(self, field: AbstractVectorField, x: jax.Array) -> None:
+    def __init__(self, field: AbstractNeuralNetwork, x: jax.Array) -> None:
         self.torch = library("torch")
         net = _Numpy(field, x)
         self.weights = [self.torch.from_numpy(np.array(w)) for w in net.weights]
@@ -120,7 +120,9 @@ class _Torch:
         return float((self.map(flat) - flat).abs().max())
 
 
-def torchdiffeq(field: AbstractVectorField, x: jax.Array, residual: float, **tolerances: float) -> Callable[[], float]:
+def torchdiffeq(
+    field: AbstractNeuralNetwork, x: jax.Array, residual: float, **tolerances: float
+) -> Callable[[], float]:
     """torchdiffeq's dopri5 up to the first of the times 5, 10, 15, ... that reaches the residual, found beforehand."""
     solver, net = library("torchdiffeq"), _Torch(field, x)
 
@@ -133,7 +135,7 @@ def torchdiffeq(field: AbstractVectorField, x: jax.Array, residual: float, **tol
     return lambda: settled(time)
 
 
-def torchdeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
+def torchdeq(field: AbstractNeuralNetwork, x: jax.Array, residual: float) -> Callable[[], float]:
     """torchdeq's Anderson, with the loosest of the tolerances 1, 1/2, 1/4, ... that reaches the residual."""
     deq, net = library("torchdeq"), _Torch(field, x)
 
@@ -146,7 +148,7 @@ def torchdeq(field: AbstractVectorField, x: jax.Array, residual: float) -> Calla
     return lambda: settled(tolerance)
 
 
-def torch_sweeps(field: AbstractVectorField, x: jax.Array, residual: float) -> Callable[[], float]:
+def torch_sweeps(field: AbstractNeuralNetwork, x: jax.Array, residual: float) -> Callable[[], float]:
     """The sweeps of `Equilibrium` by hand in PyTorch: even layers, odd layers, a look at what still moves."""
     net = _Torch(field, x)
     torch, weights, drive = net.torch, net.weights, net.drive

@@ -14,7 +14,7 @@ import numpy as np
 from ..activations import ACTIVATIONS, hard_sigmoid
 from ..substrates import Equilibrium, ProjectedEuler, Trajectory
 from ..substrates.base import AbstractSubstrate
-from ..vector_fields import AbstractVectorField, GraphField, LayeredField
+from ..vector_fields import AbstractNeuralNetwork, GraphField, LayeredField
 from . import peers
 from .paired import Ratio, paired
 
@@ -51,7 +51,7 @@ def _inputs(batch: int, width: int) -> jax.Array:
 
 
 def against_others(
-    name: str, field: AbstractVectorField, x: jax.Array, turns: int, *, goals: bool = True
+    name: str, field: AbstractNeuralNetwork, x: jax.Array, turns: int, *, goals: bool = True
 ) -> Iterator[Ratio]:
     """Our fastest way to the equilibrium against every other one."""
     ours = by(Equilibrium(tol=RESIDUAL), field, x)
@@ -86,7 +86,7 @@ def checked(name: str, run: Callable[[], float]) -> Callable[[], None]:
     return settled
 
 
-def by(substrate: AbstractSubstrate, field: AbstractVectorField, x: jax.Array) -> Callable[[], float]:
+def by(substrate: AbstractSubstrate, field: AbstractNeuralNetwork, x: jax.Array) -> Callable[[], float]:
     """Settling with one of our substrates, as a user calls it; returns the residual it reached."""
     return lambda: float(np.max(substrate.settle(field, x, throw=False).residual))
 

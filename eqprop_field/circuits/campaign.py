@@ -20,6 +20,7 @@ from jaxtyping import ArrayLike
 
 from .._arrays import checked_pair
 from .._files import write_atomically
+from ..storage import describe
 from ..vector_fields import AbstractVectorField
 from .fidelity import Conditions, fidelity
 from .ngspice import AbstractEngine, Batch, Shared
@@ -88,7 +89,7 @@ class FidelityCampaign(AbstractTask):
         arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(self.field)] + [self.x, self.y]
         return {
             "kind": "fidelity",
-            "network": self.field.config(),
+            "network": describe(self.field),
             "arrays": _digest(array.tobytes() for array in arrays),
             "seed": self.seed,
             "cells": _digest(repr(cell).encode() for cell in self.cells),

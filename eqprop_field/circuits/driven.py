@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy.interpolate import PchipInterpolator
 
-from ..vector_fields import AbstractVectorField
+from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
+from ..vector_fields.leaky import require
 from .compile import compile_circuit
 from .ir import ScheduleSegment
 from .levels import Behavioural, Netlist
@@ -142,7 +143,7 @@ def respond(
     path = np.concatenate([np.concatenate([begun, read])[None], found.volts[later] / level.scaling.volt_per_unit])
     return Response(
         times=np.concatenate([[0.0], found.times_s[later] / level.scaling.tau_s]),
-        states=np.clip(path[:, :n], *field.bounds),
+        states=np.clip(path[:, :n], *require(field, AbstractLeakyIntegrator, "a driven circuit").bounds),
         outputs=path[:, n:],
         log=found.log,
     )

@@ -1,10 +1,9 @@
 """Chips: what fabrication makes of a network, drawn from a key; the same chip as an ODE and as a circuit."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -15,11 +14,10 @@ from jaxtyping import Array, ArrayLike, Float, Inexact, Int, Key
 from ..substrates.base import AbstractSubstrate
 from ..substrates.nudging import AbstractNudge
 from ..substrates.solution import Solution
-from ..vector_fields import AbstractVectorField, GraphField, LayeredField
+from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State
+from ..vector_fields.leaky import require
 from .ir import Circuit, Synapses
-
-AnyField = TypeVar("AnyField", bound=AbstractVectorField)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,17 +135,18 @@ class Chip(eqx.Module):
         largest = math.inf if variation.largest is None else variation.largest
         return cls(**drawn, bits=jnp.asarray(variation.bits, jnp.int32), largest=jnp.asarray(largest, field.dtype))
 
-    def field(self, field: AnyField) -> AnyField:
+    def field(self, field: AbstractVectorField) -> AbstractLeakyIntegrator:
         """The network that this chip is when it is programmed with the parameters of `field`.
+
+        Where synapses share a weight, as in feature maps, each has devices of its own.
 
         Differentiable: rounding and cutting weights count as doing nothing.
 
         Raises:
-            ValueError: for another network than layers or a graph of leaky integrators, or one of another size.
+            ValueError: for a field that is no network of leaky integrators, or one of another size.
         """
-        if not isinstance(field, LayeredField | GraphField):
-            raise ValueError(f"a chip is built of a LayeredField or a GraphField, and not of a {type(field).__name__}")
-        recurrent, (input_weights, biases) = field.recurrent_matrix(), field.input_matrix()
+        network = require(field, AbstractLeakyIntegrator, "a chip")
+        recurrent, (input_weights, biases) = network.recurrent_matrix(), network.input_matrix()
         if self.inputs.shape != input_weights.shape or self.nudge_gains.shape != (field.n_outputs,):
             raise ValueError(
                 f"this chip has {self.inputs.shape[0]} neurons, {self.inputs.shape[1]} inputs and "
@@ -157,8 +156,7 @@ class Chip(eqx.Module):
         each = self.leaks[:, None]
         tau = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
         recurrent, input_weights = self._programmed(recurrent, input_weights)
-        return _with_matrices(
-            field,
+        return network.with_matrices(
             recurrent * self.synapses * self.gains / each,
             input_weights * self.inputs / each,
             biases * self.biases / self.leaks + self.offsets,
@@ -270,7 +268,7 @@ class _ChipNudge(AbstractNudge):
         return jax.tree.map(jnp.subtract, state, field.embed(self.offsets.astype(field.dtype)))
 
 
-def field_on(chip: Chip | None, field: AnyField) -> AnyField:
+def field_on(chip: Chip | None, field: AbstractVectorField) -> AbstractVectorField:
     """The network as it is on this chip; as it was without one."""
     return field if chip is None else chip.field(field)
 
@@ -278,19 +276,3 @@ def field_on(chip: Chip | None, field: AnyField) -> AnyField:
 def nudges_on(chip: Chip | None, nudges: Sequence[AbstractNudge], batch: int) -> list[AbstractNudge]:
     """The nudges as this chip does them; as they were without one."""
     return list(nudges) if chip is None else [chip.nudge(nudge, batch) for nudge in nudges]
-
-
-def _with_matrices(field: AnyField, recurrent: Array, input_weights: Array, biases: Array, tau: Array) -> AnyField:
-    """The same architecture with these parameters, over the flattened state."""
-    if isinstance(field, GraphField):
-        return dataclasses.replace(field, weights=recurrent, input_weights=input_weights, biases=biases, tau=tau)
-    ends = np.cumsum([len(own) for own in jax.tree.leaves(field.time_constants())]).tolist()
-    layers = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]  # the output first
-    pairs = list(itertools.pairwise(layers))
-    return dataclasses.replace(
-        field,
-        forward=(*(recurrent[here, there] for here, there in pairs), input_weights[layers[-1]]),
-        feedback=tuple(recurrent[there, here] for here, there in pairs),
-        biases=tuple(biases[here] for here in layers),
-        tau=tuple(tau[here] for here in layers),
-    )

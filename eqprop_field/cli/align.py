@@ -63,7 +63,7 @@ class Align(AbstractCommand):
             found = align(template, x, y, **sweep, progress=progress)
         notes = [line for layer in found.layers[1:] if self.by_layer for line in ("", *found.table(layer))]
         of_rates = [name for name in found.rules if RULES[name].error_of == "rates"]
-        if of_rates and template.activation.name not in ("hard_sigmoid", "linear"):
+        if of_rates and template.config().get("activation") not in ("hard_sigmoid", "linear"):
             notes.append(f"with an error of the output's RATES, not its states: {', '.join(of_rates)}")
         context = {**dataclasses.asdict(self.nudge), "tol": self.tol, "error_of_rates": of_rates}
         return Outcome.saved(found, folder, notes=notes, **context)

@@ -28,24 +28,24 @@ class Init(AbstractCommand):
         import jax
 
         from ..analysis import weight_symmetry
-        from ..storage import save_network
+        from ..storage import describe, save_network
         from .files import place_for
 
         path = place_for(self.out, ".safetensors")
         field = self.network.draw(self.seed, self.symmetry)
         save_network(path, field)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(field.parameters()))
+        described = describe(field)
         summary = {
             "network": str(path),
-            **field.config(),
+            "field": described["field"],
+            **described["config"],
             "symmetry": self.symmetry,
             "measured_symmetry": _finite(float(weight_symmetry(field))),
             "parameters": parameters,
             "dtype": str(field.dtype),
         }
-        return Outcome(
-            summary, [f"{path}: a {field.config()['field']} network, {parameters} parameters, {field.dtype}"]
-        )
+        return Outcome(summary, [f"{path}: a {described['field']} network, {parameters} parameters, {field.dtype}"])
 
 
 def _finite(value: float) -> float | None:

@@ -10,9 +10,9 @@ from jaxtyping import Array, ArrayLike
 from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
-from ..substrates.euler import EulerSteps, advance, clipped, ended, euler_map
+from ..substrates.euler import EulerSteps, advance, ended, euler_map
 from ..substrates.solution import Verdict, raise_unless_converged
-from ..vector_fields.base import AbstractVectorField, State
+from ..vector_fields.base import AbstractVectorField, State, smooth_project
 from .base import AbstractLearningRule, Estimate
 
 
@@ -61,7 +61,7 @@ def _estimate(rule: BPTT, field: AbstractVectorField, x: Array, y: Array) -> Est
     count = substrate.steps if rule.last is None else rule.last
     drive = field.drive(x)
     one = euler_map(field, drive, None, substrate.step)
-    early = advance(one, clipped(field, field.initial_state(x.shape[0])), substrate.steps - count)
+    early = advance(one, smooth_project(field, field.initial_state(x.shape[0])), substrate.steps - count)
     free = ended(substrate, field, drive, None, advance(one, early, count), substrate.steps)
     settled = free.verdict == Verdict.converged
 

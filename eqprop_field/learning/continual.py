@@ -11,7 +11,7 @@ from .._arrays import as_scalar, checked_pair, is_concrete
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.euler import clipped, euler_map
+from ..substrates.euler import euler_map
 from ..substrates.nudging import CostNudge, Nudging, nudged
 from ..substrates.solution import (
     Solution,
@@ -22,7 +22,7 @@ from ..substrates.solution import (
     raise_unless_converged,
     residual_of,
 )
-from ..vector_fields.base import AbstractVectorField, State
+from ..vector_fields.base import AbstractVectorField, State, smooth_project
 from .base import AbstractLearningRule, Estimate, pull_back, refuse_circuit, worst_verdict
 
 
@@ -139,7 +139,7 @@ def _phase(
     def going_on(m: _Moving) -> Array:
         return jnp.all((m.residual > tol) & ~has_diverged(m.state)) & (m.steps < rule.max_steps)
 
-    start = clipped(field, start)
+    start = smooth_project(field, start)
     first = _Moving(start, jax.tree.map(jnp.zeros_like, parameters), residual(field, start), jnp.zeros((), jnp.int32))
     last = jax.lax.while_loop(going_on, move, first)
     end = changed(last.change)

@@ -14,15 +14,14 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.clamping import RateClamp, check_rates
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.solution import Solution, Verdict
+from ..vector_fields.abstract_layered import AbstractLayered
 from ..vector_fields.base import AbstractVectorField, State
-from ..vector_fields.graph import GraphField
-from ..vector_fields.layered import LayeredField
+from ..vector_fields.leaky import AbstractLeakyIntegrator
 from ..vector_fields.rates import (
     as_parameters_of,
-    check_rate_field,
-    feedback_gain_error,
     firing_rates,
     rates_as_states,
+    require_rate_neurons,
 )
 from .base import AbstractLearningRule, Estimate, mean_gradient, refuse_circuit, worst_verdict
 
@@ -66,7 +65,7 @@ class ContrastiveHebbian(AbstractLearningRule):
             raise ValueError(f"feedback_gain={float(self.feedback_gain):g}: give a feedback gain above 0")
 
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        check_rate_field("contrastive Hebbian learning", field)
+        field = require_rate_neurons(field, "contrastive Hebbian learning")
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
         check_rates("y", y, field.activation)
         _check_tied(field, self.feedback_gain)
@@ -79,14 +78,14 @@ def _tolerance(field: AbstractVectorField) -> Array:
     return jnp.sqrt(jnp.finfo(field.dtype).eps)
 
 
-def _check_tied(field: AbstractVectorField, gain: Array) -> None:
-    error = feedback_gain_error(field, gain)
+def _check_tied(field: AbstractLeakyIntegrator, gain: Array) -> None:
+    error = field.feedback_gain_error(gain)
     if not is_concrete(error) or bool(error <= _tolerance(field)):
         return
-    if isinstance(field, GraphField):
+    if not isinstance(field, AbstractLayered):
         raise ValueError(
-            "contrastive Hebbian learning is defined for graphs with symmetric weights and feedback_gain=1: "
-            "draw the graph with symmetry=1, or use GeneRec"
+            "without layers contrastive Hebbian learning is defined for symmetric weights and feedback_gain=1: "
+            "draw the network with symmetry=1, or use GeneRec"
         )
     raise ValueError(
         f"contrastive Hebbian learning is defined for layered networks with W_back = {float(gain):g} W_fwd^T, and this "
@@ -97,7 +96,7 @@ def _check_tied(field: AbstractVectorField, gain: Array) -> None:
 @eqx.filter_jit
 def _estimate(
     rule: ContrastiveHebbian,
-    field: AbstractVectorField,
+    field: AbstractLeakyIntegrator,
     x: Array,
     y: Array,
     free: Solution,
@@ -105,7 +104,7 @@ def _estimate(
 ) -> Estimate:
     free_rates, clamped_rates = firing_rates(field, free.state), firing_rates(field, clamped[0].state, y)
     verdict = worst_verdict(free, *clamped)
-    tied = feedback_gain_error(field, rule.feedback_gain) <= _tolerance(field)
+    tied = field.feedback_gain_error(rule.feedback_gain) <= _tolerance(field)
     verdict = jnp.where(tied, verdict, jnp.maximum(verdict, Verdict.not_defined.value))
     # mean_gradient divides by the rows that settled; every sample has two: with the output clamped (+), and free (-).
     state = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), clamped_rates, free_rates)
@@ -132,14 +131,11 @@ def _estimate(
 
 def _amplified(field: AbstractVectorField, gain: Array, displacement: State) -> State:
     """gamma^(k-L): every layer makes up for the feedback that its signal came through."""
-    if isinstance(field, GraphField):
+    if not isinstance(field, AbstractLayered):
         return displacement
     return tuple(d / gain.astype(d.dtype) ** i for i, d in enumerate(displacement))
 
 
 def _tied(gradient: AbstractVectorField, gain: Array) -> AbstractVectorField:
     """The gradient with gamma times the transposed forward part for the feedback weights."""
-    if not isinstance(gradient, LayeredField) or not gradient.feedback:
-        return gradient
-    feedback = tuple(gain.astype(ahead.dtype) * ahead.T for ahead in gradient.forward[:-1])
-    return eqx.tree_at(lambda g: g.feedback, gradient, feedback)
+    return gradient.with_feedback_gain(gain) if isinstance(gradient, AbstractLayered) else gradient

@@ -15,7 +15,8 @@ from ..substrates.clamping import RateClamp, check_rates
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField
-from ..vector_fields.rates import as_parameters_of, check_rate_field, firing_rates, rates_as_states
+from ..vector_fields.leaky import AbstractLeakyIntegrator
+from ..vector_fields.rates import as_parameters_of, firing_rates, rates_as_states, require_rate_neurons
 from .base import AbstractLearningRule, Estimate, mean_gradient, refuse_circuit, worst_verdict
 
 
@@ -49,7 +50,7 @@ class GeneRec(AbstractLearningRule):
             raise ValueError(f"unknown presynaptic={self.presynaptic!r}: choose minus or midpoint")
 
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        check_rate_field("GeneRec", field)
+        field = require_rate_neurons(field, "GeneRec")
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
         check_rates("y", y, field.activation)
         free, clamped = self.substrate.phases(field, x, (RateClamp(y),), throw=throw)
@@ -58,7 +59,7 @@ class GeneRec(AbstractLearningRule):
 
 @eqx.filter_jit
 def _estimate(
-    rule: GeneRec, field: AbstractVectorField, x: Array, y: Array, free: Solution, clamped: Sequence[Solution]
+    rule: GeneRec, field: AbstractLeakyIntegrator, x: Array, y: Array, free: Solution, clamped: Sequence[Solution]
 ) -> Estimate:
     twin = rates_as_states(field)
     minus, plus = firing_rates(field, free.state), firing_rates(field, clamped[0].state, y)

@@ -11,12 +11,13 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.solution import Solution, raise_unless_converged
 from ..vector_fields.base import AbstractVectorField, State
+from ..vector_fields.leaky import AbstractLeakyIntegrator
 from ..vector_fields.rates import (
     as_parameters_of,
     backward_input,
-    check_rate_field,
     firing_rates,
     rates_as_states,
+    require_rate_neurons,
     summed_input,
 )
 from .base import AbstractLearningRule, Estimate, mean_gradient, refuse_circuit, worst_verdict
@@ -56,7 +57,7 @@ class NonlinearBackprop(AbstractLearningRule):
             raise ValueError(f"amplitude={float(self.amplitude):g}: give a finite number that is not 0, such as 0.1")
 
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        check_rate_field("nonlinear back-propagation", field)
+        field = require_rate_neurons(field, "nonlinear back-propagation")
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
         free = self.substrate.settle(field, x, throw=throw)
         estimate = _estimate(self, field, x, y, free)
@@ -66,7 +67,7 @@ class NonlinearBackprop(AbstractLearningRule):
 
 
 @eqx.filter_jit
-def _estimate(rule: NonlinearBackprop, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> Estimate:
+def _estimate(rule: NonlinearBackprop, field: AbstractLeakyIntegrator, x: Array, y: Array, free: Solution) -> Estimate:
     rho, rates = field.activation, firing_rates(field, free.state)
     summed = summed_input(field, free.state, field.drive(x))
     amplitude = rule.amplitude.astype(field.dtype)

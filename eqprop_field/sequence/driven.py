@@ -14,9 +14,9 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 from .._arrays import as_scalar
 from ..activations import ACTIVATIONS, Activation
 from ..signals import Recording, Signal
-from ..substrates.euler import clipped
-from ..vector_fields import AbstractVectorField, GraphField
-from ..vector_fields.base import State, check_projected, flatten_state, project, projected_velocity, unflatten_state
+from ..vector_fields import AbstractVectorField, GraphField, is_leaky_integrator
+from ..vector_fields.base import State, flatten_state, project, projected_velocity, smooth_project, unflatten_state
+from ..vector_fields.leaky import check_projected
 from .readout import Readout
 
 
@@ -168,7 +168,7 @@ def check_drive(field: AbstractVectorField, inputs: Signal, teacher: Signal | No
         raise ValueError(f"the signal has {inputs.channels} channels and the network {field.n_inputs} inputs")
     if teacher is None:
         return
-    if not field.leaky_integrators:
+    if not is_leaky_integrator(field):
         raise ValueError(
             f"teacher forcing is defined for leaky integrators, whose own leak is apart from what they read; "
             f"{type(field).__name__} is none: use a GraphField or a LayeredField"
@@ -192,7 +192,7 @@ def started(field: AbstractVectorField, batch: int, start: ArrayLike | None) -> 
     flat = jnp.asarray(start, field.dtype)
     if flat.shape not in ((field.n_neurons,), (batch, field.n_neurons)):
         raise ValueError(f"start has shape {flat.shape}: give ({field.n_neurons},) or ({batch}, {field.n_neurons})")
-    return clipped(field, unflatten_state(rest, jnp.broadcast_to(flat, (batch, field.n_neurons))))
+    return smooth_project(field, unflatten_state(rest, jnp.broadcast_to(flat, (batch, field.n_neurons))))
 
 
 def taught(field: AbstractVectorField, state: State, teacher: Float[Array, "batch outputs"]) -> State:
@@ -206,7 +206,7 @@ def euler_step(field: AbstractVectorField, step: Array, state: State, rates: Arr
     mu = _velocity(field, rates, teacher)(state)
     h = step.astype(field.dtype)
     moved = jax.tree.map(lambda s, m, tau: s + h * m / tau, state, mu, field.time_constants())
-    return clipped(field, moved)
+    return smooth_project(field, moved)
 
 
 def _velocity(field: AbstractVectorField, rates: Array, teacher: Array | None) -> Callable[[State], State]:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from .._arrays import is_concrete
 from ..activations import Activation
 from ..vector_fields.base import AbstractVectorField, State
-from ..vector_fields.rates import check_rate_field, firing_rates, recurrent_input
+from ..vector_fields.rates import firing_rates, recurrent_input, require_rate_neurons
 from .nudging import AbstractNudge
 
 
@@ -25,9 +25,9 @@ class RateClamp(AbstractNudge):
     target: Float[Array, "batch outputs"]
 
     def force(self, field: AbstractVectorField, state: State) -> State:
-        check_rate_field("a clamped output", field)
-        missing = self.target - field.output(firing_rates(field, state))
-        return recurrent_input(field, field.embed(missing))
+        network = require_rate_neurons(field, "a clamped output")
+        missing = self.target - field.output(firing_rates(network, state))
+        return recurrent_input(network, field.embed(missing))
 
 
 def check_rates(name: str, target: Float[Array, "batch outputs"], activation: Activation) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import as_scalar, checked_data, is_concrete
-from ..vector_fields.base import AbstractVectorField, State
+from ..vector_fields.base import AbstractVectorField, State, smooth_project
 from .base import AbstractSubstrate, drive_of, resting, settle_together
 from .nudging import AbstractNudge, as_its_velocity, nudged
 from .solution import Solution, default_tolerance, judge, judge_unbounded, raise_unless_converged
@@ -93,7 +93,7 @@ def _settle(
 ) -> Solution:
     start = resting(field, drive) if start is None else start
     count = substrate.steps if nudge is None else substrate.of_nudged_phase
-    start = as_its_velocity(nudged(field, drive, nudge), clipped(field, start))
+    start = as_its_velocity(nudged(field, drive, nudge), smooth_project(field, start))
     state = advance(euler_map(field, drive, nudge, substrate.step), start, count)
     return ended(substrate, field, drive, nudge, state, count)
 
@@ -113,18 +113,6 @@ def ended(
     return Solution(state, residual, verdict, steps=steps, evaluations=steps, time=count * substrate.step)
 
 
-def clipped(field: AbstractVectorField, state: State) -> State:
-    """`project`, with the derivative 1 at the bounds themselves, where states of the projected dynamics may rest.
-
-    Projected dynamics has an activation that IS the projection, and knows its derivative there.
-    """
-    if not field.projected:
-        return state
-    output, *inner = jax.tree.leaves(state)
-    leaves = [output if field.free_outputs else field.activation(output), *map(field.activation, inner)]
-    return jax.tree.unflatten(jax.tree.structure(state), leaves)
-
-
 def euler_map(field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, step: ArrayLike) -> StepMap:
     """One clipped Euler step of mu^beta as a function of the state."""
     velocity, taus = nudged(field, drive, nudge), field.time_constants()
@@ -132,7 +120,7 @@ def euler_map(field: AbstractVectorField, drive: State, nudge: AbstractNudge | N
 
     def one(state: State) -> State:
         moved = jax.tree.map(lambda s, m, tau: s + h * m / tau, state, velocity(state), taus)
-        return clipped(field, moved)
+        return smooth_project(field, moved)
 
     return one
 

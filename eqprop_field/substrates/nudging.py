@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Inexact, Key
 from .._arrays import as_scalar, is_concrete
 from ..costs import AbstractCost
 from ..vector_fields.base import AbstractVectorField, State
+from ..vector_fields.leaky import AbstractNeuralNetwork
 
 
 class AbstractNudge(eqx.Module):
@@ -196,7 +197,7 @@ class Nudging(eqx.Module):
                 "holomorphic nudging needs complex states, and complex states cannot be clipped to an interval; "
                 "use a field with projected=False, or symmetric nudging"
             )
-        if not field.activation.holomorphic:
+        if isinstance(field, AbstractNeuralNetwork) and not field.activation.holomorphic:
             raise ValueError(
                 f"holomorphic nudging needs a complex-differentiable activation, and {field.activation.name} is not; "
                 "use tanh, sigmoid or softplus, or symmetric nudging"

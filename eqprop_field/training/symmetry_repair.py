@@ -1,6 +1,7 @@
 """What training can do about asymmetric weights, which keep local rules from the gradient."""
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 
@@ -9,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree
 
-from ..vector_fields import ConvField, GraphField, HopfieldField, LayeredField
-from ..vector_fields.base import AbstractVectorField, State, active_set, flatten_state
+from ..vector_fields import AbstractLayered, AbstractNeuralNetwork
+from ..vector_fields.base import AbstractVectorField, State, active_set, flatten_state, mask_samples
+from ..vector_fields.leaky import require
 
 Feedback = Literal["learned", "kolen_pollack", "fixed", "tied"]
-_LAYERS = LayeredField | ConvField
 _PROBES = 1  # random vectors a sample and step: a batch averages over its samples, and training over its steps
 
 
@@ -78,15 +79,14 @@ class SymmetryRepair:
         """
         if self == SymmetryRepair():
             return
-        if isinstance(field, HopfieldField):
-            raise ValueError("a HopfieldField has one weight a pair, tied by its energy: it needs no symmetry repair")
-        if self.feedback == "fixed" and not isinstance(field, _LAYERS):
+        network = _network(field)
+        if self.feedback == "fixed" and not isinstance(field, AbstractLayered):
             raise ValueError(
                 f"fixed feedback needs layers, to tell feedback from forward weights, which a {type(field).__name__} "
                 "does not have: use a LayeredField"
             )
-        if self.feedback in ("kolen_pollack", "tied"):
-            _paired(field)
+        if self.feedback in ("kolen_pollack", "tied") and network.why_unpaired is not None:
+            raise ValueError(network.why_unpaired)
 
     def kept(self, field: AbstractVectorField) -> AbstractVectorField:
         """The network as it has to be at the start and after every step: tied, if that was asked for.
@@ -96,7 +96,7 @@ class SymmetryRepair:
         if self.feedback != "tied":
             return field
         field = _mean_of_both(field)
-        return field.with_feedback_gain(1.0) if isinstance(field, _LAYERS) else field
+        return field.with_feedback_gain(1.0) if isinstance(field, AbstractLayered) else field
 
     def penalised(
         self,
@@ -124,7 +124,7 @@ class SymmetryRepair:
             field: the network; updates: what the optimiser would add.
             share: of the full learning rate that this step has.
         """
-        if self.feedback == "fixed" and isinstance(field, _LAYERS):
+        if self.feedback == "fixed" and isinstance(field, AbstractLayered):
             return (
                 eqx.tree_at(lambda u: u.feedback, updates, jax.tree.map(jnp.zeros_like, updates.feedback))
                 if field.feedback
@@ -134,20 +134,14 @@ class SymmetryRepair:
             updates = _mean_of_both(updates)
         decay = self.decay
         if decay is not None:
-            pairs = zip(_recurrent(updates), _recurrent(field), strict=True)
+            pairs = zip(updates.recurrent_weights(), _network(field).recurrent_weights(), strict=True)
             lost = [change - jnp.asarray(decay * share, w.dtype) * w for change, w in pairs]
-            updates = eqx.tree_at(_recurrent, updates, lost)
+            updates = eqx.tree_at(lambda u: u.recurrent_weights(), updates, lost)
         return updates
 
 
-def _paired(field: AbstractVectorField) -> _LAYERS | GraphField:
-    if not isinstance(field, _LAYERS | GraphField):
-        raise ValueError(
-            f"the synapses of a {type(field).__name__} are not in pairs: use a LayeredField or a GraphField"
-        )
-    if isinstance(field, GraphField) and field.mask is not None and not bool(jnp.all(field.mask == field.mask.T)):
-        raise ValueError("this graph has synapses without one in the other direction, and so no pairs to repair")
-    return field
+def _network(field: AbstractVectorField) -> AbstractNeuralNetwork:
+    return require(field, AbstractNeuralNetwork, "symmetry repair")
 
 
 def _mean_of_both(field: PyTree) -> PyTree:
@@ -159,11 +153,6 @@ def _mean_of_both(field: PyTree) -> PyTree:
         return 0.5 * (one + other)
 
     return jax.tree.map(halves, field, field.transposed(), is_leaf=lambda leaf: leaf is None)
-
-
-def _recurrent(field: PyTree) -> list[PyTree]:
-    """The recurrent weights, of a field or of its updates."""
-    return [field.weights] if isinstance(field, GraphField) else [*field.forward[:-1], *field.feedback]
 
 
 def jacobian_asymmetry_penalty(
@@ -191,9 +180,7 @@ def jacobian_asymmetry_penalty(
     """
     settled = jnp.ones(x.shape[0], bool) if settled is None else settled
 
-    def keep(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.where(settled.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0), tree)
-
+    keep = functools.partial(mask_samples, settled)
     state = keep(state)
     drive = field.drive(keep(x))
     moving = jax.lax.stop_gradient(active_set(field, state, field(state, drive)))

@@ -1,22 +1,26 @@
-"""What every field on a graph has in common: one array of neurons, and dense weights with a mask."""
+"""Graphs of neurons: one array of neurons, and dense weights with a mask."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact
 
-from .base import AbstractVectorField, State
+from .._tensor_file import TensorFileError
+from .base import State
 from .connectivity import masked
+from .file_checks import checked_count, checked_tensors, neuron_options, tensors_with_taus
+from .leaky import AbstractNeuralNetwork
 
 Field = TypeVar("Field", bound="AbstractGraph")
 
 
-class AbstractGraph(AbstractVectorField):
+class AbstractGraph(AbstractNeuralNetwork):
     """Neurons of a graph, the first `n_outputs` of which are read.
 
     Attributes:
-        kind: the field's name in files.
         weights: of the synapses, (N, N); what they are outside the mask has no effect.
         input_weights: W_in (N, M); biases: b (N,).
         mask: which synapses exist (N, N); input_mask: which input synapses do (N, M), None where all do.
@@ -24,7 +28,7 @@ class AbstractGraph(AbstractVectorField):
         gain: the initial weights' scale (1 is Glorot's).
     """
 
-    kind: eqx.AbstractClassVar[str]
+    described: ClassVar[str] = "a graph of neurons with one matrix of weights"
     weights: eqx.AbstractVar[Float[Array, "n n"]]
     input_weights: eqx.AbstractVar[Float[Array, "n inputs"]]
     biases: eqx.AbstractVar[Float[Array, " n"]]
@@ -32,7 +36,6 @@ class AbstractGraph(AbstractVectorField):
     input_mask: eqx.AbstractVar[Bool[Array, "n inputs"] | None]
     tau: eqx.AbstractVar[Float[Array, " n"]]
     gain: eqx.AbstractVar[float]
-    free_outputs: ClassVar[bool] = False
 
     @property
     def n_inputs(self) -> int:
@@ -41,10 +44,6 @@ class AbstractGraph(AbstractVectorField):
     @property
     def n_neurons(self) -> int:
         return self.weights.shape[0]
-
-    @property
-    def colours(self) -> tuple[int, ...]:
-        return (0,)
 
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
         return x @ masked(self.input_mask, self.input_weights).T + self.biases
@@ -78,9 +77,15 @@ class AbstractGraph(AbstractVectorField):
     def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
         return masked(self.input_mask, self.input_weights), self.biases
 
+    @property
+    def dtype(self) -> jnp.dtype:
+        return self.weights.dtype
+
+    def recurrent_weights(self) -> list[Array]:
+        return [self.weights]
+
     def config(self) -> dict[str, Any]:
         return {
-            "field": self.kind,
             "neurons": self.n_neurons,
             "inputs": self.n_inputs,
             "outputs": self.n_outputs,
@@ -88,3 +93,61 @@ class AbstractGraph(AbstractVectorField):
             "projected": self.projected,
             "gain": self.gain,
         }
+
+    def file_tensors(self) -> dict[str, np.ndarray]:
+        tensors = tensors_with_taus(self.tensors(), {"tau": self.tau})
+        mask = np.asarray(self.mask)
+        tensors["W"] = np.where(self._stored(mask), tensors["W"], 0)
+        if not np.array_equal(mask, _all_pairs(len(mask))):
+            tensors["mask"] = mask
+        if self.input_mask is not None:
+            tensors["mask_in"] = np.asarray(self.input_mask)
+            tensors["W_in"] = np.where(tensors["mask_in"], tensors["W_in"], 0)
+        return tensors
+
+    @classmethod
+    def from_file(cls: type[Field], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Field:
+        n, inputs, outputs = (checked_count(name, config.get(name)) for name in ("neurons", "inputs", "outputs"))
+        if outputs > n:
+            raise TensorFileError(f"has {outputs} output neurons among {n} neurons")
+        tensors = dict(tensors)
+        mask, input_mask = tensors.pop("mask", None), tensors.pop("mask_in", None)
+        arrays = checked_tensors(tensors, {"W": (n, n), "W_in": (n, inputs), "b": (n,)}, {"tau": (n,)})
+        if mask is None:
+            mask = _all_pairs(n)
+        elif mask.dtype != bool or mask.shape != (n, n):
+            raise TensorFileError(f"has a mask that is not ({n}, {n}) booleans")
+        if input_mask is not None and (input_mask.dtype != bool or input_mask.shape != (n, inputs)):
+            raise TensorFileError(f"has a mask_in that is not ({n}, {inputs}) booleans")
+        cls._check_file(np.asarray(arrays["W"]), mask)
+        return cls(
+            weights=arrays["W"],
+            input_weights=arrays["W_in"],
+            biases=arrays["b"],
+            mask=jnp.asarray(mask),
+            tau=arrays["tau"],
+            n_outputs=outputs,  # pyright: ignore[reportCallIssue]  an attribute of every subclass
+            input_mask=None if input_mask is None else jnp.asarray(input_mask),
+            **neuron_options(config),
+        )
+
+    @staticmethod
+    def _stored(mask: np.ndarray) -> np.ndarray:
+        """Which entries of W hold a strength, of all that the mask joins."""
+        return mask
+
+    @classmethod
+    def _check_file(cls, weights: np.ndarray, mask: np.ndarray) -> None:
+        """Refuses strengths in a file where there is no synapse.
+
+        Raises:
+            TensorFileError: where there are any.
+        """
+        if ((weights != 0) & ~cls._stored(mask)).any():
+            raise TensorFileError(
+                "has strengths in W where there is no synapse (a zero diagonal, unless a mask has it)"
+            )
+
+
+def _all_pairs(n: int) -> np.ndarray:
+    return ~np.eye(n, dtype=bool)

@@ -1,186 +1,183 @@
-"""What moves: the interface of every vector field, and the projected dynamics that clipped states need."""
+"""Vector fields: mu(theta, x, s), what moves; and the projected dynamics that bounded states need."""
 
 import abc
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Inexact, Key, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, Float, Inexact, PyTree
 
-from .._arrays import is_concrete
-from ..activations import Activation
+from ..activations import clipping
+from .generic_file import field_from_file, generic_config
 
-_UNBOUNDED = (-math.inf, math.inf)
+UNBOUNDED = (-math.inf, math.inf)
 
 # States carry a leading batch axis; a layered field has one leaf per layer, a graph has one leaf.
 State = PyTree[Inexact[Array, "batch ..."]]
 
 
+Field = TypeVar("Field", bound="AbstractVectorField")
+
+
 class AbstractVectorField(eqx.Module):
     r"""A vector field mu(theta, x, s); the network's dynamics are tau ds/dt = mu.
 
-    A field is a pytree whose floating-point leaves are the parameters theta (and the time constants tau, which are
-    not trained: see `parameters`). It never mentions an energy and never assumes that weights are symmetric.
+    A field is a pytree whose floating-point leaves are the parameters theta. It need not have an energy, nor weights,
+    let alone symmetric ones. A subclass says four things: `n_inputs`, `n_outputs`, `initial_state` and `velocity`;
+    everything else has a default that is right for any field, and a field that has more structure says so by its class
+    (`AbstractLeakyIntegrator`, `AbstractLayered`).
 
     Attributes:
-        activation: the firing rate rho.
-        projected: whether states are confined to the range of rho: the projected dynamical system whose derivative
-            is 0 for a neuron at the boundary that is pushed outwards. It is the continuous-time meaning of the
-            clipping in equation 77 of Scellier et al. 2018, and needs an activation that is a projection.
-        free_outputs: whether the output neurons are linear instead, neither clipped nor rectified. A clipped output
-            that is driven far beyond its bound does not answer a small nudge and never learns again; a free one always
-            answers, and with symmetric weights the Jacobian is symmetric all the same.
-        n_outputs: how many neurons are read.
-        leaky_integrators: whether mu = W rho(s) + W_in x + b - s with the matrices below, as circuits build it.
+        n_inputs: how many numbers the input of a sample has; for networks of neurons they are firing rates.
+        n_outputs: how many numbers are read.
     """
 
-    leaky_integrators: eqx.AbstractClassVar[bool]
-    activation: eqx.AbstractVar[Activation]
-    projected: eqx.AbstractVar[bool]
-    free_outputs: eqx.AbstractVar[bool]
-    n_outputs: eqx.AbstractVar[int]
+    if TYPE_CHECKING:  # type checkers would count annotations among the constructor's parameters
 
-    @property
-    @abc.abstractmethod
-    def n_inputs(self) -> int:
-        """How many firing rates the input has."""
+        @property
+        def n_inputs(self) -> int: ...
 
-    @property
-    @abc.abstractmethod
-    def n_neurons(self) -> int:
-        """How many neurons have a state."""
-
-    @abc.abstractmethod
-    def drive(self, x: Float[Array, "batch inputs"]) -> State:
-        """W_in x + b: what the clamped input does, constant during a phase. x holds FIRING RATES."""
-
-    @abc.abstractmethod
-    def velocity(self, drive: State) -> Callable[[State], State]:
-        """mu(theta, x, s) as a function of the state alone, with the input already turned into `drive`.
-
-        What does not depend on the state is prepared here, once a phase. mu has the structure of the state.
-        """
-
-    def __call__(self, state: State, drive: State) -> State:
-        """mu(theta, x, s) at one state."""
-        return self.velocity(drive)(state)
-
-    @property
-    @abc.abstractmethod
-    def colours(self) -> tuple[int, ...]:
-        """0 or 1 for every leaf of the state: leaves of colour 1 feel, but for their leak, leaves of colour 0 alone.
-
-        So those of colour 1 are solved exactly while those of colour 0 rest. Output neurons have the colour 0; a field
-        without such a structure is all 0.
-        """
+        @property
+        def n_outputs(self) -> int: ...
+    else:
+        n_inputs: eqx.AbstractVar[int]
+        n_outputs: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def initial_state(self, batch: int) -> State:
-        """The state at rest, s = 0, from which a free phase starts."""
+        """The state from which a free phase starts: any pytree of floating-point arrays, (batch, ...) each."""
 
     @abc.abstractmethod
+    def velocity(self, drive: PyTree) -> Callable[[State], State]:
+        """mu(theta, x, s) as a function of the state alone, with the input already turned into `drive`.
+
+        What does not depend on the state is prepared here, once a phase. mu has the structure of the state, and no
+        sample of a batch depends on another.
+        """
+
+    def __call__(self, state: State, drive: PyTree) -> State:
+        """mu(theta, x, s) at one state."""
+        return self.velocity(drive)(state)
+
+    def drive(self, x: Float[Array, "batch inputs"]) -> PyTree:
+        """What the clamped input does, constant during a phase and computed once: x itself by default."""
+        return x
+
     def output(self, state: State) -> Inexact[Array, "batch outputs"]:
-        """The states of the output neurons, s_0."""
+        """What is read from a state: by default the first `n_outputs` entries of its first leaf."""
+        first = jax.tree.leaves(state)[0]
+        return first.reshape(first.shape[0], -1)[:, : self.n_outputs]
 
-    @abc.abstractmethod
     def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
-        """The transpose of `output`: a state that is `output` at the output neurons and 0 elsewhere."""
+        """The transpose of `output`: a state that is `output` where it is read from and 0 elsewhere."""
+        start = jax.eval_shape(lambda: self.initial_state(output.shape[0]))
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, output.dtype), start)
+        return jax.linear_transpose(self.output, like)(output)[0]
 
-    @abc.abstractmethod
-    def time_constants(self) -> PyTree[Float[Array, " neurons"]]:
-        """tau of every neuron (dimensionless, 1 by default), with the state's structure less the batch axis."""
+    def time_constants(self) -> PyTree[Float[Array, "..."]]:
+        """tau of every state variable (dimensionless), with the state's structure less the batch axis; 1 by default."""
+        return jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), self._state_shapes)
 
-    @abc.abstractmethod
-    def parameters(self) -> "AbstractVectorField":
-        """The trainable part: this field with None at every leaf that learning must not touch."""
+    def parameters(self: Field) -> Field:
+        """The trainable part: this field with None at every leaf that learning must not touch.
 
-    @abc.abstractmethod
+        By default every floating-point leaf is trainable.
+        """
+        return eqx.filter(self, eqx.is_inexact_array)
+
     def tensors(self) -> dict[str, Array]:
-        """Named tensors as network files hold them. On a gradient (same structure) it names the gradient's."""
+        """The trainable tensors by name. On a gradient (same structure) it names the gradient's.
 
-    @abc.abstractmethod
+        By default a tensor's name is its place in the pytree: `W`, `readout.b`, `layers.0`.
+        """
+        paths, _ = jax.tree_util.tree_flatten_with_path(self)
+        return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in paths if _trains(leaf)}
+
     def layers(self) -> dict[str, list[Array]]:
-        """The tensors, or rows of them, that act on each group of neurons (layer 0 is the output)."""
+        """Groups of tensors, or of rows of them, whose gradients are compared group by group; by default one each."""
+        return {name: [tensor] for name, tensor in self.tensors().items()}
 
-    @abc.abstractmethod
-    def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
-        """W over the flattened state (`flatten_state` gives the order), as in mu = W rho(s) + drive - s."""
-
-    @abc.abstractmethod
-    def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
-        """W_in and b of drive = W_in x + b over the flattened state."""
-
-    @abc.abstractmethod
-    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "AbstractVectorField":
-        """The same architecture, gain and biases with new weights of the given symmetry c in [-1, 1]."""
-
-    @abc.abstractmethod
-    def config(self) -> dict[str, Any]:
-        """What a network file must say beside the tensors: a JSON object with the key `field`."""
+    @property
+    def n_neurons(self) -> int:
+        """How many numbers the state of a sample has."""
+        return sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(self._state_shapes))
 
     @property
     def dtype(self) -> jnp.dtype:
-        """The floating-point type of the parameters, and so of the states."""
-        return jax.tree.leaves(self.parameters())[0].dtype
-
-    def rates(self, state: State) -> State:
-        """The firing rates rho(s); of free output neurons, the first leaf, the states themselves."""
-        leaves, structure = jax.tree.flatten(state)
-        linear = int(self.free_outputs)
-        return jax.tree.unflatten(structure, leaves[:linear] + [self.activation(leaf) for leaf in leaves[linear:]])
+        """The floating-point type of the states."""
+        return jax.tree.leaves(self._state_shapes)[0].dtype
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """The interval that states are confined to; infinite unless `projected`."""
-        return self.activation.range if self.projected else _UNBOUNDED
+    def colours(self) -> tuple[int, ...]:
+        """0 or 1 for every leaf of the state: leaves of colour 1 feel, but for their leak, leaves of colour 0 alone.
+
+        So those of colour 1 are solved exactly while those of colour 0 rest. Leaves that are read have the colour 0; a
+        field without such a structure is all 0.
+        """
+        return (0,) * len(jax.tree.leaves(self._state_shapes))
+
+    @property
+    def projected(self) -> bool:
+        """Whether any state is confined to an interval, by the projected dynamics (see `bounds`)."""
+        return False
 
     @property
     def leaf_bounds(self) -> tuple[tuple[float, float], ...]:
-        """The bounds of every leaf of the state; those of free output neurons, the first leaf, are infinite."""
-        return tuple(_UNBOUNDED if self.free_outputs and i == 0 else self.bounds for i in range(len(self.colours)))
+        """The interval that the states of every leaf are confined to; infinite by default."""
+        return (UNBOUNDED,) * len(self.colours)
+
+    @property
+    def _state_shapes(self) -> PyTree:
+        return jax.eval_shape(lambda: self.initial_state(1))
+
+    def config(self) -> dict[str, Any]:
+        """What a network file must say beside the tensors: a JSON object, without the field's registered name.
+
+        By default the values of all attributes, with the arrays' names in place of arrays.
+
+        Raises:
+            ValueError: for an attribute that JSON has no form for.
+        """
+        return generic_config(self)
+
+    def file_tensors(self) -> dict[str, np.ndarray]:
+        """Every array that a network file must hold, by name; by default all arrays of the pytree."""
+        paths, _ = jax.tree_util.tree_flatten_with_path(self)
+        return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in paths}
+
+    @classmethod
+    def from_file(cls: type[Field], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Field:
+        """The field that a network file describes.
+
+        Raises:
+            TensorFileError: if it describes no such field.
+        """
+        return field_from_file(cls, config, tensors)
 
 
-def check_projected(activation: Activation, projected: bool | None) -> bool:
-    """Whether to confine states: as asked, by default only for the hard sigmoid (as in the paper).
-
-    Raises:
-        ValueError: if it is asked for an activation that is not a projection on its range.
-    """
-    if projected is None:
-        return activation.name == "hard_sigmoid"
-    if projected and not activation.is_projection:
-        raise ValueError(
-            f"projected dynamics is defined for activations that clip, such as hard_sigmoid and relu, "
-            f"not for {activation.name}; use projected=False"
-        )
-    return projected
-
-
-def check_draw(symmetry: ArrayLike, gain: float) -> None:
-    """Refuses weights that cannot be drawn (a traced symmetry is taken as it is).
-
-    Raises:
-        ValueError: for a symmetry outside [-1, 1], or a gain that is negative or not finite.
-    """
-    if is_concrete(symmetry) and not bool(jnp.abs(symmetry) <= 1):
-        raise ValueError(f"symmetry={symmetry}: the weight symmetry c lies between -1 and 1")
-    if not 0 <= gain < math.inf:
-        raise ValueError(f"gain={gain}: give the weights' scale relative to Glorot's, zero or a positive number")
+def _trains(leaf: Any) -> bool:
+    return eqx.is_inexact_array(leaf)
 
 
 def project(field: AbstractVectorField, state: State) -> State:
     """The state clipped to the field's bounds (as it is, where there are none)."""
-    return _by_leaf(field, lambda s, bounds: s if bounds == _UNBOUNDED else jnp.clip(s, *bounds), state)
+    return _by_leaf(field, lambda s, bounds: s if bounds == UNBOUNDED else jnp.clip(s, *bounds), state)
+
+
+def smooth_project(field: AbstractVectorField, state: State) -> State:
+    """`project`, with the derivative 1 at the bounds themselves, where states of the projected dynamics may rest."""
+    return _by_leaf(field, lambda s, bounds: s if bounds == UNBOUNDED else clipping(*bounds)[0](s), state)
 
 
 def active_set(field: AbstractVectorField, state: State, mu: State) -> State:
     """1 where a neuron follows mu, 0 where it rests at a bound and mu pushes it outwards."""
 
     def mask(s: Array, bounds: tuple[float, float], m: Array) -> Array:
-        if jnp.iscomplexobj(s) or bounds == _UNBOUNDED:
+        if jnp.iscomplexobj(s) or bounds == UNBOUNDED:
             return jnp.ones(s.shape, m.real.dtype)
         return (~(((s <= bounds[0]) & (m < 0)) | ((s >= bounds[1]) & (m > 0)))).astype(m.dtype)
 
@@ -199,6 +196,16 @@ def projected_velocity(field: AbstractVectorField, state: State, mu: State) -> S
     return jax.tree.map(jnp.multiply, active_set(field, state, mu), mu)
 
 
+def mask_samples(keep: Bool[Array, " batch"], tree: PyTree) -> PyTree:
+    """The samples that are to be kept, and 0 for all others, whatever those hold (NaN included).
+
+    Args:
+        keep: which samples, by the leading axis.
+        tree: arrays with that axis.
+    """
+    return jax.tree.map(lambda leaf: jnp.where(keep.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0), tree)
+
+
 def flatten_state(state: State) -> Inexact[Array, "batch neurons"]:
     """All neurons of a state side by side, the output neurons first."""
     return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(state)], axis=1)
@@ -213,17 +220,6 @@ def unflatten_state(like: PyTree[Inexact[Array, "_ ..."]], flat: Inexact[Array, 
         parts.append(flat[:, start : start + size].reshape(flat.shape[0], *leaf.shape[1:]))
         start += size
     return jax.tree.unflatten(structure, parts)
-
-
-def glorot(key: Key[Array, ""], shape: tuple[int, int], fan: ArrayLike, gain: float, dtype: Any) -> Array:
-    """Uniform on +-gain sqrt(6 / fan), fan = inputs + outputs of a neuron (Glorot & Bengio 2010)."""
-    return gain * jnp.sqrt(6.0 / jnp.asarray(fan, dtype)) * jax.random.uniform(key, shape, dtype, -1.0, 1.0)
-
-
-def mix(symmetric: Array, independent: Array, symmetry: ArrayLike) -> Array:
-    """c A + sqrt(1 - c^2) R: as spread as A and R, and correlated with A by c."""
-    c = jnp.asarray(symmetry)
-    return c * symmetric + jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(c))) * independent
 
 
 def jacobian(velocity: Callable[[State], State], state: State) -> Inexact[Array, "batch neurons neurons"]:

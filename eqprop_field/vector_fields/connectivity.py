@@ -1,4 +1,4 @@
-"""Which neurons of a graph are joined, and how strongly at first."""
+"""Connectivity of graphs: which neurons are joined, and how strongly at first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from ..activations import Activation
-from .base import check_draw, check_projected, glorot
+from .leaky import check_gain, check_projected, glorot
 
 Synapses = Bool[Array, "n n"]
 InputSynapses = Bool[Array, "n inputs"]
@@ -73,6 +73,7 @@ def blank_graph(
     inputs: int,
     outputs: int,
     input_mask: Bool[Array, "..."] | None,
+    *,
     activation: Activation,
     gain: float,
     projected: bool | None,
@@ -93,7 +94,7 @@ def blank_graph(
         raise ValueError(f"mask has shape {mask.shape}: give (neurons, neurons) booleans with an empty diagonal")
     if input_mask is not None and input_mask.shape != (neurons, inputs):
         raise ValueError(f"input_mask has shape {input_mask.shape}, but this network needs ({neurons}, {inputs})")
-    check_draw(1.0, gain)
+    check_gain(gain)
     taus = jnp.broadcast_to(jnp.asarray(tau, jnp.result_type(float)), (neurons,))
     if not bool(jnp.all(taus > 0)):
         raise ValueError("tau must be positive for every neuron")

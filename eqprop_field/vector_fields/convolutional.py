@@ -1,24 +1,30 @@
 """The convolutional field: the layered field with shared, local synapses in its first layers."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Inexact, Key
+from jaxtyping import Array, ArrayLike, Float, Key
 
+from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State, check_draw, check_projected, mix
+from .abstract_layered import AbstractLayered, Tensors
+from .base import State
+from .file_checks import checked_count, layered_parts, tensors_with_taus
+from .leaky import check_gain, check_projected, mix
 from .patches import Patches, fold, unfold
 
-Tensors = tuple[Float[Array, "..."], ...]
 Shape = tuple[int, ...]
 
 
-class ConvField(AbstractVectorField):
+Field = TypeVar("Field", bound="ConvField")
+
+
+class ConvField(AbstractLayered):
     r"""Leaky integrators in layers of feature maps and of plain neurons, from the output (layer 0) back to the image.
 
     $$\mu_i = A_{i,i+1}\,\rho(s_{i+1}) + B_{i,i-1}\,\rho(s_{i-1}) + b_i - s_i, \qquad \rho(s_L) \equiv x$$
@@ -54,7 +60,6 @@ class ConvField(AbstractVectorField):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     free_outputs: bool = eqx.field(static=True, default=False)
-    leaky_integrators: ClassVar[bool] = True
 
     @classmethod
     def create(
@@ -89,7 +94,7 @@ class ConvField(AbstractVectorField):
                 that is no scale.
         """
         shapes, pools, tensors = architecture(image, convolutions, sizes)
-        check_draw(symmetry, gain)
+        check_gain(gain)
         dtype = jnp.result_type(float)
         zeros = tuple(jnp.zeros(shape, dtype) for shape in tensors)
         blank = cls(  # pyright: ignore[reportCallIssue]  # n_outputs is a property here
@@ -104,6 +109,7 @@ class ConvField(AbstractVectorField):
             gain=float(gain),
             free_outputs=free_outputs,
         )
+        blank.check_symmetry(symmetry)
         return blank.reinitialise(key, symmetry)
 
     @property
@@ -121,14 +127,6 @@ class ConvField(AbstractVectorField):
     @property
     def n_outputs(self) -> int:
         return self.shapes[0][0]
-
-    @property
-    def n_neurons(self) -> int:
-        return sum(math.prod(shape) for shape in self.shapes[:-1])
-
-    @property
-    def colours(self) -> tuple[int, ...]:
-        return tuple(i % 2 for i in range(len(self.forward)))
 
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
         *inner, last = (
@@ -158,33 +156,6 @@ class ConvField(AbstractVectorField):
         """Those between layers i + 1 and i."""
         return _Synapses(self.shapes[i + 1], self.shapes[i], self.pools[i], self.forward[i].shape)
 
-    def initial_state(self, batch: int) -> State:
-        return tuple(jnp.zeros((batch, *shape), self.dtype) for shape in self.shapes[:-1])
-
-    def output(self, state: State) -> Inexact[Array, "batch outputs"]:
-        return state[0]
-
-    def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
-        return (output, *(jnp.zeros((output.shape[0], *shape), output.dtype) for shape in self.shapes[1:-1]))
-
-    def time_constants(self) -> tuple[Array, ...]:
-        return self.tau
-
-    def parameters(self) -> "ConvField":
-        return eqx.tree_at(lambda f: f.tau, self, (None,) * len(self.tau))
-
-    def tensors(self) -> dict[str, Array]:
-        named = {f"W_{i}_{i + 1}": w for i, w in enumerate(self.forward)}
-        named |= {f"W_{i + 1}_{i}": w for i, w in enumerate(self.feedback)}
-        named |= {f"b_{i}": b for i, b in enumerate(self.biases)}
-        return named
-
-    def layers(self) -> dict[str, list[Array]]:
-        into = {str(i): [w, b] for i, (w, b) in enumerate(zip(self.forward, self.biases, strict=True))}
-        for i, w in enumerate(self.feedback):
-            into[str(i + 1)].append(w)
-        return into
-
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
         """W over the flattened state. Dense, where shared weights stand many times: meant for small networks."""
         n = [math.prod(shape) for shape in self.shapes[:-1]]
@@ -200,7 +171,7 @@ class ConvField(AbstractVectorField):
         biases = [jnp.broadcast_to(b, shape).ravel() for b, shape in zip(self.biases, self.shapes[:-1], strict=True)]
         return jnp.concatenate([untouched, last]), jnp.concatenate(biases)
 
-    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "ConvField":
+    def reinitialise(self: Field, key: Key[Array, ""], symmetry: ArrayLike) -> Field:
         keys = jax.random.split(key, 2 * len(self.forward))
 
         def draw(key: Array, like: Array, fan: int) -> Array:
@@ -218,27 +189,46 @@ class ConvField(AbstractVectorField):
         )
         return eqx.tree_at(lambda f: (f.forward, f.feedback), self, (forward, feedback))
 
-    def transposed(self) -> "ConvField":
-        """The same with every recurrent synapse turned round: A and B trade kernels. Serves gradients too."""
+    def transposed(self: Field) -> Field:
         return eqx.tree_at(
             lambda f: (f.forward, f.feedback), self, ((*self.feedback, self.forward[-1]), self.forward[:-1])
         )
 
-    def with_feedback_gain(self, gain: ArrayLike) -> "ConvField":
-        """The same forward kernels with B = gain A^T."""
+    def with_feedback_gain(self: Field, gain: ArrayLike) -> Field:
         feedback = tuple(jnp.asarray(gain, ahead.dtype) * ahead for ahead in self.forward[:-1])
         return eqx.tree_at(lambda f: f.feedback, self, feedback)
 
-    def config(self) -> dict[str, Any]:
+    def file_tensors(self) -> dict[str, np.ndarray]:
+        return tensors_with_taus(self.tensors(), {f"tau_{i}": tau for i, tau in enumerate(self.tau)})
+
+    @classmethod
+    def from_file(cls: type[Field], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Field:
+        image, sizes, convolutions = (config.get(name) for name in ("image", "sizes", "convolutions"))
+        triples = [image, *convolutions] if isinstance(convolutions, list) else []
+        if not isinstance(sizes, list) or not triples or any(not isinstance(t, list) or len(t) != 3 for t in triples):
+            raise TensorFileError("does not say its image, convolutions and sizes as lists")
+        for part in [sizes, *triples]:
+            for value in part:
+                checked_count("image, convolutions or sizes", value)
+        try:
+            shapes, pools, kernels = architecture(tuple(triples[0]), [tuple(layer) for layer in triples[1:]], sizes)
+        except ValueError as error:
+            raise TensorFileError(f"describes no usable network ({error})") from error
+        parts = layered_parts(
+            config,
+            tensors,
+            forward=list(kernels),
+            feedback=list(kernels[:-1]),
+            biases=[shape[-1:] for shape in shapes[:-1]],
+            tau=list(shapes[:-1]),
+        )
+        return cls(**parts, shapes=shapes, pools=pools)
+
+    def _architecture(self) -> dict[str, Any]:
         return {
-            "field": "conv",
             "image": list(self.shapes[-1]),
             "convolutions": [list(layer) for layer in self.convolutions],
             "sizes": [n for (n,) in self.shapes[len(self.forward) - len(self.convolutions) - 1 :: -1]],
-            "activation": self.activation.name,
-            "projected": self.projected,
-            "gain": self.gain,
-            **({"free_outputs": True} if self.free_outputs else {}),
         }
 
 

@@ -1,7 +1,8 @@
 """The graph field: leaky integrators joined by any directed graph."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -10,11 +11,14 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from ..activations import Activation, hard_sigmoid
 from .abstract_graph import AbstractGraph
-from .base import State, check_draw, mix
+from .base import State
 from .connectivity import blank_graph, draw_weights, joined_layers, masked, random_pairs
+from .leaky import AbstractLeakyIntegrator, check_gain, mix
+
+Field = TypeVar("Field", bound="GraphField")
 
 
-class GraphField(AbstractGraph):
+class GraphField(AbstractGraph, AbstractLeakyIntegrator):
     r"""Leaky integrators on a directed graph, dense with a mask.
 
     $$\mu_i = \sum_j W_{ij}\,\rho(s_j) + (W_{in} x)_i + b_i - s_i$$
@@ -47,8 +51,6 @@ class GraphField(AbstractGraph):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     input_mask: Bool[Array, "n inputs"] | None = None
-    kind: ClassVar[str] = "graph"
-    leaky_integrators: ClassVar[bool] = True
 
     @classmethod
     def create(
@@ -168,9 +170,14 @@ class GraphField(AbstractGraph):
         """
         mask = jnp.asarray(mask, bool)
         input_mask = None if input_mask is None else jnp.asarray(input_mask, bool)
-        check_draw(symmetry, gain)
-        blank = blank_graph(mask, inputs, outputs, input_mask, activation, gain, projected, tau)
-        return cls(**blank).reinitialise(key, symmetry)
+        check_gain(gain)
+        blank = cls(
+            **blank_graph(
+                mask, inputs, outputs, input_mask, activation=activation, gain=gain, projected=projected, tau=tau
+            )
+        )
+        blank.check_symmetry(symmetry)
+        return blank.reinitialise(key, symmetry)
 
     def velocity(self, drive: State) -> Callable[[State], State]:
         synapses = self.recurrent_matrix().T
@@ -179,14 +186,22 @@ class GraphField(AbstractGraph):
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
         return masked(self.mask, self.weights)
 
-    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "GraphField":
+    def with_matrices(self: Field, recurrent: Array, input_weights: Array, biases: Array, tau: Array) -> Field:
+        return dataclasses.replace(self, weights=recurrent, input_weights=input_weights, biases=biases, tau=tau)
+
+    @property
+    def why_unpaired(self) -> str | None:
+        if self.mask is None or bool(jnp.all(self.mask == self.mask.T)):  # a gradient has no mask
+            return None
+        return "this graph has synapses without one in the other direction, and so no pairs to repair"
+
+    def reinitialise(self: Field, key: Key[Array, ""], symmetry: ArrayLike) -> Field:
         upper, other, input_weights = draw_weights(
             key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype
         )
         weights = masked(self.mask, upper + mix(upper, other, symmetry).T)
         return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (weights, input_weights))
 
-    def transposed(self) -> "GraphField":
-        """The same with every recurrent synapse turned round: W_ij is what W_ji was. Serves gradients too."""
+    def transposed(self: Field) -> Field:
         mask = None if self.mask is None else self.mask.T  # a gradient has none
         return eqx.tree_at(lambda f: (f.weights, f.mask), self, (self.weights.T, mask), is_leaf=lambda m: m is None)

@@ -1,7 +1,7 @@
 """The Hopfield field: a network with an energy, the case in which equilibrium propagation is exact."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -10,10 +10,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from .._arrays import is_concrete
+from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
 from .abstract_graph import AbstractGraph
 from .base import State
 from .connectivity import blank_graph, draw_weights, joined_layers, masked, random_pairs
+
+Field = TypeVar("Field", bound="HopfieldField")
 
 
 class HopfieldField(AbstractGraph):
@@ -53,8 +56,6 @@ class HopfieldField(AbstractGraph):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     input_mask: Bool[Array, "n inputs"] | None = None
-    kind: ClassVar[str] = "hopfield"
-    leaky_integrators: ClassVar[bool] = False
 
     @classmethod
     def create(
@@ -80,7 +81,7 @@ class HopfieldField(AbstractGraph):
         """
         mask_key, weight_key = jax.random.split(key)
         mask = random_pairs(mask_key, neurons, density)
-        blank = blank_graph(mask, inputs, outputs, None, activation, gain, projected, tau)
+        blank = blank_graph(mask, inputs, outputs, None, activation=activation, gain=gain, projected=projected, tau=tau)
         return cls(**blank).reinitialise(weight_key, 1.0)
 
     @classmethod
@@ -104,7 +105,16 @@ class HopfieldField(AbstractGraph):
             ValueError: for sizes, skips or lateral layers that make no network, and as `create`.
         """
         mask, input_mask = joined_layers(sizes, skips, lateral)
-        blank = blank_graph(mask, int(sizes[0]), int(sizes[-1]), input_mask, activation, gain, projected, tau)
+        blank = blank_graph(
+            mask,
+            int(sizes[0]),
+            int(sizes[-1]),
+            input_mask,
+            activation=activation,
+            gain=gain,
+            projected=projected,
+            tau=tau,
+        )
         return cls(**blank).reinitialise(key, 1.0)
 
     def velocity(self, drive: State) -> Callable[[State], State]:
@@ -132,26 +142,41 @@ class HopfieldField(AbstractGraph):
         upper = jnp.triu(masked(self.mask, self.weights), 1)
         return upper + upper.T
 
-    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "HopfieldField":
-        """New weights.
+    def reinitialise(self: Field, key: Key[Array, ""], symmetry: ArrayLike) -> Field:
+        """New weights; symmetric, for one weight a pair cannot be anything else.
 
         Raises:
-            ValueError: for a symmetry other than 1, which one weight a pair cannot have.
+            ValueError: for a symmetry other than 1.
         """
-        if is_concrete(symmetry):
-            check_symmetry(symmetry)
+        self.check_symmetry(symmetry)
         upper, _, input_weights = draw_weights(key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype)
         return eqx.tree_at(lambda f: (f.weights, f.input_weights), self, (masked(self.mask, upper), input_weights))
 
+    def check_symmetry(self, symmetry: ArrayLike) -> None:
+        """Refuses weight symmetries other than 1, which one weight a pair cannot have.
 
-def check_symmetry(symmetry: ArrayLike) -> None:
-    """Refuses weight symmetries that a Hopfield network cannot have.
+        Raises:
+            ValueError: for anything but 1.
+        """
+        if is_concrete(symmetry) and not bool(np.all(np.asarray(symmetry) == 1)):
+            raise ValueError(
+                f"symmetry={np.asarray(symmetry).tolist()}: a Hopfield network has one weight a pair, so the symmetry "
+                "1; use GraphField for other symmetries"
+            )
 
-    Raises:
-        ValueError: for anything but 1.
-    """
-    if not bool(np.all(np.asarray(symmetry) == 1)):
-        raise ValueError(
-            f"symmetry={np.asarray(symmetry).tolist()}: a Hopfield network has one weight a pair, so the symmetry 1; "
-            "use GraphField for other symmetries"
-        )
+    @property
+    def why_unpaired(self) -> str | None:
+        return "a HopfieldField has one weight a pair, tied by its energy: it needs no symmetry repair"
+
+    @staticmethod
+    def _stored(mask: np.ndarray) -> np.ndarray:
+        return np.triu(mask)
+
+    @classmethod
+    def _check_file(cls, weights: np.ndarray, mask: np.ndarray) -> None:
+        if not (mask == mask.T).all() or np.diagonal(mask).any():
+            raise TensorFileError("has a mask that is not symmetric with an empty diagonal")
+        if ((weights != 0) & ~cls._stored(mask)).any():
+            raise TensorFileError(
+                "has strengths in W below the diagonal or where there is no synapse (each pair has one)"
+            )

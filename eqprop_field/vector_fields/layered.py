@@ -1,21 +1,31 @@
 """The layered field of the paper: any depth, feedback weights independent of the forward ones."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Inexact, Key
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Key
 
+from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
-from .base import AbstractVectorField, State, check_draw, check_projected, glorot, mix
+from .abstract_layered import AbstractLayered
+from .base import State
+from .file_checks import checked_count, layered_parts, tensors_with_taus
+from .leaky import check_gain, check_projected, glorot, mix
 
 Weights = tuple[Float[Array, "_ _"], ...]
 Vectors = tuple[Float[Array, " _"], ...]
 
 
-class LayeredField(AbstractVectorField):
+Field = TypeVar("Field", bound="LayeredField")
+
+
+class LayeredField(AbstractLayered):
     r"""Leaky integrators in layers, from the output (layer 0) back to the input (layer L), which is clamped.
 
     $$\mu_i = W_{i,i+1}\,\rho(s_{i+1}) + W_{i,i-1}\,\rho(s_{i-1}) + b_i - s_i, \qquad \rho(s_L) \equiv x$$
@@ -42,7 +52,6 @@ class LayeredField(AbstractVectorField):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     free_outputs: bool = eqx.field(static=True, default=False)
-    leaky_integrators: ClassVar[bool] = True
 
     @classmethod
     def create(
@@ -78,7 +87,7 @@ class LayeredField(AbstractVectorField):
             raise ValueError(f"sizes={sizes}: give at least an input and an output layer, each of at least one neuron")
         n = sizes[::-1]
         depth = len(n) - 1
-        check_draw(symmetry, gain)
+        check_gain(gain)
         dtype = jnp.result_type(float)
         taus = [jnp.broadcast_to(jnp.asarray(t, dtype), (n[i],)) for i, t in enumerate(tau or [1.0] * depth)]
         if len(taus) != depth or not all(bool(jnp.all(t > 0)) for t in taus):
@@ -93,6 +102,7 @@ class LayeredField(AbstractVectorField):
             gain=float(gain),
             free_outputs=free_outputs,
         )
+        blank.check_symmetry(symmetry)
         return blank.reinitialise(key, symmetry)
 
     @property
@@ -107,10 +117,6 @@ class LayeredField(AbstractVectorField):
     @property
     def n_outputs(self) -> int:
         return self.forward[0].shape[0]
-
-    @property
-    def n_neurons(self) -> int:
-        return sum(self.sizes[1:])
 
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
         *inner, last = self.biases
@@ -130,37 +136,6 @@ class LayeredField(AbstractVectorField):
 
         return mu
 
-    @property
-    def colours(self) -> tuple[int, ...]:
-        return tuple(i % 2 for i in range(len(self.forward)))
-
-    def initial_state(self, batch: int) -> State:
-        return tuple(jnp.zeros((batch, w.shape[0]), self.dtype) for w in self.forward)
-
-    def output(self, state: State) -> Inexact[Array, "batch outputs"]:
-        return state[0]
-
-    def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
-        return (output, *(jnp.zeros((output.shape[0], w.shape[0]), output.dtype) for w in self.forward[1:]))
-
-    def time_constants(self) -> Vectors:
-        return self.tau
-
-    def parameters(self) -> "LayeredField":
-        return eqx.tree_at(lambda f: f.tau, self, (None,) * len(self.tau))
-
-    def tensors(self) -> dict[str, Array]:
-        named = {f"W_{i}_{i + 1}": w for i, w in enumerate(self.forward)}
-        named |= {f"W_{i + 1}_{i}": w for i, w in enumerate(self.feedback)}
-        named |= {f"b_{i}": b for i, b in enumerate(self.biases)}
-        return named
-
-    def layers(self) -> dict[str, list[Array]]:
-        into = {str(i): [w, b] for i, (w, b) in enumerate(zip(self.forward, self.biases, strict=True))}
-        for i, w in enumerate(self.feedback):
-            into[str(i + 1)].append(w)
-        return into
-
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
         n = self.sizes[:0:-1]
         blocks = [[jnp.zeros((rows, columns), self.dtype) for columns in n] for rows in n]
@@ -172,7 +147,19 @@ class LayeredField(AbstractVectorField):
         untouched = jnp.zeros((self.n_neurons - self.forward[-1].shape[0], self.n_inputs), self.dtype)
         return jnp.concatenate([untouched, self.forward[-1]]), jnp.concatenate(self.biases)
 
-    def reinitialise(self, key: Key[Array, ""], symmetry: ArrayLike) -> "LayeredField":
+    def with_matrices(self: Field, recurrent: Array, input_weights: Array, biases: Array, tau: Array) -> Field:
+        ends = np.cumsum([len(b) for b in self.biases]).tolist()
+        layers = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]  # the output first
+        pairs = list(itertools.pairwise(layers))
+        return dataclasses.replace(
+            self,
+            forward=(*(recurrent[here, there] for here, there in pairs), input_weights[layers[-1]]),
+            feedback=tuple(recurrent[there, here] for here, there in pairs),
+            biases=tuple(biases[here] for here in layers),
+            tau=tuple(tau[here] for here in layers),
+        )
+
+    def reinitialise(self: Field, key: Key[Array, ""], symmetry: ArrayLike) -> Field:
         keys = jax.random.split(key, 2 * len(self.forward))
         draw = lambda k, w: glorot(k, w.shape, sum(w.shape), self.gain, w.dtype)  # noqa: E731
         forward = tuple(draw(k, w) for k, w in zip(keys[::2], self.forward, strict=True))
@@ -182,24 +169,29 @@ class LayeredField(AbstractVectorField):
         )
         return eqx.tree_at(lambda f: (f.forward, f.feedback), self, (forward, feedback))
 
-    def transposed(self) -> "LayeredField":
-        """The same with every recurrent synapse turned round: W_{i,j} is what W_{j,i}^T was. Serves gradients too."""
+    def transposed(self: Field) -> Field:
         forward = (*(back.T for back in self.feedback), self.forward[-1])
         return eqx.tree_at(
             lambda f: (f.forward, f.feedback), self, (forward, tuple(ahead.T for ahead in self.forward[:-1]))
         )
 
-    def with_feedback_gain(self, gain: ArrayLike) -> "LayeredField":
-        """The same forward weights with W_back = gain W_fwd^T."""
+    def with_feedback_gain(self: Field, gain: ArrayLike) -> Field:
         feedback = tuple(jnp.asarray(gain, ahead.dtype) * ahead.T for ahead in self.forward[:-1])
         return eqx.tree_at(lambda f: f.feedback, self, feedback) if feedback else self
 
-    def config(self) -> dict[str, Any]:
-        return {
-            "field": "layered",
-            "sizes": list(self.sizes),
-            "activation": self.activation.name,
-            "projected": self.projected,
-            "gain": self.gain,
-            **({"free_outputs": True} if self.free_outputs else {}),
-        }
+    def file_tensors(self) -> dict[str, np.ndarray]:
+        return tensors_with_taus(self.tensors(), {f"tau_{i}": tau for i, tau in enumerate(self.tau)})
+
+    @classmethod
+    def from_file(cls: type[Field], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Field:
+        sizes = config.get("sizes")
+        if not isinstance(sizes, list) or len(sizes) < 2:
+            raise TensorFileError(f"has sizes={sizes!r:.40}, not a list of at least two layers")
+        n = [checked_count("sizes", size) for size in sizes[::-1]]
+        pairs = list(itertools.pairwise(n))
+        vectors = [(size,) for size in n[:-1]]
+        mirrored = [(j, i) for i, j in pairs[:-1]]
+        return cls(**layered_parts(config, tensors, forward=pairs, feedback=mirrored, biases=vectors, tau=vectors))
+
+    def _architecture(self) -> dict[str, Any]:
+        return {"sizes": list(self.sizes)}

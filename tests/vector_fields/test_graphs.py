@@ -114,7 +114,7 @@ def test_a_one_way_graph_settles_in_as_many_layers():
         (lambda: hopfield().reinitialise(KEY, 0.5), "one weight a pair"),
         (
             lambda: compile_circuit(hopfield(), np.ones(4), None, schedule(1.0, 1.0, ())),
-            r"multiplies the synaptic current",
+            r"needs leaky integrators",
         ),
     ],
 )

@@ -11,13 +11,14 @@ from jaxtyping import ArrayLike
 from ...costs import Quadratic
 from ...learning.asymmetric import TransposingNudge
 from ...substrates.nudging import AbstractNudge, CostNudge
-from ...vector_fields import AbstractVectorField
+from ...vector_fields import AbstractLeakyIntegrator, AbstractVectorField
+from ...vector_fields.leaky import require
 from ..ir import Circuit, Sample, ScheduleSegment, Synapses
 
 _SLOPES_AT = np.linspace(-30.0, 30.0, 6001)
 
 
-def loop_gain(field: AbstractVectorField) -> float:
+def loop_gain(field: AbstractLeakyIntegrator) -> float:
     r"""The spectral radius of $|W| \sup\rho'$, the largest gain that any loop through the network can have.
 
     Below 1, $s \mapsto W\rho(s) + d$ is a contraction in a weighted maximum norm: there is ONE equilibrium for every
@@ -62,7 +63,7 @@ def compile_circuit(
         ValueError: for a field that is no network of leaky integrators, for x or y that do not fit the field, for
             NaN or infinity anywhere, and for an operating point of a network whose loop gain is 1 or more.
     """
-    _check_buildable(field)
+    field = _buildable(field)
     x, y = _rows("x", x, field.n_inputs), None if y is None else _rows("y", y, field.n_outputs)
     if y is not None and len(x) != len(y):
         raise ValueError(f"x has {len(x)} samples and y has {len(y)}: give one target for every sample")
@@ -168,20 +169,17 @@ def nudge_of(nudge: AbstractNudge) -> tuple[float, np.ndarray]:
     return float(beta), np.asarray(nudge.target, np.float64)
 
 
-def _check_buildable(field: AbstractVectorField) -> None:
-    if not field.leaky_integrators:
-        raise ValueError(
-            f"a circuit of leaky integrators is W rho(s) + W_in x + b - s, and {type(field).__name__} is not: its mu "
-            "multiplies the synaptic current by rho'(s), which no level builds; use a GraphField with symmetry 1 (the "
-            "same network for the clipped hard sigmoid), or an ODE substrate"
-        )
-    if field.free_outputs:
+def _buildable(field: AbstractVectorField) -> AbstractLeakyIntegrator:
+    """The field, where it is a network that a circuit can be built of."""
+    network = require(field, AbstractLeakyIntegrator, "a circuit")
+    if network.free_outputs:
         raise ValueError(
             "no level builds linear output neurons beside others: use free_outputs=False, or an ODE substrate"
         )
+    return network
 
 
-def _check_operating_point(field: AbstractVectorField, start: ArrayLike | None) -> None:
+def _check_operating_point(field: AbstractLeakyIntegrator, start: ArrayLike | None) -> None:
     if start is not None:
         raise ValueError("a start and the operating point exclude each other: give one of them")
     gain = loop_gain(field)

@@ -4,13 +4,13 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ...vector_fields import AbstractVectorField
+from ...vector_fields import AbstractLeakyIntegrator, AbstractVectorField
+from ...vector_fields.leaky import require
 from ..levels import AbstractLevel, Accuracy, Behavioural
 from ..ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
 from .netlist import Multiplier, plastic_netlist
@@ -164,12 +164,8 @@ def _at(found: Waveforms, times_s: np.ndarray) -> np.ndarray:
 def _placed(
     field: AbstractVectorField, recurrent: np.ndarray, inputs: np.ndarray, biases: np.ndarray
 ) -> AbstractVectorField:
-    """The field with these weights: every parameter stands in one place of these matrices, or in none."""
-
-    def matrices(parameters: AbstractVectorField) -> object:
-        whole = eqx.combine(parameters, field)
-        return whole.recurrent_matrix(), whole.input_matrix()
-
-    _, transpose = jax.vjp(matrices, field.parameters())
-    wanted = jax.tree.map(lambda m: jnp.asarray(m, field.dtype), (recurrent, (inputs, biases)))
-    return eqx.combine(transpose(wanted)[0], field)
+    """The network with these weights."""
+    network = require(field, AbstractLeakyIntegrator, "a circuit that learns")
+    tau = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
+    w, w_in, b = (jnp.asarray(m, field.dtype) for m in (recurrent, inputs, biases))
+    return network.with_matrices(w, w_in, b, tau)

@@ -1,0 +1,107 @@
+"""Checks on what network files say of the built-in fields: nothing is believed before it is checked."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._tensor_file import TensorFileError
+from ..activations import activation
+from .leaky import check_projected
+
+
+def checked_count(name: str, value: Any) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        TensorFileError: for anything else.
+    """
+    if type(value) is not int or value < 1:
+        raise TensorFileError(f"has {name}={value!r:.40}, where whole numbers of at least 1 are needed")
+    return value
+
+
+def neuron_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Activation, projected and gain, which every network of neurons has.
+
+    Raises:
+        TensorFileError: where they are missing or make no network.
+    """
+    name, projected, gain = config.get("activation"), config.get("projected"), config.get("gain")
+    if not isinstance(name, str) or not isinstance(projected, bool):
+        raise TensorFileError("does not say which activation the network has and whether it is projected")
+    if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not math.isfinite(gain):
+        raise TensorFileError(f"has gain={gain!r:.40}, not a finite number")
+    try:
+        rho = activation(name)
+        return {"activation": rho, "projected": check_projected(rho, projected), "gain": float(gain)}
+    except ValueError as error:
+        raise TensorFileError(f"describes no usable network ({error})") from error
+
+
+def layered_parts(
+    config: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    *,
+    forward: list[tuple[int, ...]],
+    feedback: list[tuple[int, ...]],
+    biases: list[tuple[int, ...]],
+    tau: list[tuple[int, ...]],
+) -> dict[str, Any]:
+    """What a field in layers is made of, from tensors `W_i_j`, `b_i` and `tau_i` of these shapes.
+
+    Raises:
+        TensorFileError: where the file holds anything else.
+    """
+    free = config.get("free_outputs", False)
+    if not isinstance(free, bool):
+        raise TensorFileError(f"has free_outputs={free!r:.40}, neither true nor false")
+    names = {
+        "forward": {f"W_{i}_{i + 1}": shape for i, shape in enumerate(forward)},
+        "feedback": {f"W_{i + 1}_{i}": shape for i, shape in enumerate(feedback)},
+        "biases": {f"b_{i}": shape for i, shape in enumerate(biases)},
+        "tau": {f"tau_{i}": shape for i, shape in enumerate(tau)},
+    }
+    arrays = checked_tensors(tensors, names["forward"] | names["feedback"] | names["biases"], names["tau"])
+    parts = {part: tuple(arrays[name] for name in shapes) for part, shapes in names.items()}
+    return parts | {"free_outputs": free} | neuron_options(config)
+
+
+def checked_tensors(
+    tensors: Mapping[str, np.ndarray], needed: dict[str, tuple[int, ...]], taus: dict[str, tuple[int, ...]]
+) -> dict[str, Array]:
+    """The tensors as finite JAX arrays of one precision; time constants of 1 where the file has none.
+
+    Raises:
+        TensorFileError: for a tensor that is missing, unexpected, of another shape or type, or not finite.
+    """
+    tensors = dict(tensors)
+    if not any(name in tensors for name in taus):
+        like = next(iter(tensors.values()), np.zeros(0))
+        tensors = tensors | {name: np.ones(shape, like.dtype) for name, shape in taus.items()}
+    needed = needed | taus
+    for name in needed.keys() ^ tensors.keys():
+        raise TensorFileError(f"{'lacks' if name in needed else 'holds an unexpected'} tensor {name!r:.40}")
+    dtype = tensors[next(iter(needed))].dtype
+    arrays = {}
+    for name, shape in needed.items():
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise TensorFileError(f"has tensor {name} of shape {tensor.shape}, where its description needs {shape}")
+        if tensor.dtype != dtype or dtype.kind != "f":
+            raise TensorFileError(f"has tensor {name} as {tensor.dtype}, where all must be float32 or all float64")
+        arrays[name] = jnp.asarray(tensor)
+        if not bool(jnp.isfinite(arrays[name]).all()):
+            raise TensorFileError(f"has NaN or infinity in tensor {name}")
+        if name in taus and not bool((arrays[name] > 0).all()):
+            raise TensorFileError(f"has a time constant in {name} that is not positive")
+    return arrays
+
+
+def tensors_with_taus(tensors: Mapping[str, Array], taus: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    """The tensors that a file holds: time constants are among them unless all are 1."""
+    held = dict(tensors) if all(bool(jnp.all(tau == 1)) for tau in taus.values()) else {**tensors, **taus}
+    return {name: np.asarray(tensor) for name, tensor in held.items()}
