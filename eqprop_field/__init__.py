@@ -1,5 +1,8 @@
 """Equilibrium propagation in vector fields: simulate, learn, and run as a circuit."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import kernel_networks as kernel_networks
 from . import sequence as sequence
 from .activations import ACTIVATIONS as ACTIVATIONS
@@ -35,6 +38,7 @@ from .costs import Matching as Matching
 from .costs import Quadratic as Quadratic
 from .datasets import DataError as DataError
 from .datasets import Dataset as Dataset
+from .datasets import Samples as Samples
 from .datasets import digits as digits
 from .datasets import fashion as fashion
 from .datasets import mnist as mnist
@@ -84,8 +88,33 @@ from .training import SymmetryRepair as SymmetryRepair
 from .training import TrainingRun as TrainingRun
 from .training import load_dataset as load_dataset
 from .training import train as train
+from .vector_fields import FIELDS as FIELDS
+from .vector_fields import AbstractGraph as AbstractGraph
+from .vector_fields import AbstractLayered as AbstractLayered
+from .vector_fields import AbstractLeakyIntegrator as AbstractLeakyIntegrator
+from .vector_fields import AbstractNeuralNetwork as AbstractNeuralNetwork
 from .vector_fields import AbstractVectorField as AbstractVectorField
 from .vector_fields import ConvField as ConvField
 from .vector_fields import GraphField as GraphField
 from .vector_fields import HopfieldField as HopfieldField
 from .vector_fields import LayeredField as LayeredField
+from .vector_fields import field_class as field_class
+from .vector_fields import flatten_state as flatten_state
+from .vector_fields import register as register
+from .vector_fields import unflatten_state as unflatten_state
+
+if TYPE_CHECKING:
+    from . import circuits as circuits
+    from . import plotting as plotting
+
+_WHEN_ASKED = ("circuits", "plotting")  # with what they need, they take longer than all else
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHEN_ASKED:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHEN_ASKED})

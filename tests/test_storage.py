@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import eqprop_field as epf
-from eqprop_field import storage
+from eqprop_field import _files, storage
 from eqprop_field.storage import NetworkFileError, load_network, save_network, save_phases
 
 
@@ -300,32 +300,32 @@ def test_json_has_no_nan_and_takes_arrays(tmp_path):
         1: tmp_path,
         "n": np.int8(3),
     }
-    storage.write_json(tmp_path / "x.json", value)
+    _files.write_json(tmp_path / "x.json", value)
     said = json.loads((tmp_path / "x.json").read_text("utf-8"))
     assert said == {"a": None, "b": [1.0, None], "c": [True, None, "ä"], "1": str(tmp_path), "n": 3}
     with pytest.raises(TypeError):
-        storage.json_text({"a": object()})
+        _files.json_text({"a": object()})
 
 
 def test_npz_takes_any_name_and_no_objects(tmp_path):
-    storage.write_npz(tmp_path / "x.npz", path=np.arange(3), file=np.eye(2))
+    _files.write_npz(tmp_path / "x.npz", path=np.arange(3), file=np.eye(2))
     with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
         assert file["path"].tolist() == [0, 1, 2] and file["file"].shape == (2, 2)
     with pytest.raises(ValueError, match="'odd' holds Python objects"):
-        storage.write_npz(tmp_path / "y.npz", odd=np.array([{}, None]))
+        _files.write_npz(tmp_path / "y.npz", odd=np.array([{}, None]))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EFBIG])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(number, tmp_path, monkeypatch):
     target = tmp_path / "file"
-    storage.write_text(target, "old")
+    _files.write_text(target, "old")
 
     def fail(descriptor):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="cannot write .*file: .*; ") as caught:
-        storage.write_text(target, "new")
+        _files.write_text(target, "new")
     assert caught.value.errno == number and str(target) in str(caught.value)
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
@@ -336,19 +336,19 @@ def test_a_real_limit_on_file_size(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(OSError, match="ulimit -f"):
-            storage.write_atomically(tmp_path / "big", bytes(10_000))
+            _files.write_atomically(tmp_path / "big", bytes(10_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
 
 
 def test_where_a_file_may_be_written(tmp_path):
-    storage.write_text(tmp_path / "new" / "folder" / "file", "x")
+    _files.write_text(tmp_path / "new" / "folder" / "file", "x")
     assert (tmp_path / "new" / "folder" / "file").read_text() == "x"
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    storage.write_text(tmp_path / "link", "through")
+    _files.write_text(tmp_path / "link", "through")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "through"
     for place in (tmp_path, "/dev/null", tmp_path / "real" / "below"):
         with pytest.raises(OSError, match="cannot write"):
-            storage.write_text(place, "x")
+            _files.write_text(place, "x")
     assert not os.path.isfile("/dev/null")

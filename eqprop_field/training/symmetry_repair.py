@@ -79,14 +79,16 @@ class SymmetryRepair:
         """
         if self == SymmetryRepair():
             return
-        network = _network(field)
+        name = type(field).__name__
+        if field.symmetric_jacobian:
+            raise ValueError(f"the Jacobian of a {name} is symmetric by its energy: it needs no symmetry repair")
         if self.feedback == "fixed" and not isinstance(field, AbstractLayered):
             raise ValueError(
-                f"fixed feedback needs layers, to tell feedback from forward weights, which a {type(field).__name__} "
-                "does not have: use a LayeredField"
+                f"fixed feedback needs layers, to tell feedback from forward weights, which a {name} does not have: "
+                "use a LayeredField"
             )
-        if self.feedback in ("kolen_pollack", "tied") and network.why_unpaired is not None:
-            raise ValueError(network.why_unpaired)
+        if self.feedback in ("kolen_pollack", "tied") and (reason := _network(field).why_unpaired) is not None:
+            raise ValueError(reason)
 
     def kept(self, field: AbstractVectorField) -> AbstractVectorField:
         """The network as it has to be at the start and after every step: tied, if that was asked for.

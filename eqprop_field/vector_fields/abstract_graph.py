@@ -81,7 +81,7 @@ class AbstractGraph(AbstractNeuralNetwork):
     def dtype(self) -> jnp.dtype:
         return self.weights.dtype
 
-    def recurrent_weights(self) -> list[Array]:
+    def recurrent_weights(self) -> list[Any]:
         return [self.weights]
 
     def config(self) -> dict[str, Any]:

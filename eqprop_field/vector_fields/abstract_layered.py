@@ -77,7 +77,7 @@ class AbstractLayered(AbstractLeakyIntegrator):
     def dtype(self) -> jnp.dtype:
         return self.forward[0].dtype
 
-    def recurrent_weights(self) -> list[Array]:
+    def recurrent_weights(self) -> list[Any]:
         return [*self.forward[:-1], *self.feedback]
 
     @property

@@ -121,6 +121,11 @@ class AbstractVectorField(eqx.Module):
         return (0,) * len(jax.tree.leaves(self._state_shapes))
 
     @property
+    def symmetric_jacobian(self) -> bool:
+        """Whether dmu/ds is symmetric whatever the parameters, as where mu descends an energy; False by default."""
+        return False
+
+    @property
     def projected(self) -> bool:
         """Whether any state is confined to an interval, by the projected dynamics (see `bounds`)."""
         return False
@@ -211,7 +216,7 @@ def flatten_state(state: State) -> Inexact[Array, "batch neurons"]:
     return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(state)], axis=1)
 
 
-def unflatten_state(like: PyTree[Inexact[Array, "_ ..."]], flat: Inexact[Array, "batch neurons"]) -> State:
+def unflatten_state(like: PyTree, flat: Inexact[Array, "batch neurons"]) -> State:
     """The inverse of `flatten_state`, with the structure and layer sizes of `like`."""
     leaves, structure = jax.tree.flatten(like)
     parts, start = [], 0

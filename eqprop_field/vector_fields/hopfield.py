@@ -165,8 +165,8 @@ class HopfieldField(AbstractGraph):
             )
 
     @property
-    def why_unpaired(self) -> str | None:
-        return "a HopfieldField has one weight a pair, tied by its energy: it needs no symmetry repair"
+    def symmetric_jacobian(self) -> bool:
+        return True
 
     @staticmethod
     def _stored(mask: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class AbstractNeuralNetwork(AbstractVectorField):
         """
         raise ValueError(self.why_unpaired)
 
-    def recurrent_weights(self) -> list[Array]:
+    def recurrent_weights(self) -> list[Any]:
         """The leaves that hold recurrent weights, of a network or of a gradient or update of it.
 
         Raises:

@@ -20,7 +20,7 @@ FIELDS: dict[str, type[AbstractVectorField]] = {
 }
 
 
-def register(cls: type[AbstractVectorField], name: str | None = None) -> type[AbstractVectorField]:
+def register(cls: Any, name: str | None = None) -> Any:
     """Names a class of fields, so that `save_network` and `load_network` know it, and commands too.
 
     Usable as a decorator: `@epf.register`. A program that loads such a file must have registered the class before, as

@@ -175,7 +175,7 @@ def test_a_run_resumed_ends_in_the_same_bits(repair, tmp_path):
             lambda: SymmetryRepair(homeostasis=0.1).check(
                 epf.HopfieldField.create(jax.random.key(0), neurons=4, inputs=2, outputs=1)
             ),
-            "one weight a pair, tied by its energy",
+            "symmetric by its energy",
         ),
         (
             lambda: SymmetryRepair("tied").check(eqx.tree_at(lambda f: f.mask, graph(), jnp.triu(graph().mask))),
