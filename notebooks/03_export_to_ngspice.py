@@ -40,43 +40,24 @@ beta = 0.5
 # Node names are generated, numbers are exact, and the analysis is inside: any ngspice runs the file as it is.
 
 # %%
-windows = circuits.schedule(30.0, 20.0, [beta])
-circuit = circuits.compile_circuit(field, x[0], y[0], windows)
-netlist = circuits.Behavioural().emit(circuit)
+netlist = circuits.export(field, x[0], y[0], beta, "net.cir")
 lines = netlist.text.splitlines()
-print("\n".join(lines[:14]), "\n...", f"\n({len(lines)} lines, {len(circuit.synapses.weight)} synapses)")
+print("\n".join(lines[:14]), "\n...", f"\n({len(lines)} lines)")
 
 # %% [markdown]
 # ## ODE and circuit, side by side
 #
-# `verify` integrates the ODE in float64 at ngspice's own time points and compares everything that matters.
+# `verify` runs the same phases on both, the ODE in float64 at ngspice's own time points, and compares everything that
+# matters. The result knows its table, its picture and its files, as every result does.
 
 # %%
 agreement = circuits.verify(field, x, y, beta)
-print(agreement.verdict.value)
-for name, value in agreement.summary().items():
-    print(f"{name:20s} {value}")
+print(agreement)
+for row in agreement.rows():
+    print(row)
 
 # %%
-sample, edges = agreement.samples[0], (0, 10, 42)
-names = ["outputs", "hidden layer"]
-onset = sample.free_times[-1]
-times = np.concatenate([sample.free_times, onset + sample.nudged_times])
-
-
-def by_layer(free, nudged):
-    path = np.concatenate([free, nudged])
-    return {name: path[:, start:end] for name, start, end in zip(names, edges[:-1], edges[1:], strict=True)}
-
-
-axes = plotting.agreement(
-    times,
-    by_layer(sample.ode_free, sample.ode_nudged),
-    by_layer(sample.circuit_free, sample.circuit_nudged),
-    onset=onset,
-    limit=1e-4,
-)
-axes[0].figure
+agreement.plot().figure
 
 # %% [markdown]
 # ## ngspice as a substrate

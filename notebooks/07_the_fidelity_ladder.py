@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import eqprop_field as epf
-from eqprop_field import circuits, plotting
+from eqprop_field import circuits
 
 jax.config.update("jax_enable_x64", True)
 
@@ -62,25 +62,14 @@ for name, agreement in found.items():
 # Gate capacitances slow the transistors' membranes down; where they settle hardly changes.
 
 # %%
-sample = found["MOS pairs, BSIM3"].samples[0]
-onset = sample.free_times[-1]
-both = np.concatenate([sample.free_times, onset + sample.nudged_times])
-ode = np.concatenate([sample.ode_free, sample.ode_nudged])
-mos = np.concatenate([sample.circuit_free, sample.circuit_nudged])
-axes = plotting.agreement(
-    both,
-    {"output": ode[:, :1], "hidden layer": ode[:, 1:]},
-    {"output": mos[:, :1], "hidden layer": mos[:, 1:]},
-    onset=onset,
-)
-axes[0].figure
+found["MOS pairs, BSIM3"].plot().figure
 
 # %% [markdown]
 # ## What do the amplifiers have to be like?
 #
-# Each knob alone, the others nearly ideal. 1 - cosine is half the square of the angle between the updates: it falls
-# with the square of an op-amp's gain, with the fourth power of an OTA's linear range, and about fourfold with every
-# bit.
+# Each parameter alone, the others nearly ideal. 1 - cosine is half the square of the angle between the updates: it
+# falls with the square of an op-amp's gain, with the fourth power of an OTA's linear range, and about fourfold with
+# every bit.
 
 
 # %%
@@ -89,13 +78,13 @@ def angle(level: circuits.AbstractLevel) -> float:
 
 
 gains, ranges, bits = [10.0, 30.0, 100.0, 1000.0], [1.5, 2.0, 4.0, 8.0], [2, 3, 4, 6]
-knobs = {
+sweeps = {
     "op-amp gain": (gains, [angle(circuits.OpAmp(gain=g, gain_bandwidth=1e3)) for g in gains]),
     "linear range of OTAs": (ranges, [angle(circuits.OtaC(linear_range=r)) for r in ranges]),
     "bits of a conductance": (bits, [angle(circuits.Crossbar(bits=b)) for b in bits]),
 }
 figure, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True, layout="constrained")
-for ax, (name, (values, angles)) in zip(axes, knobs.items(), strict=True):
+for ax, (name, (values, angles)) in zip(axes, sweeps.items(), strict=True):
     ax.plot(values, angles, "o-")
     ax.set(xlabel=name, yscale="log", xscale="linear" if name.startswith("bits") else "log")
     ax.set_xticks(values, [f"{value:g}" for value in values])
@@ -139,5 +128,4 @@ except ValueError as refused:
 
 # %%
 level = dataclasses.replace(rungs["MOS pairs, level 3"], cell="gilbert")
-windows = circuits.schedule(40.0, 40.0, [beta])
-print(level.emit(circuits.compile_circuit(field, x[0], y[0], windows)).text[:2600])
+print(circuits.export(field, x[0], y[0], beta, "net.cir", level=level, **times).text[:2600])

@@ -57,7 +57,7 @@ def number(k, field=field, variation=variation):
 chip = number(7)
 agreement = circuits.verify(field, x, y, 0.1, chip=chip)
 nominal = circuits.verify(field, x, y, 0.1)
-apart = np.abs(agreement.samples[0].circuit_free[-1] - nominal.samples[0].circuit_free[-1]).max()
+apart = np.abs(agreement.samples[0].circuit[0].end - nominal.samples[0].circuit[0].end).max()
 print(f"chip 7, ODE against ngspice: free states {agreement.max_abs_free:.1e} apart, {agreement.verdict.name}")
 print(f"chip 7 against the nominal circuit: free states {apart:.1e} apart")
 

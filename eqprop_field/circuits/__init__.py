@@ -1,5 +1,8 @@
 """How it is built: vector fields as circuits, simulated by ngspice."""
 
+from .agreement import Agreement as Agreement
+from .agreement import AgreementVerdict as AgreementVerdict
+from .agreement import SampleTrace as SampleTrace
 from .campaign import Cell as Cell
 from .campaign import FidelityCampaign as FidelityCampaign
 from .campaign import read_campaign as read_campaign
@@ -11,6 +14,7 @@ from .driven import LinearReadout as LinearReadout
 from .driven import Response as Response
 from .driven import driven_netlist as driven_netlist
 from .driven import respond as respond
+from .export import export as export
 from .fidelity import SWEPT_PARAMETERS as SWEPT_PARAMETERS
 from .fidelity import Conditions as Conditions
 from .fidelity import Fidelity as Fidelity
@@ -34,6 +38,7 @@ from .levels import OpAmp as OpAmp
 from .levels import OtaC as OtaC
 from .levels import Thresholds as Thresholds
 from .levels import Transistor as Transistor
+from .levels import register_level as register_level
 from .library import Subcircuit as Subcircuit
 from .library import read_subcircuit as read_subcircuit
 from .measure import Phase as Phase
@@ -75,7 +80,4 @@ from .substrate import NgspiceSubstrate as NgspiceSubstrate
 from .variation import Chip as Chip
 from .variation import OnChip as OnChip
 from .variation import Variation as Variation
-from .verify import Agreement as Agreement
-from .verify import AgreementVerdict as AgreementVerdict
-from .verify import SampleTrace as SampleTrace
 from .verify import verify as verify

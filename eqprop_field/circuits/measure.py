@@ -16,7 +16,7 @@ from ..substrates.nudging import AbstractNudge
 from ..substrates.solution import Solution, Verdict, judge
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, unflatten_state
-from .ir import Circuit
+from .ir import Circuit, ScheduleSegment
 from .netlist import Netlist
 from .ngspice.base import Waveforms
 from .scaling import Scaling
@@ -67,14 +67,21 @@ class Transients:
     """What ngspice did with a batch, as measured.
 
     Attributes:
-        samples: every sample's phases, window by window of `schedule`; None where the simulator failed.
+        windows: what every sample went through: the free phase, then nudged ones with ways back in between.
+        samples: every sample's phases, window by window; None where the simulator failed.
         netlists: one a run, which may hold several samples.
         logs: what the simulator printed, one a run.
     """
 
+    windows: tuple[ScheduleSegment, ...]
     samples: tuple[tuple[Phase, ...] | None, ...]
     netlists: tuple[Netlist, ...]
     logs: tuple[str, ...]
+
+    @property
+    def phases(self) -> list[int]:
+        """The windows that are the free phase and the nudged ones."""
+        return [0, *range(1, len(self.windows), 2)]
 
     def window(self, i: int) -> list[Phase | None]:
         """Every sample's phase in window i."""
@@ -161,20 +168,33 @@ def solution(
     verdict = np.where(failed, Verdict.simulator_failed.value, verdict)
     points = np.array([0 if phase is None else len(phase.times) for phase in phases], np.int32)
     duration = next((float(phase.times[-1]) for phase in phases if phase is not None), None)
-    kept = {}
-    if saved_points and duration is not None:
-        times = np.linspace(0.0, duration, saved_points)
-        blank = np.full((saved_points, field.n_neurons), np.nan)
-        paths = np.stack([blank if phase is None else phase.at(times) for phase in phases], axis=1)
-        kept = {"times": jnp.asarray(times, field.dtype), "trajectory": as_path(field, paths)}
-    return Solution(
+    settled = Solution(
         state=jax.tree.map(lambda leaf: jnp.asarray(leaf, field.dtype), state),
         residual=jnp.asarray(residual, field.dtype),
         verdict=jnp.asarray(verdict, jnp.int32),
         steps=jnp.asarray(points),
         evaluations=jnp.asarray(points),
         time=None if duration is None else jnp.asarray(duration, field.dtype),
-        **kept,
+    )
+    if not saved_points or duration is None:
+        return settled
+    return with_trajectory(field, settled, phases, np.linspace(0.0, duration, saved_points))
+
+
+def with_trajectory(
+    field: AbstractVectorField,
+    settled: Solution,
+    phases: Sequence[Phase | None],
+    times: Float[np.ndarray, " time"],
+) -> Solution:
+    """The solution of these phases with its trajectory at these times; NaN where the simulator failed."""
+    blank = np.full((len(times), field.n_neurons), np.nan)
+    paths = np.stack([blank if phase is None else phase.at(times) for phase in phases], axis=1)
+    return eqx.tree_at(
+        lambda s: (s.times, s.trajectory),
+        settled,
+        (jnp.asarray(times, field.dtype), as_path(field, paths)),
+        is_leaf=lambda leaf: leaf is None,
     )
 
 

@@ -257,9 +257,10 @@ class NgspiceSubstrate(AbstractSubstrate):
                 _log.warning("samples %d to %d: %s", first, len(samples) - 1, result)
             else:
                 phases = measure(circuit, self.level.scaling, result)
-                windows = len(phases) // len(circuit.samples)
-                samples += [phases[k : k + windows] for k in range(0, len(phases), windows)]
-        return Transients(tuple(samples), netlists, tuple(result.log for result in results))
+                count = len(phases) // len(circuit.samples)
+                samples += [phases[k : k + count] for k in range(0, len(phases), count)]
+        windows = circuits[0].schedule[: len(circuits[0].schedule) // len(circuits[0].samples)]
+        return Transients(windows, tuple(samples), netlists, tuple(result.log for result in results))
 
     def _solution(
         self,

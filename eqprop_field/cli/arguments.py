@@ -110,6 +110,7 @@ OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 OptionalStep = Annotated[float | None, tyro.conf.arg(metavar="TIME", help_behavior_hint="")]
 Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it was not given
+Workers = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: one a core)")]
 Rates = Annotated[
     tuple[float, ...],
     _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."),

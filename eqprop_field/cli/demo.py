@@ -132,15 +132,16 @@ class Demo(AbstractCommand):
     def _circuit(
         self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray
     ) -> "tuple[Agreement | None, str | None]":
-        from ..circuits import NgspiceMissing
-        from .agreement import compare, write_agreement
+        from ..circuits import NgspiceMissing, verify
+        from .progress import bar
 
         try:
-            found = compare(field, x, y, BETA, 1e-6)
+            with bar("running ngspice") as progress:
+                agreement = verify(field, x, y, BETA, progress=progress)
         except NgspiceMissing as missing:
             return None, str(missing)
-        write_agreement(folder / "circuit", field, x, y, BETA, found, 400)
-        return found, None
+        agreement.save(folder / "circuit")
+        return agreement, None
 
 
 class _Clock:

@@ -2,20 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
 
 from .arguments import NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome, Refused
 from .level import LevelOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ..circuits import AbstractLevel, Netlist
-    from ..substrates import Nudging
-    from ..vector_fields import AbstractVectorField
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,10 +39,11 @@ class Export(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
 
+        from ..circuits import export
         from .files import place_for
         from .inputs import read_network, read_samples
 
-        nudging = self.nudge.build()  # refuses a beta without meaning before any work
+        self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
         field = read_network(self.net)
         x, y = read_samples(field, self.input, self.target)
@@ -60,38 +53,20 @@ class Export(AbstractCommand):
             raise Refused(f"--sequence {self.sequence}: there are {len(x) - self.sample} samples from --sample on")
         place = place_for(self.out, ".cir")
         rows = slice(self.sample, self.sample + self.sequence)
-        netlist = netlist_of(field, x[rows], y[rows], nudging, self.tol, level, not self.circuit.explicit_inputs)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path, beside = netlist.write(place)
+        netlist = export(
+            field,
+            x[rows],
+            y[rows],
+            self.nudge.beta,
+            place,
+            level=level,
+            nudging=self.nudge.nudging,
+            tol=self.tol,
+            fold_inputs=not self.circuit.explicit_inputs,
+        )
+        beside = place.with_suffix(".map.json")
         chosen = f"sample {self.sample} of {len(x)}; another one with --sample" if len(x) > 1 else "the one sample"
-        summary = {
-            "netlist": str(path),
-            "map": str(beside),
-            "sample": self.sample,
-            "sequence": self.sequence,
-            "samples": len(x),
-            **dataclasses.asdict(self.nudge),
-        }
-        summary |= {"level": self.circuit.level, "neurons": field.n_neurons, "end_s": netlist.end_s}
-        return Outcome(summary, [f"{path}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean"])
-
-
-def netlist_of(
-    field: "AbstractVectorField",
-    x: "np.ndarray",
-    y: "np.ndarray",
-    nudging: "Nudging",
-    tol: float,
-    level: "AbstractLevel",
-    fold_inputs: bool = True,
-) -> "Netlist":
-    """The netlist of the samples (samples, inputs) and (samples, outputs), with phases long enough for `tol`."""
-    import jax.numpy as jnp
-
-    from ..circuits import NgspiceSubstrate, compile_circuit, schedule
-    from ..costs import Quadratic
-
-    nudges = nudging.nudges(Quadratic(), jnp.asarray(y))
-    betas = [float(beta) for beta in nudging.betas]
-    windows = schedule(*NgspiceSubstrate(tol=tol).times(field, x, nudges), betas, samples=len(x))
-    return level.emit(compile_circuit(field, x, y, windows, fold_inputs=fold_inputs))
+        summary = {"netlist": str(place), "map": str(beside), "sample": self.sample, "sequence": self.sequence}
+        summary |= {"samples": len(x), **dataclasses.asdict(self.nudge), "level": self.circuit.level}
+        summary |= {"neurons": field.n_neurons, "end_s": netlist.end_s}
+        return Outcome(summary, [f"{place}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean"])

@@ -1,6 +1,8 @@
-"""The options that choose how a circuit is built."""
+"""The options that choose how a circuit is built, and what runs it."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,10 +11,13 @@ import tyro
 from .command import Refused
 
 if TYPE_CHECKING:
-    from ..circuits import AbstractLevel
+    from ..circuits import AbstractEngine, AbstractLevel
 
 _OF_LEVEL = tyro.conf.arg(metavar="NUMBER", help_behavior_hint="(default: the level's)")
 _Number = Annotated[float | None, _OF_LEVEL]
+_SCALES = ("volt_per_unit", "tau_s", "leak_ohm")
+# Options whose names alone would not say whose they are: `--gain` is the weights', `--offset` and `--bits` a chip's.
+_FIELDS = {"amplifier_gain": "gain", "amplifier_offset": "offset", "conductance_bits": "bits"}
 _File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 
 
@@ -20,15 +25,16 @@ _File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=
 class LevelOptions:
     """How the circuit is built: the level, the options of each level, and parts of your own."""
 
-    level: Literal["behavioural", "crossbar", "opamp", "ota", "transistor"] = "behavioural"
-    """Ideal elements, resistive crossbars, op-amps, OTAs with capacitors, or MOS transistors."""
-    gain: _Number = None
+    level: str = "behavioural"
+    """behavioural, crossbar, opamp, ota or transistor: ideal elements, resistive crossbars, op-amps, OTAs with
+    capacitors, or MOS transistors; or one of your own, see `register_level`."""
+    amplifier_gain: _Number = None
     """Crossbar and opamp: gain of every op-amp at DC."""
     gain_bandwidth: _Number = None
     """Crossbar and opamp: 2 pi GBW tau of every op-amp, dimensionless."""
-    offset: _Number = None
+    amplifier_offset: _Number = None
     """Crossbar and opamp: input offset of every op-amp, in state units."""
-    bits: Annotated[int | None, _OF_LEVEL] = None
+    conductance_bits: Annotated[int | None, _OF_LEVEL] = None
     """Crossbar: every conductance takes one of 2^bits values; 0 for any value."""
     on_off_ratio: _Number = None
     """Crossbar: the largest conductance over the smallest."""
@@ -64,16 +70,18 @@ class LevelOptions:
         """
         from ..circuits import LEVELS, TIGHT, read_subcircuit
 
+        if self.level not in LEVELS:
+            raise Refused(f"--level {self.level}: there are {', '.join(LEVELS)}")
         chosen = LEVELS[self.level]
-        given = (f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default)
-        own: dict[str, Any] = {name: getattr(self, name) for name in given if name not in ("level", "explicit_inputs")}
-        scales = {name: own.pop(name) for name in ("volt_per_unit", "tau_s", "leak_ohm") if name in own}
-        if foreign := own.keys() - {f.name for f in dataclasses.fields(chosen)}:
-            option = min(foreign)
-            having = [name for name, level in LEVELS.items() if option in {f.name for f in dataclasses.fields(level)}]
-            raise Refused(
-                f"--{option.replace('_', '-')} is an option of --level {' or '.join(having)}, not of {self.level}"
-            )
+        stated = (f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default)
+        own: dict[str, Any] = {name: getattr(self, name) for name in stated if name not in ("level", "explicit_inputs")}
+        scales = {name: own.pop(name) for name in _SCALES if name in own}
+        for option in sorted(own):
+            field = _FIELDS.get(option, option)
+            having = [name for name, level in LEVELS.items() if field in {f.name for f in dataclasses.fields(level)}]
+            if self.level not in having:
+                flag = f"--{option.replace('_', '-')}"
+                raise Refused(f"{flag} is an option of --level {' or '.join(having)}, not of {self.level}")
         for part in ("neuron", "synapse"):
             if part in own:
                 if not own[part].is_file():
@@ -81,5 +89,21 @@ class LevelOptions:
                 own[part] = read_subcircuit(own[part])
         if chosen.ideal:
             own["accuracy"] = TIGHT
-        level = chosen(**own)
+        level = chosen(**{_FIELDS.get(option, option): value for option, value in own.items()})
         return dataclasses.replace(level, scaling=dataclasses.replace(level.scaling, **scales))
+
+
+@contextlib.contextmanager
+def engine(name: Literal["batch", "shared"], workers: int) -> "Iterator[AbstractEngine]":
+    """What runs ngspice: a process for every netlist, or so many workers with libngspice, which end with the block.
+
+    Raises:
+        NgspiceMissing: if there is no libngspice or PySpice for `shared`.
+    """
+    from ..circuits import Batch, Shared
+
+    if name == "batch":
+        yield Batch()
+        return
+    with Shared(workers=workers) as shared:
+        yield shared

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from .. import plotting
-from . import agreement as both_simulators
 from . import train
 from .findings import BETA, TOL, Findings
 from .report import Section, page
@@ -269,7 +268,7 @@ def _circuit(found: Findings) -> Section:
     if both is None:
         return Section("The circuit was left out", [f"There is no ngspice to run it: {found.no_circuit}."])
     held = both.verdict.name == "agrees"
-    axes = both_simulators.picture(found.field, both)
+    pictures = list(both.pictures().values())
     return Section(
         "The circuit does the same" if held else "The circuit does not do the same",
         [
@@ -283,7 +282,7 @@ def _circuit(found: Findings) -> Section:
             f"trajectories by {_e(both.max_abs_trajectory)} state units. Between the updates of the parameters: "
             f"{_from_one(both.update_cosine)}. {both.verdict.value}",
         ],
-        None if axes is None else plotting.png(axes[0].figure),
+        plotting.png(pictures[0]) if pictures else None,
         "States in both simulators lie on each other; their difference on a logarithmic scale.",
     )
 

@@ -1,9 +1,9 @@
 """Arrays in, matplotlib Axes out: the only room that imports matplotlib."""
 
+from . import agreement as agreement
 from . import kernel_networks as kernel_networks
 from . import recordings as recordings
 from . import reverse_engineering as reverse_engineering
-from .agreement import agreement as agreement
 from .alignment import alignment as alignment
 from .alignment import snapshot as snapshot
 from .alignment import training_alignment as training_alignment

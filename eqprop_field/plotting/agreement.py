@@ -1,92 +1,137 @@
 """A picture of two simulators of one network: the ODE's lines under the circuit's markers, and their difference."""
 
-from collections.abc import Mapping
+import dataclasses
+import itertools
+import math
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
-from .phases import how_many, mark_onset, shades, spread, until_settled
+from ..circuits.agreement import Agreement, SampleTrace
+from ..vector_fields import AbstractVectorField
+from .draw import draw
+from .phases import how_many, layer_names, mark_onset, shades, spread, until_settled
 from .style import COLOURS, CYCLE, INK, panels, styled
 
+_MARKERS = 26  # of the circuit's points on each line
 _CIRCLES = {"linestyle": "", "marker": "o", "markersize": 4.2, "markerfacecolor": "white"}
 
-Layers = Mapping[str, Float[np.ndarray, "_ _"]]
+
+@dataclasses.dataclass(frozen=True)
+class _Phases:
+    """Both simulators through all phases, one after another, by layer."""
+
+    times: Float[np.ndarray, " time"]
+    starts: Int[np.ndarray, " phases"]  # the first point of each phase
+    ode: dict[str, Float[np.ndarray, "time _"]]
+    circuit: dict[str, Float[np.ndarray, "time _"]]
+
+    @property
+    def onsets(self) -> list[float]:
+        """When the phases after the first begin."""
+        return self.times[self.starts[1:]].tolist()
 
 
+@draw.register(Agreement)
 @styled
-def agreement(
-    times: Float[np.ndarray, " time"],
-    ode: Layers,
-    circuit: Layers,
-    *,
-    onset: float,
-    limit: float | None = None,
-    markers: int = 26,
-) -> np.ndarray:
-    """Draws the states of one sample in both simulators, and below them the largest difference in every layer.
+def agreement(result: Agreement, ax: Axes | None = None) -> Axes:
+    """Draws the states of the first simulated sample in both simulators, and the largest difference in every layer.
 
-    Args:
-        times: common times through both phases, in time constants.
-        ode: the ODE's states at those times by layer, (time, neurons).
-        circuit: the circuit's states at the same times, in state units.
-        onset: when the nudged phase begins.
-        limit: the largest difference that passes, drawn as a line.
-        markers: how many of the circuit's points to draw on each line.
-
-    Returns:
-        The Axes, top first; the last is the difference.
+    Raises:
+        TypeError: where ngspice could simulate no sample.
     """
-    axes = panels([*[1.8] * len(ode), 2.5])
-    early, cut, onset_cut = _without_tails(times, ode, onset)
-    some = _marked(cut, onset_cut, markers)
-    for ax, (name, states), colour in zip(axes, ode.items(), CYCLE * len(ode), strict=False):
-        neurons = spread(states[-1])[:: max(1, states.shape[1] // 12)]
-        ode_shown, circuit_shown = states[early][:, neurons], circuit[name][early][:, neurons]
-        for path, at, form in ((ode_shown, slice(None), {}), (circuit_shown, some, _CIRCLES)):
-            ax.set_prop_cycle(color=shades(colour, ode_shown[-1]))
-            ax.plot(cut[at], path[at], **{"linewidth": 1.4, **form})
-        ax.set(ylabel="state s", xlim=(cut[0], cut[-1]))
-        ax.set_title(f"{name}{how_many(neurons, states.shape[1])}")
-        mark_onset(ax, onset_cut)
-    axes[-2].set_xlabel("time (τ), until nothing more is to be seen in either phase")
-    axes[0].plot([], [], color=INK, linewidth=1.4, label="ODE")
-    axes[0].plot([], [], color=INK, **_CIRCLES, label="circuit (ngspice)")
-    axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=2, borderaxespad=0.1, columnspacing=1.2)
-    _difference(axes[-1], times, ode, circuit, onset, limit)
-    return axes
+    trace = next((sample for sample in result.samples if sample is not None), None)
+    if trace is None:
+        raise TypeError("ngspice gave no usable result for any sample: there are no states to draw")
+    seen = _until_settled(result.field, trace)
+    layers = list(seen.ode)
+    if ax is not None:
+        _states(ax, seen, layers[0], CYCLE[0])
+        ax.set_xlabel("time (τ), until nothing more is to be seen in any phase")
+        _legend(ax)
+        return ax
+    axes = panels([*[1.8] * len(layers), 2.5])
+    for panel, layer, colour in zip(axes, layers, CYCLE * len(layers), strict=False):
+        _states(panel, seen, layer, colour)
+    axes[-2].set_xlabel("time (τ), until nothing more is to be seen in any phase")
+    _legend(axes[0])
+    _difference(axes[-1], _whole(result.field, trace), result.thresholds.trajectory)
+    return axes[0]
 
 
-def _without_tails(times: np.ndarray, ode: Layers, onset: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Which points to show of both phases, their times with the tails cut out, and the onset among them."""
-    free, nudged = times <= onset, times > onset
-    until_free = until_settled(times[free], {name: path[free] for name, path in ode.items()})
-    until_nudged = until_settled(times[nudged], {name: path[nudged] for name, path in ode.items()})
-    early = np.flatnonzero((times <= until_free) | (nudged & (times <= until_nudged)))
-    cut = np.where(times[early] > onset, times[early] - onset + until_free, times[early])
-    return early, cut, until_free
+def _whole(field: AbstractVectorField, trace: SampleTrace) -> _Phases:
+    ends = np.cumsum([0.0, *(phase.times[-1] for phase in trace.circuit)])
+    counts = [len(phase.times) for phase in trace.circuit]
+    times = [begun + phase.times for begun, phase in zip(ends, trace.circuit, strict=False)]
+    ode, circuit = (
+        _by_layer(field, np.concatenate([phase.states for phase in phases])) for phases in (trace.ode, trace.circuit)
+    )
+    return _Phases(np.concatenate(times), np.cumsum([0, *counts[:-1]]), ode, circuit)
 
 
-def _marked(times: np.ndarray, onset: float, markers: int) -> np.ndarray:
+def _by_layer(field: AbstractVectorField, states: np.ndarray) -> dict[str, np.ndarray]:
+    """Flattened states (time, neurons) as (time, neurons of the layer) by the layer's name."""
+    state = field.initial_state(1)
+    sizes = [math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state)]
+    return dict(zip(layer_names(state), np.split(states, np.cumsum(sizes)[:-1], axis=1), strict=True))
+
+
+def _until_settled(field: AbstractVectorField, trace: SampleTrace) -> _Phases:
+    """Every phase without its tail, in which nothing more is to be seen."""
+    cut = []
+    for ode, circuit in zip(trace.ode, trace.circuit, strict=True):
+        early = ode.times <= until_settled(ode.times, _by_layer(field, ode.states))
+        cut.append([dataclasses.replace(p, times=p.times[early], states=p.states[early]) for p in (ode, circuit)])
+    by_ode, measured = zip(*cut, strict=True)
+    return _whole(field, SampleTrace(circuit=measured, ode=by_ode))
+
+
+def _states(ax: Axes, seen: _Phases, layer: str, colour: str) -> None:
+    ode, circuit = seen.ode[layer], seen.circuit[layer]
+    neurons = spread(ode[-1])[:: max(1, ode.shape[1] // 12)]
+    for path, at, form in ((ode, slice(None), {}), (circuit, _marked(seen), _CIRCLES)):
+        ax.set_prop_cycle(color=shades(colour, ode[-1, neurons]))
+        ax.plot(seen.times[at], path[at][:, neurons], **{"linewidth": 1.4, **form})
+    ax.set(ylabel="state s", xlim=(seen.times[0], seen.times[-1]))
+    ax.set_title(f"{layer}{how_many(neurons, ode.shape[1])}")
+    _mark_onsets(ax, seen)
+
+
+def _legend(ax: Axes) -> None:
+    ax.plot([], [], color=INK, linewidth=1.4, label="ODE")
+    ax.plot([], [], color=INK, **_CIRCLES, label="circuit (ngspice)")
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=2, borderaxespad=0.1, columnspacing=1.2)
+
+
+def _mark_onsets(ax: Axes, phases: _Phases) -> None:
+    mark_onset(ax, phases.onsets[0])
+    for onset in phases.onsets[1:]:
+        ax.axvline(onset, color=INK, linewidth=1.0, linestyle=(0, (1, 2)))
+
+
+def _marked(phases: _Phases) -> Int[np.ndarray, " markers"]:
     """Where to draw markers: densest at the beginning of each phase, where the states move fast."""
-    dense_first = np.linspace(0, 1, markers // 2) ** 1.5
-    at = np.concatenate([times[0] + (onset - times[0]) * dense_first, onset + (times[-1] - onset) * dense_first])
-    return np.unique(np.searchsorted(times, at).clip(0, len(times) - 1))
+    dense_first = np.linspace(0, 1, _MARKERS // len(phases.starts)) ** 1.5
+    ends = [phases.times[0], *phases.onsets, phases.times[-1]]
+    at = np.concatenate([begin + (end - begin) * dense_first for begin, end in itertools.pairwise(ends)])
+    return np.unique(np.searchsorted(phases.times, at).clip(0, len(phases.times) - 1))
 
 
-def _difference(ax: Axes, times: np.ndarray, ode: Layers, circuit: Layers, onset: float, limit: float | None) -> None:
-    worst = 0.0
-    for (name, states), colour in zip(ode.items(), CYCLE * len(ode), strict=False):
-        apart = np.abs(states - circuit[name]).max(axis=1)
-        worst = max(worst, float(apart.max()))
-        ax.semilogy(times, np.maximum(apart, 1e-16), color=colour, linewidth=1.4, label=name)
-    if limit is not None:
+def _difference(ax: Axes, phases: _Phases, limit: float) -> None:
+    largest = 0.0
+    for (name, states), colour in zip(phases.ode.items(), CYCLE * len(phases.ode), strict=False):
+        apart = np.abs(states - phases.circuit[name]).max(axis=1)
+        largest = max(largest, float(apart.max()))
+        ax.semilogy(phases.times, np.maximum(apart, 1e-16), color=colour, linewidth=1.4, label=name)
+    if math.isfinite(limit):
         ax.axhline(limit, color=COLOURS["red"], linewidth=1.2, linestyle=(0, (5, 3)))
-        ax.text(times[-1], limit, f"limit {limit:.0e} ", color=COLOURS["red"], ha="right", va="bottom", fontsize=10)
-        ax.set_ylim(top=max(limit, worst) * 8)
-    ax.set(xlim=(times[0], times[-1]))
-    mark_onset(ax, onset)
-    ax.set(xlabel="time (τ), both phases whole", ylabel="largest |difference|")
-    ax.set_title(f"ODE and circuit differ by at most {worst:.1e} state units")
-    if len(ode) > 1:
+        ax.text(phases.times[-1], limit, f"limit {limit:.0e} ", color=COLOURS["red"], ha="right", va="bottom", size=10)
+        ax.set_ylim(top=max(limit, largest) * 8)
+    ax.set(xlim=(phases.times[0], phases.times[-1]))
+    _mark_onsets(ax, phases)
+    ax.set(xlabel="time (τ), all phases whole", ylabel="largest |difference|")
+    ax.set_title(f"ODE and circuit differ by at most {largest:.1e} state units")
+    if len(phases.ode) > 1:
         ax.legend(loc="lower left", ncols=2, columnspacing=1.2, frameon=True, framealpha=0.9, edgecolor="none")

@@ -1,5 +1,7 @@
 """One network, two simulators: ngspice against the ODE, and against scipy as a third that knows neither."""
 
+import dataclasses
+import json
 import math
 
 import jax
@@ -46,7 +48,7 @@ def test_circuit_does_what_the_ode_does(ngspice, kind, rho, projected, gain):
     assert agreement.max_abs_trajectory < 5e-5
     assert agreement.update_cosine > 1 - 1e-9
     # Nothing here agrees because nothing happened: the nudge moved the outputs.
-    assert max(np.abs(s.circuit_nudged[-1] - s.circuit_nudged[0]).max() for s in agreement.samples) > 1e-2
+    assert max(np.abs(s.circuit[1].end - s.circuit[1].states[0]).max() for s in agreement.samples) > 1e-2
 
 
 @pytest.mark.slow
@@ -72,28 +74,29 @@ def test_waveform_is_that_of_scipy(ngspice):
         mu[:4] += beta * (y[0] - s[:4])
         return mu / tau
 
+    measured_free, measured_nudged = sample.circuit
     free = solve_ivp(
         velocity,
-        (0, sample.free_times[-1]),
+        (0, measured_free.times[-1]),
         np.zeros(20),
         rtol=1e-10,
         atol=1e-12,
         method="DOP853",
-        t_eval=sample.free_times,
+        t_eval=measured_free.times,
     ).y.T
     nudged = solve_ivp(
         velocity,
-        (0, sample.nudged_times[-1]),
+        (0, measured_nudged.times[-1]),
         free[-1],
         rtol=1e-10,
         atol=1e-12,
         method="DOP853",
-        t_eval=sample.nudged_times,
+        t_eval=measured_nudged.times,
         args=(0.5,),
     ).y.T
-    np.testing.assert_allclose(sample.circuit_free, free, atol=1e-4)
-    np.testing.assert_allclose(sample.circuit_nudged, nudged, atol=1e-4)
-    np.testing.assert_allclose(sample.circuit_nudged[-1], nudged[-1], atol=1e-7)
+    np.testing.assert_allclose(measured_free.states, free, atol=1e-4)
+    np.testing.assert_allclose(measured_nudged.states, nudged, atol=1e-4)
+    np.testing.assert_allclose(measured_nudged.end, nudged[-1], atol=1e-7)
 
 
 def test_other_scales_give_the_same_states(ngspice):
@@ -131,7 +134,11 @@ def test_a_failing_simulator_is_a_verdict(tmp_path):
     assert agreement.samples == (None, None)
     assert agreement.logs == ("bad day\n",) * 2
     assert agreement.summary()["max_abs_free"] is None
-    assert epf.Verdict(int(agreement.circuit[0].verdict[0])) is epf.Verdict.simulator_failed
+    assert agreement.failure.startswith("simulator_failed")
+    saved = agreement.save(tmp_path / "o")
+    assert {path.name for path in (tmp_path / "o").iterdir()} == set(saved["files"])
+    assert "agreement.png" not in saved["files"] and "bad day" in (tmp_path / "o" / "ngspice.log").read_text()
+    assert epf.Verdict(int(agreement.circuit.free.verdict[0])) is epf.Verdict.simulator_failed
 
 
 def test_targets_must_match_the_inputs(ngspice):
@@ -141,3 +148,60 @@ def test_targets_must_match_the_inputs(ngspice):
         verify(field, x, y[:1], 0.5)
     with pytest.raises(ValueError, match="beta=0"):
         verify(field, x, y, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["layered", "graph"])
+def test_symmetric_nudging_is_compared_phase_by_phase(ngspice, kind):
+    field = make(kind, "tanh", False, 0.6)
+    x, y = data(field, 2)
+    nudging, ends = epf.Nudging.symmetric(0.3), {"free_time": 60.0, "nudged_time": 40.0}
+    agreement = verify(field, x, y, nudging, **ends)
+    assert agreement.verdict is AgreementVerdict.agrees, agreement.summary()
+    assert agreement.max_abs_nudged < 1e-7 and agreement.max_abs_trajectory < 5e-5
+    assert [[phase.beta for phase in sample.circuit] for sample in agreement.samples] == [[0.0, 0.3, -0.3]] * 2
+    expected = epf.EqProp(nudging, epf.Trajectory(tol=1e-10)).estimate(field, x, y)
+    for ours in (agreement.circuit, agreement.ode):
+        for name, tensor in expected.gradient.tensors().items():
+            np.testing.assert_allclose(ours.gradient.tensors()[name], tensor, atol=1e-6)
+    # A nudged phase that tips the network over does not come back: the second one began elsewhere.
+    tipping = epf.GraphField(
+        weights=jnp.array([[0.0, 3.0], [3.0, 0.0]]),
+        input_weights=jnp.zeros((2, 1)),
+        biases=jnp.array([-0.2, -0.2]),
+        mask=~jnp.eye(2, dtype=bool),
+        tau=jnp.ones(2),
+        n_outputs=1,
+        activation=epf.activation("tanh"),
+        projected=False,
+    )
+    found = verify(tipping, np.zeros((1, 1)), np.full((1, 1), 20.0), epf.Nudging.symmetric(0.8), **ends)
+    assert found.verdict is AgreementVerdict.wrong_branch
+
+
+def test_an_agreement_has_a_table_a_picture_and_files(ngspice, tmp_path):
+    field = make("layered", "tanh", False, 0.6)
+    found = verify(field, *data(field, 2), 0.5, free_time=60.0, nudged_time=40.0, points=50)
+    rows = found.rows()
+    assert [row["sample"] for row in rows] == [0, 1]
+    assert max(row["max_abs_trajectory"] for row in rows) == found.max_abs_trajectory
+    assert {(row["verdict_circuit"], row["verdict_ode"]) for row in rows} == {("converged", "converged")}
+    saved = found.save(tmp_path, samples=2)
+    assert saved["samples"] == 2
+    assert json.loads((tmp_path / "agreement.json").read_text()) == found.summary()
+    assert {path.name for path in tmp_path.iterdir()} == set(saved["files"])
+    with np.load(tmp_path / "phases.npz") as phases:
+        assert phases["free_0"].shape == (50, 2, 4)
+
+    # The picture says the largest difference and draws it, layer by layer.
+    sample = found.samples[0]
+    states = sample.ode[1].states.copy()
+    states[17, 5] += 3e-3  # a hidden neuron
+    planted = dataclasses.replace(sample, ode=(sample.ode[0], dataclasses.replace(sample.ode[1], states=states)))
+    main = dataclasses.replace(found, samples=(planted,)).plot()
+    panels = main.figure.get_axes()
+    assert main is panels[0] and len(panels) == 4
+    assert "3.0e-03" in panels[-1].get_title(loc="left")
+    hidden = np.asarray(panels[-1].get_lines()[1].get_ydata())
+    assert hidden.argmax() == len(sample.ode[0].times) + 17 and hidden.max() == pytest.approx(3e-3, rel=0.1)
+    assert found.plot(panels[0]) is panels[0]
+    assert "data:image/png" in found._repr_html_() and repr(found).startswith("Agreement(max_abs_trajectory=")

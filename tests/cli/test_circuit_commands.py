@@ -1,10 +1,14 @@
 """`export` and `circuit`: netlists that ngspice runs by itself, and the agreement with the ODE."""
 
+import dataclasses
 import json
 import subprocess
+from typing import ClassVar
 
 import numpy as np
 import pytest
+
+from eqprop_field.circuits import Behavioural, Scaling, levels, register_level
 
 
 def test_the_netlist_runs_as_it_is(run, folder, sample, ngspice):
@@ -49,6 +53,13 @@ def test_circuit_and_ode_agree(run, folder, sample, ngspice):
         np.testing.assert_allclose(circuit["free_0"][:, 0, 0], at, atol=1e-3)
 
 
+def test_symmetric_nudging_has_two_nudged_phases(run, folder, sample, ngspice):
+    said = run("circuit", *sample, "--nudging", "symmetric", "--out", folder / "o", "--json")
+    assert said.code == 0 and said.json["nudging"] == "symmetric" and said.json["verdict"] == "agrees"
+    phases = json.loads((folder / "o" / "net.map.json").read_text())["phases"]
+    assert [phase["beta"] for phase in phases] == [0.0, 0.1, 0.0, -0.1]
+
+
 def test_both_engines_measure_the_same(run, folder, sample, ngspice):
     measured = []
     for engine in ("batch", "shared"):
@@ -70,7 +81,9 @@ def test_a_simulator_that_dies_is_a_verdict(run, folder, sample, monkeypatch):
     assert "out of luck" in (folder / "o" / "ngspice.log").read_text()
 
 
-@pytest.mark.parametrize("options", [["crossbar", "--bits", 8], ["opamp", "--gain-bandwidth", 60], ["ota"]], ids=str)
+@pytest.mark.parametrize(
+    "options", [["crossbar", "--conductance-bits", 8], ["opamp", "--gain-bandwidth", 60], ["ota"]], ids=str
+)
 def test_levels_are_judged_by_what_they_learn(run, folder, sample, ngspice, options):
     said = run("circuit", *sample, "--level", *options, "--out", folder / "o", "--json")
     assert said.code == 0, said.err
@@ -80,7 +93,7 @@ def test_levels_are_judged_by_what_they_learn(run, folder, sample, ngspice, opti
 
 
 def test_a_level_too_poor_to_learn_with_fails(run, folder, sample, ngspice):
-    said = run("circuit", *sample, "--level", "opamp", "--gain", 3, "--out", folder / "o", "--json")
+    said = run("circuit", *sample, "--level", "opamp", "--amplifier-gain", 3, "--out", folder / "o", "--json")
     assert said.code == 1 and said.json["verdict"] == "disagrees"
 
 
@@ -90,9 +103,35 @@ def test_transistors_refuse_a_hard_sigmoid(run, folder, sample):
     assert not (folder / "net.cir").exists()
 
 
+def test_levels_of_the_users_own_have_names(run, folder, sample):
+    @dataclasses.dataclass(frozen=True)
+    class Slow(Behavioural):
+        """A level whose time constants are ten times as long."""
+
+        name: ClassVar[str] = "slow"
+        scaling: Scaling = dataclasses.field(default_factory=lambda: Scaling(tau_s=1e-5))
+
+    before = dict(levels.LEVELS)
+    try:
+        register_level(Slow)
+        with pytest.raises(ValueError, match="level 'slow' already"):
+            register_level(
+                dataclasses.make_dataclass("Other", [], bases=(Slow,), namespace={"name": "slow"}, frozen=True)
+            )
+        with pytest.raises(ValueError, match="no `name` of its own"):
+            register_level(dataclasses.make_dataclass("Nameless", [], bases=(Behavioural,), frozen=True))
+        said = run("export", *sample, "--level", "slow", "--out", folder / "net.cir", "--json")
+        assert said.code == 0 and said.json["level"] == "slow"
+    finally:
+        levels.LEVELS.clear()
+        levels.LEVELS.update(before)
+    said = run("export", *sample, "--level", "slow", "--out", folder / "net.cir")
+    assert said.code == 2 and "there are behavioural" in said.err
+
+
 def test_options_of_other_levels_are_refused(run, folder, sample):
-    said = run("export", *sample, "--level", "ota", "--gain", 100, "--out", folder / "net.cir")
-    assert said.code == 2 and "--gain is an option of --level crossbar or opamp" in said.err
+    said = run("export", *sample, "--level", "ota", "--amplifier-gain", 100, "--out", folder / "net.cir")
+    assert said.code == 2 and "--amplifier-gain is an option of --level crossbar or opamp" in said.err
 
 
 def test_several_samples_follow_one_another(run, folder, sample, ngspice):

@@ -3,14 +3,14 @@
 import dataclasses
 
 from eqprop_field.circuits import LEVELS, Scaling
-from eqprop_field.cli.level import LevelOptions
+from eqprop_field.cli.level import _FIELDS, LevelOptions
 
 _NO_OPTIONS = {"scaling", "accuracy"}
 _NO_FIELDS = {"level", "explicit_inputs"} | {field.name for field in dataclasses.fields(Scaling)}
 
 
 def test_every_option_belongs_to_a_level_and_every_level_has_its_options():
-    offered = {field.name for field in dataclasses.fields(LevelOptions)} - _NO_FIELDS
+    offered = {_FIELDS.get(field.name, field.name) for field in dataclasses.fields(LevelOptions)} - _NO_FIELDS
     of_levels = {field.name for level in LEVELS.values() for field in dataclasses.fields(level)} - _NO_OPTIONS
     assert offered == of_levels
 

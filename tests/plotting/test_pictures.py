@@ -86,17 +86,6 @@ def test_phases_end_where_nothing_more_moves():
     assert ax.get_xlim()[1] == pytest.approx(2 * np.log(500), abs=1.0)
 
 
-def test_agreement_says_the_largest_difference_and_draws_it():
-    ode = two_layers()
-    circuit = {name: path.copy() for name, path in ode.items()}
-    circuit["Hidden layer 1"][17, 2] += 3e-5
-    axes = plotting.agreement(TIMES, ode, circuit, onset=4.0, limit=1e-4)
-    assert "3.0e-05" in axes[-1].get_title(loc="left")
-    hidden = np.asarray(axes[-1].get_lines()[1].get_ydata())
-    assert hidden.argmax() == 17
-    assert hidden.max() == pytest.approx(3e-5)
-
-
 def test_learning_curve_marks_the_network_that_was_kept():
     epochs = np.arange(1.0, 6.0)
     error = np.array([0.5, 0.3, 0.1, 0.2, 0.2])

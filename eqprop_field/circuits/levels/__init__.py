@@ -1,5 +1,9 @@
 """Circuit to netlist, one fidelity a file; `LEVELS` has them by name, most ideal first."""
 
+import dataclasses
+import inspect
+from typing import TypeVar
+
 from .base import FAST as FAST
 from .base import LEARNS as LEARNS
 from .base import TIGHT as TIGHT
@@ -13,6 +17,25 @@ from .opamp import OpAmp as OpAmp
 from .ota import OtaC as OtaC
 from .transistor import Transistor as Transistor
 
-LEVELS: dict[str, type[AbstractLevel]] = {
-    level.name: level for level in (Behavioural, Crossbar, OpAmp, OtaC, Transistor)
-}
+LEVELS: dict[str, type[AbstractLevel]] = {}
+_Level = TypeVar("_Level", bound=type[AbstractLevel])
+
+
+def register_level(level: _Level) -> _Level:
+    """Makes a level known by its `name`: to `LEVELS`, and as `--level NAME` to the commands. Usable as a decorator.
+
+    Raises:
+        ValueError: for a class that is no level with a name of its own.
+    """
+    if not (isinstance(level, type) and issubclass(level, AbstractLevel) and dataclasses.is_dataclass(level)):
+        raise ValueError(f"{level!r} is no level: give a frozen dataclass that is a subclass of AbstractLevel")
+    if inspect.isabstract(level) or "name" not in vars(level):
+        raise ValueError(f"{level.__name__} is abstract or has no `name` of its own: a level says what it is called")
+    if LEVELS.get(level.name, level) is not level:
+        raise ValueError(f"there is a level {level.name!r} already: give {level.__name__} another name")
+    LEVELS[level.name] = level
+    return level
+
+
+for _level in (Behavioural, Crossbar, OpAmp, OtaC, Transistor):
+    register_level(_level)

@@ -1,0 +1,176 @@
+"""The agreement of a circuit with the ODE: a verdict, differences sample by sample, and what both simulators did."""
+
+import dataclasses
+import enum
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .._files import write_json, write_text
+from ..learning.base import Estimate
+from ..results import AbstractResult
+from ..storage import save_phases
+from ..substrates.solution import Verdict
+from ..vector_fields import AbstractVectorField
+from .levels import Netlist, Thresholds
+from .measure import Phase
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_NETLISTS = 100  # written; the others differ in the sample only
+
+
+class AgreementVerdict(enum.Enum):
+    """What the comparison found, worst last; the value is a sentence for the user."""
+
+    agrees = "The circuit does what the ODE does, within the thresholds."
+    disagrees = "Circuit and ODE settle, but further apart than the thresholds: tighten the accuracy or the devices."
+    not_settled = "A phase was still moving at its end, in circuit or ODE: allow more time or lower the gain."
+    wrong_branch = "The circuit rests on another equilibrium than the ODE: start both from the same state."
+    simulator_failed = "ngspice gave no usable result for some samples: read the log."
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SampleTrace:
+    """One sample in both simulators, at ngspice's own time points; states are flattened, state units.
+
+    Attributes:
+        circuit: the free phase and the nudged ones as measured in ngspice.
+        ode: the same phases by the ODE, at the same times.
+    """
+
+    circuit: tuple[Phase, ...]
+    ode: tuple[Phase, ...]
+
+    @property
+    def max_abs_free(self) -> float:
+        """The largest |circuit - ode| at the end of the free phase."""
+        return float(np.abs(self.circuit[0].end - self.ode[0].end).max())
+
+    @property
+    def max_abs_nudged(self) -> float:
+        """The largest |circuit - ode| at the end of any nudged phase."""
+        return max(float(np.abs(c.end - o.end).max()) for c, o in zip(self.circuit[1:], self.ode[1:], strict=True))
+
+    @property
+    def max_abs_trajectory(self) -> float:
+        """The largest |circuit - ode| anywhere in the phases."""
+        return max(float(np.abs(c.states - o.states).max()) for c, o in zip(self.circuit, self.ode, strict=True))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Agreement(AbstractResult):
+    """The agreement of circuit and ODE over a batch; maxima run over the samples that ngspice could simulate.
+
+    Attributes:
+        verdict: what was found.
+        update_cosine: cosine between the two updates over the samples that settled in both; NaN without any.
+        update_signs: the share of the update's elements with the ODE's sign, those below a thousandth of its largest
+            left out; NaN without a settled sample.
+        circuit: the phases as measured, with their trajectories, and the update that they give.
+        ode: the same by `Trajectory`, without trajectories.
+        samples: the way of every sample through the phases in both; None where ngspice failed.
+        netlists: one a sample.
+        logs: ngspice's, one a sample.
+        thresholds: which differences were allowed.
+        field: the network, as it is on the chip if there is one.
+    """
+
+    stem: ClassVar[str] = "agreement"
+    verdict: AgreementVerdict
+    update_cosine: float
+    update_signs: float
+    circuit: Estimate
+    ode: Estimate
+    samples: tuple[SampleTrace | None, ...]
+    netlists: tuple[Netlist, ...]
+    logs: tuple[str, ...]
+    thresholds: Thresholds
+    field: AbstractVectorField
+
+    @property
+    def max_abs_free(self) -> float:
+        """The largest difference of the free states, state units (NaN if ngspice gave nothing)."""
+        return max((sample.max_abs_free for sample in self._simulated), default=math.nan)
+
+    @property
+    def max_abs_nudged(self) -> float:
+        """The same for the nudged states."""
+        return max((sample.max_abs_nudged for sample in self._simulated), default=math.nan)
+
+    @property
+    def max_abs_trajectory(self) -> float:
+        """The same anywhere on the way."""
+        return max((sample.max_abs_trajectory for sample in self._simulated), default=math.nan)
+
+    @property
+    def _simulated(self) -> list[SampleTrace]:
+        return [sample for sample in self.samples if sample is not None]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a sample: its differences, None where ngspice failed, and its worst verdict in either simulator."""
+        verdicts = zip(np.asarray(self.circuit.verdict), np.asarray(self.ode.verdict), strict=True)
+        return [
+            {
+                "sample": i,
+                **{name: sample and getattr(sample, name) for name in _DIFFERENCES},
+                "verdict_circuit": Verdict(int(circuit)).name,
+                "verdict_ode": Verdict(int(ode)).name,
+            }
+            for i, (sample, (circuit, ode)) in enumerate(zip(self.samples, verdicts, strict=True))
+        ]
+
+    def summary(self) -> dict[str, float | str | None]:
+        """What `agreement.json` holds; None for numbers that do not exist."""
+        numbers = {name: getattr(self, name) for name in (*_DIFFERENCES, "update_cosine", "update_signs")}
+        return {k: v if math.isfinite(v) else None for k, v in numbers.items()} | {"verdict": self.verdict.name}
+
+    @property
+    def failure(self) -> str | None:
+        return None if self.verdict is AgreementVerdict.agrees else f"{self.verdict.name}: {self.verdict.value}"
+
+    def lines(self) -> list[str]:
+        def difference(value: float) -> str:
+            return f"{value:.2e}" if math.isfinite(value) else "none"
+
+        cosine, signs = self.update_cosine, self.update_signs
+        return [
+            f"verdict                {self.verdict.name}",
+            f"largest difference     {difference(self.max_abs_free)} free, {difference(self.max_abs_nudged)} nudged "
+            "(state units)",
+            f"along the trajectories {difference(self.max_abs_trajectory)}",
+            f"cosine of the updates  {format(cosine, '.12f') if math.isfinite(cosine) else 'none'}",
+            f"signs of the updates   {f'{100 * signs:.4g} % as by the ODE' if math.isfinite(signs) else 'none'}",
+        ]
+
+    def pictures(self) -> "dict[str, Figure]":
+        """`agreement.png`, where ngspice could simulate a sample."""
+        return super().pictures() if self._simulated else {}
+
+    def save(self, folder: str | os.PathLike, **context: Any) -> dict[str, Any]:
+        """Writes the measured phases, the netlists with their maps, ngspice's log, the picture and `agreement.json`.
+
+        Arguments, result and errors as for every result; `agreement.json` holds the summary without its context.
+        """
+        from ..plotting import save
+
+        folder = Path(folder)
+        save_phases(folder / "phases.npz", self.field, self.circuit.free, self.circuit.nudged[0], self.circuit)
+        files = ["phases.npz"]
+        for i, netlist in enumerate(self.netlists[:_MOST_NETLISTS]):
+            written = netlist.write(folder / ("net.cir" if i == 0 else f"net_{i}.cir"))
+            files += [path.name for path in written]
+        write_text(folder / "ngspice.log", "".join(f"* sample {i}\n{log}\n" for i, log in enumerate(self.logs)))
+        files.append("ngspice.log")
+        for name, figure in self.pictures().items():
+            save(figure, folder / name)
+            files.append(name)
+        write_json(folder / "agreement.json", self.summary())
+        return self.summary() | context | {"out": str(folder), "files": [*files, "agreement.json"]}
+
+
+_DIFFERENCES = ("max_abs_trajectory", "max_abs_free", "max_abs_nudged")
