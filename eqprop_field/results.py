@@ -106,7 +106,7 @@ class AbstractResult(abc.ABC):
         try:
             import pandas
         except ImportError as error:
-            raise ValueError("pandas is not installed: pip install pandas, or read rows()") from error
+            raise ValueError("pandas is not installed: pip install 'eqprop-field[pandas]', or read rows()") from error
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:

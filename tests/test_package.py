@@ -1,4 +1,4 @@
-"""The package as users meet it: how long it takes to import, what it drags in, and what its wheel holds."""
+"""The package as users meet it: how long it takes to import, what it loads, what its wheel holds, how it installs."""
 
 import importlib.util
 import os
@@ -7,21 +7,32 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 import zipfile
 
+import numpy as np
 import pytest
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_PACKAGES = ("eqprop_field", "circuits")
+_PACKAGE = "eqprop_field"
+_PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+
+
+def run(*command: str | os.PathLike, **options) -> str:
+    """What a command prints; it must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def without_settings() -> dict[str, str]:
+    """The environment less what this test session sets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "PYTHON"))}
 
 
 def run_python(code: str) -> str:
     """What a fresh interpreter, without the settings of this test session, prints for `code`."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
-    environment["PYTHONPATH"] = str(_ROOT)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return run(sys.executable, "-c", code, env=without_settings() | {"PYTHONPATH": str(_ROOT)})
 
 
 def test_import_takes_less_than_three_seconds():
@@ -30,38 +41,45 @@ def test_import_takes_less_than_three_seconds():
     assert min(float(run_python(code)) for _ in range(3)) < 3.0
 
 
-@pytest.mark.parametrize("unwanted", ["matplotlib", "PySpice", "sklearn", "circuits", "tyro"])
-def test_import_stays_light(unwanted):
-    assert run_python(f"import sys, eqprop_field; print({unwanted!r} in sys.modules)") == "False"
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    """The modules that `import eqprop_field` loads."""
+    return set(run_python("import sys, eqprop_field; print(*sys.modules)").split())
 
 
-@pytest.mark.parametrize("package", _PACKAGES)
-def test_import_leaves_precision_alone(package):
-    if not (_ROOT / package / "__init__.py").exists():
-        pytest.skip(f"{package} has no __init__.py yet")
-    assert run_python(f"import jax, {package}; print(jax.config.jax_enable_x64)") == "False"
+@pytest.mark.parametrize(
+    "unwanted",
+    [
+        *("matplotlib", "sklearn", "h5py", "dask", "distributed", "pandas", "PySpice", "tyro", "circuits"),
+        *(f"{_PACKAGE}.{room}" for room in ("circuits", "plotting", "benchmarks", "cli")),
+    ],
+)
+def test_import_stays_light(loaded, unwanted):
+    assert [name for name in loaded if name == unwanted or name.startswith(f"{unwanted}.")] == []
+
+
+def test_import_leaves_precision_alone():
+    assert run_python("import jax, eqprop_field.circuits; print(jax.config.jax_enable_x64)") == "False"
 
 
 def test_public_names_are_re_exported_explicitly():
     """Type checkers see a name of a typed package only where it is imported `as` itself."""
     code = "import eqprop_field as e; print(*[n for n in vars(e) if not n.startswith('_')])"
-    source = (_ROOT / "eqprop_field" / "__init__.py").read_text()
-    modules = {path.stem for path in (_ROOT / "eqprop_field").iterdir()}
-    for name in set(run_python(code).split()) - modules:
+    source = (_ROOT / _PACKAGE / "__init__.py").read_text()
+    modules = {path.stem for path in (_ROOT / _PACKAGE).iterdir()}
+    for name in set(run_python(code).split()) - modules - {"importlib", "Any", "TYPE_CHECKING"}:
         assert f"{name} as {name}" in source
 
 
 def packaged_files() -> set[str]:
     """Every file that an installation needs, as a path from the root."""
-    found = (path for package in _PACKAGES for path in (_ROOT / package).rglob("*") if path.is_file())
+    found = (path for path in (_ROOT / _PACKAGE).rglob("*") if path.is_file())
     return {path.relative_to(_ROOT).as_posix() for path in found if "__pycache__" not in path.parts}
 
 
 def build(target: str, into: pathlib.Path) -> pathlib.Path:
     """Builds the wheel or the sdist with the back end that pyproject.toml names, without the network."""
-    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(into)]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run(sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", into, cwd=_ROOT)
     (built,) = into.iterdir()
     return built
 
@@ -72,12 +90,12 @@ needs_back_end = pytest.mark.skipif(
 
 
 @needs_back_end
-def test_wheel_holds_the_two_packages_and_nothing_else(tmp_path):
+def test_wheel_holds_one_package_and_nothing_else(tmp_path):
     with zipfile.ZipFile(build("wheel", tmp_path)) as wheel:
         names = wheel.namelist()
-        version = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["version"]
-        entry_points = wheel.read(f"eqprop_field-{version}.dist-info/entry_points.txt").decode()
+        entry_points = wheel.read(f"{_PACKAGE}-{_PROJECT['version']}.dist-info/entry_points.txt").decode()
     assert {name for name in names if ".dist-info/" not in name} == packaged_files()
+    assert {name.split("/")[0] for name in names} == {_PACKAGE, f"{_PACKAGE}-{_PROJECT['version']}.dist-info"}
     assert "eqprop-field = eqprop_field.cli:main" in entry_points
 
 
@@ -85,4 +103,69 @@ def test_wheel_holds_the_two_packages_and_nothing_else(tmp_path):
 def test_sdist_can_build_the_same_wheel(tmp_path):
     with tarfile.open(build("sdist", tmp_path)) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert packaged_files() | {"pyproject.toml", "README.md", "LICENSE"} <= names
+    assert packaged_files() | {"pyproject.toml", "README.md", "LICENSE", "circuits/README.md"} <= names
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory) -> pathlib.Path:
+    """The Python of a new environment with the wheel in it and, behind, the packages that this one runs with."""
+    folder = tmp_path_factory.mktemp("installation")
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv" / "bin" / "python"
+    wheel = build("wheel", folder / "wheel")
+    run(python, "-m", "pip", "install", "--no-index", "--no-deps", wheel, env=without_settings())
+    site = pathlib.Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"))
+    # Folders that a .pth file adds come last, and their own .pth files, such as an editable install's, are not read.
+    shared = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    (site / "dependencies.pth").write_text("\n".join(shared))
+    return python
+
+
+_USE = """
+import shutil
+import jax
+import eqprop_field as epf
+from eqprop_field import circuits
+
+field = epf.LayeredField.create(jax.random.key(0), (4, 3, 2), activation=epf.activation("tanh"))
+x, y = jax.numpy.ones((1, 4)), jax.numpy.ones((1, 2))
+circuit = circuits.compile_circuit(field, x[0], y[0], circuits.schedule(30.0, 30.0, [0.1]))
+assert ".subckt crossbar_synapse" in circuits.Crossbar().emit(circuit).text
+if shutil.which("ngspice"):
+    measured, solved = (s.settle(field, x).state for s in (circuits.NgspiceSubstrate(), epf.Equilibrium()))
+    assert max(float(abs(a - b).max()) for a, b in zip(measured, solved)) < 1e-4
+print(epf.__file__)
+"""
+
+
+def use(python: pathlib.Path, folder: pathlib.Path) -> None:
+    """Uses what is installed; it must be what the environment itself has."""
+    assert run(python, "-c", _USE, env=without_settings(), cwd=folder).startswith(str(python.parents[1]))
+
+
+@needs_back_end
+@pytest.mark.slow
+def test_the_wheel_gives_the_package_and_the_command(installation, tmp_path):
+    use(installation, tmp_path)
+    for name, width in (("x", 4), ("y", 2)):
+        np.save(tmp_path / f"{name}.npy", np.ones((1, width)))
+    export = "export net.safetensors --input x.npy --target y.npy --out net.cir"
+    for words in ("init --sizes 4,3,2 --out net.safetensors", export):
+        run(installation.with_name("eqprop-field"), *words.split(), env=without_settings(), cwd=tmp_path)
+    assert ".tran" in (tmp_path / "net.cir").read_text()
+
+
+@needs_back_end
+@pytest.mark.slow
+def test_the_wheel_works_beside_the_distribution_circuits(installation, tmp_path):
+    """PyPI has a `circuits`, an event framework; neither installation touches the other's files."""
+    command = [installation, "-m", "pip", "install", "--retries", "1", "circuits"]
+    done = subprocess.run(command, env=without_settings(), capture_output=True, text=True, check=False)
+    if "Could not find a version" in done.stderr or "connection" in done.stderr.lower():
+        pytest.skip(f"the package index is not reached: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    use(installation, tmp_path)
+    theirs = "from circuits import Component; from eqprop_field.circuits import Circuit; print(Component, Circuit)"
+    printed = run(installation, "-c", theirs, env=without_settings(), cwd=tmp_path)
+    assert "circuits.core.components.Component" in printed
+    assert "eqprop_field.circuits.ir.Circuit" in printed
