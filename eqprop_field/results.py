@@ -89,13 +89,16 @@ class AbstractResult(abc.ABC):
 
     def _write(self, folder: Path) -> list[str]:
         """Writes everything but the summary; returns the names."""
+        write_csv(folder / f"{self.stem}.csv", self.rows())
+        return [f"{self.stem}.csv", *self._write_pictures(folder)]
+
+    def _write_pictures(self, folder: Path) -> list[str]:
         from .plotting import png
 
-        write_csv(folder / f"{self.stem}.csv", self.rows())
         pictures = self.pictures()
         for name, figure in pictures.items():
             write_atomically(folder / name, png(figure))
-        return [f"{self.stem}.csv", *pictures]
+        return list(pictures)
 
     def to_pandas(self) -> "DataFrame":
         """The table as a pandas DataFrame.

@@ -77,6 +77,7 @@ from .pool import WorkerDied as WorkerDied
 from .pool import work_through as work_through
 from .scaling import Scaling as Scaling
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
+from .training import training_substrate as training_substrate
 from .variation import Chip as Chip
 from .variation import OnChip as OnChip
 from .variation import Variation as Variation

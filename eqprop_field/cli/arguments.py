@@ -64,6 +64,26 @@ def _numbers(of_what: str) -> Callable[[str], tuple[float, ...]]:
     return parse
 
 
+def _times(text: str) -> tuple[float, float]:
+    """`FREE,NUDGED`, or one number for both."""
+    try:
+        free, _, nudged = text.partition(",")
+        times = float(free), float(nudged or free)
+        if not all(0 < time < math.inf for time in times):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no duration of phases: write FREE,NUDGED in time constants above 0, such as 40,30"
+        ) from None
+    return times
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{text!r} is no number of workers: give at least 1, or leave it away for one a core")
+    return int(text)
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
@@ -127,6 +147,21 @@ Numbers = Annotated[
 ]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), OF_RECIPE]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECIPE]
+Times = Annotated[
+    tuple[float, float],
+    _one_word(_times, lambda v: f"{v[0]:g},{v[1]:g}" if v[0] != v[1] else f"{v[0]:g}", "FREE,NUDGED"),
+]
+Workers = Annotated[
+    int | None,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="N",
+        instance_from_str=lambda words: _workers(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+    tyro.conf.arg(help_behavior_hint="(default: one a core)"),
+]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
 Sweep = Annotated[tuple[float, ...], _one_word(_symmetries, _written, "FIRST:LAST:COUNT")]
 Gains = Annotated[tuple[float, ...], _one_word(_gains, _written, "FIRST:LAST:COUNT")]

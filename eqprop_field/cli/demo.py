@@ -86,7 +86,6 @@ class Demo(AbstractCommand):
         import sys
 
         from ..training import RECIPES, load_dataset, train
-        from .train import what_was_trained, write_training
 
         recipe = RECIPES["digits"].seeded(self.seed)
         dataset = load_dataset("digits", seed=self.seed)
@@ -98,7 +97,7 @@ class Demo(AbstractCommand):
             out=folder / "training",
             progress=sys.stderr.isatty(),
         )
-        write_training(folder / "training", run, what_was_trained(recipe))
+        run.save(folder / "training", **recipe.summary())
         return dataset, run
 
     def _phases(self, folder: Path, field: "AbstractVectorField", x: np.ndarray, y: np.ndarray) -> "Simulation":

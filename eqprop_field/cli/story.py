@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from .. import plotting
-from . import train
 from .findings import BETA, TOL, Findings
 from .report import Section, page
 
@@ -36,7 +35,7 @@ def summarise(found: Findings) -> dict[str, Any]:
 
 def failures(found: Findings) -> list[str]:
     """What did not hold, a sentence each."""
-    sentences = [train.unsettled(found.run), found.phases.failure]
+    sentences = [found.run.failure, found.phases.failure]
     if found.agreement is None:
         sentences.append(f"the circuit was left out: {found.no_circuit}")
     elif found.agreement.verdict.name != "agrees":
@@ -170,7 +169,7 @@ def _training(found: Findings) -> Section:
             f"digits had no say. {100 * run.unsettled:.2f} % of the last epoch's samples did not settle and taught "
             "nothing."
         ],
-        plotting.png(train.picture(run)[0].figure),
+        plotting.png(*run.pictures().values()),
         f"Objective and errors fall over {len(run.history)} epochs; test error {wrong:.1f} percent.",
     )
 

@@ -1,7 +1,6 @@
 """`eqprop-field train`: trains a network on labelled data."""
 
 import dataclasses
-import operator
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,13 +20,13 @@ from .arguments import (
     checked_gain,
     checked_seed,
 )
-from .circuit_in_loop import CircuitInTheLoop
 from .command import AbstractCommand, Outcome, Refused
+from .substrate import SubstrateOptions
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
     from ..learning import AbstractLearningRule
-    from ..training import Recipe, TrainingRun
+    from ..training import Recipe
     from ..vector_fields import AbstractVectorField
 
     Measure = Callable[[AbstractVectorField], dict[str, Any]] | None
@@ -90,7 +89,7 @@ class Train(AbstractCommand):
     symmetry: OptionalFloat = None
     """Symmetry of the first weights, from -1 to 1: 0 for independent feedback, 1 for W_back = W_fwd^T at the start."""
     repair: Repair = dataclasses.field(default_factory=Repair)
-    circuit: CircuitInTheLoop = dataclasses.field(default_factory=CircuitInTheLoop)
+    substrate: SubstrateOptions = dataclasses.field(default_factory=SubstrateOptions)
     resume: bool = False
     """Go on from the checkpoint in --out."""
     follow: Annotated[int | None, tyro.conf.arg(metavar="SAMPLES", help_behavior_hint="(default: 100)")] = None
@@ -112,7 +111,7 @@ class Train(AbstractCommand):
         from .files import folder_for
 
         recipe = self._recipe()
-        rule = recipe.learning_rule(self.circuit.build(recipe))
+        rule = recipe.learning_rule(self.substrate.build(recipe))
         dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed)
         folder = folder_for(self.out)
         run = train(
@@ -127,13 +126,10 @@ class Train(AbstractCommand):
             progress=sys.stderr.isatty() and jax.process_index() == 0,
         )
         if jax.process_index() > 0:
-            return Outcome(run.summary(), [*lines(run), "written by process 0"], unsettled(run))
+            return Outcome(run.summary(), [*run.lines(), "written by process 0"], run.failure)
         if self.tensorboard:
             write_tensorboard(folder, run.history)
-        summary = write_training(folder, run, what_was_trained(recipe) | {"substrate": self.circuit.told()})
-        return Outcome(
-            summary, [*lines(run), f"written to        {folder}: {', '.join(summary['files'])}"], unsettled(run)
-        )
+        return Outcome.saved(run, folder, **recipe.summary(), substrate=self.substrate.description)
 
     def _measure(self, rule: "AbstractLearningRule", dataset: "Dataset") -> "Measure":
         """What is followed over training; None if nothing is."""
@@ -151,7 +147,7 @@ class Train(AbstractCommand):
         return measure if samples and rule.substrate.traceable else None
 
     def _recipe(self) -> "Recipe":
-        """The recipe, with what was said on the command line."""
+        """The recipe, changed by the options that were given."""
         from ..training import FIRST_RECIPES, RECIPES
 
         name = self.recipe or FIRST_RECIPES[self.data or "digits"]
@@ -160,7 +156,7 @@ class Train(AbstractCommand):
         recipe = RECIPES[name].seeded(checked_seed(self.seed))
         if self.sizes or self.convolutions:
             recipe = recipe.resized(self.sizes or recipe.sizes, self.convolutions or recipe.convolutions)
-        said = _said(
+        changes = _present(
             {
                 "epochs": self.epochs,
                 "batch_size": self.batch_size,
@@ -173,77 +169,13 @@ class Train(AbstractCommand):
                 "repair": None if self.repair == Repair() else self.repair.settings(),
             }
         )
-        settings = dataclasses.replace(recipe.settings, **said)
+        settings = dataclasses.replace(recipe.settings, **changes)
         gain = None if self.gain is None else checked_gain(self.gain)
         of_recipe = {"data": self.data, "rule": self.rule, "beta": self.beta, "gain": gain}
         of_recipe |= {"cost": self.cost, "weight_decay": self.weight_decay, "symmetry": self.symmetry}
-        return dataclasses.replace(recipe, settings=settings, **_said(of_recipe))
+        return dataclasses.replace(recipe, settings=settings, **_present(of_recipe))
 
 
-def _said(options: dict[str, Any]) -> dict[str, Any]:
+def _present(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def what_was_trained(recipe: "Recipe") -> dict[str, Any]:
-    """What was trained, for the summary; the settings are told by the run."""
-    said = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe) if field.name != "settings"}
-    return said | {"sizes": list(recipe.sizes)}
-
-
-def write_training(folder: Path, run: "TrainingRun", said: dict[str, Any]) -> dict[str, Any]:
-    """Writes the network, the learning curve and the summary, which holds `said` too; returns the summary."""
-    from .. import plotting
-    from ..storage import save_network
-    from ..training import RECORDS
-    from .files import write_summary
-
-    save_network(folder / "net.safetensors", run.field)
-    plotting.save(picture(run)[0].figure, folder / "learning_curve.png")
-    files = ["net.safetensors", "checkpoint.safetensors", *RECORDS, "learning_curve.png", "summary.json"]
-    summary = said | run.summary() | {"out": str(folder), "files": files}
-    write_summary(folder, summary)
-    return summary
-
-
-def picture(run: "TrainingRun") -> Any:
-    """The Axes of the learning curve."""
-    import numpy as np
-
-    from .. import plotting
-
-    def column(value: Callable[[dict[str, Any]], float | None]) -> np.ndarray:
-        return np.array([value(entry) for entry in run.history], float)
-
-    followed = {}
-    if all("cosine" in entry for entry in run.history):
-        followed = {
-            "cosine": column(lambda entry: entry["cosine"]["all"]),
-            "weight_symmetry": column(lambda entry: entry["weight_symmetry"]),
-        }
-    names = ("epoch", "train_objective", "train_error", "validation_error")
-    columns = [column(operator.itemgetter(name)) for name in names]
-    return plotting.learning_curve(*columns, test_error=run.test_error, best_epoch=run.best_epoch, **followed)
-
-
-def unsettled(run: "TrainingRun") -> str | None:
-    """One sentence if too many samples did not settle."""
-    if run.passed:
-        return None
-    return (
-        f"{100 * run.unsettled:.1f} % of the last epoch's samples did not settle and taught nothing: "
-        "lower --gain or the learning rates"
-    )
-
-
-def lines(run: "TrainingRun") -> list[str]:
-    """What people read of a run."""
-    first, last, best = run.history[0], run.history[-1], run.history[run.best_epoch - 1]
-    seconds = sum(entry["seconds"] for entry in run.history)
-    return [
-        f"objective         {first['train_objective']:.4f} in epoch 1, "
-        f"{last['train_objective']:.4f} in epoch {last['epoch']}",
-        f"validation error  {100 * best['validation_error']:.1f} % in epoch {run.best_epoch}, the best",
-        f"test error        {100 * run.test_error:.1f} %",
-        f"time              {seconds:.1f} s for {len(run.history)} epochs",
-    ]

@@ -2,6 +2,7 @@
 
 from . import agreement as agreement
 from . import kernel_networks as kernel_networks
+from . import learning as learning
 from . import recordings as recordings
 from . import reverse_engineering as reverse_engineering
 from .alignment import alignment as alignment
@@ -14,7 +15,6 @@ from .fidelity import fidelity as fidelity
 from .fidelity import histograms as histograms
 from .gdu import successive_updates as successive_updates
 from .in_circuit import in_circuit as in_circuit
-from .learning import learning_curve as learning_curve
 from .matrices import heat_maps as heat_maps
 from .phases import layer_names as layer_names
 from .ratios import ratios as ratios

@@ -2,76 +2,65 @@
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from ..training.run import TrainingRun
+from .draw import draw
 from .style import COLOURS, MARKERS, panels, styled
 
+_MOST_MARKED = 60  # epochs; more than these are a line without markers
+_FOLLOWED = {"cosine.all": "cosine of update and gradient", "weight_symmetry": "weight symmetry"}
 
+Column = Float[np.ndarray, " epoch"]
+
+
+@draw.register
 @styled
-def learning_curve(
-    epochs: Float[np.ndarray, " epoch"],
-    objective: Float[np.ndarray, " epoch"],
-    train_error: Float[np.ndarray, " epoch"],
-    validation_error: Float[np.ndarray, " epoch"],
-    *,
-    test_error: float | None = None,
-    best_epoch: int | None = None,
-    cosine: Float[np.ndarray, " epoch"] | None = None,
-    weight_symmetry: Float[np.ndarray, " epoch"] | None = None,
-) -> np.ndarray:
-    """Draws how the objective falls, the classification errors with it, and what became of alignment and symmetry.
-
-    Args:
-        epochs: how many epochs had been trained.
-        objective: the mean cost of the training samples.
-        train_error: the share of training samples that are classified wrongly, in [0, 1]; NaN where not measured.
-        validation_error: the same for the validation samples.
-        test_error: the share of test samples that the network of `best_epoch` classifies wrongly, drawn as a point.
-        best_epoch: which network was kept; the last by default.
-        cosine: of the update and the negative gradient; given, it gets a panel of its own.
-        weight_symmetry: <W, W^T> / ||W||^2, in the same panel.
-
-    Returns:
-        The Axes, top first.
+def _training(run: TrainingRun, ax: Axes | None = None) -> Axes:
+    """The shares of training and validation samples classified wrongly, with the test error of the network that was
+    kept as a star; above them the objective, and below them alignment and symmetry, where every epoch measured them.
     """
-    followed = {"cosine of update and gradient": cosine, "weight symmetry": weight_symmetry}
-    followed = {name: values for name, values in followed.items() if values is not None}
+    rows = run.rows()
+    column = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
+    if ax is not None:
+        _errors(ax, run, column)
+        return ax
+    followed = {title: column[name] for name, title in _FOLLOWED.items() if np.isfinite(column.get(name, np.nan)).all()}
     axes = panels([2.2, 2.8, *([2.0] if followed else [])], share_x=True)
-    few = "o" if len(epochs) <= 60 else None
-    for n, (name, values) in enumerate(followed.items()):
-        axes[2].plot(
-            epochs, values, color=COLOURS[("green", "grey")[n]], marker=few and MARKERS[n], markersize=4, label=name
-        )
-    if followed:
-        lowest = min(0.0, *(np.min(values, where=np.isfinite(values), initial=0.0) for values in followed.values()))
-        axes[2].set(title="Alignment with the gradient, and symmetry", ylim=(1.05 * lowest, 1.05))
-        axes[2].legend(loc="lower right")
-    axes[0].plot(epochs, objective, color=COLOURS["blue"], marker=few, markersize=4)
-    axes[0].set(ylabel="objective J", yscale="log" if np.nanmin(objective) > 0 else "linear")
+    _line(axes[0], column["epoch"], column["train_objective"], "blue")
+    axes[0].set(ylabel="objective J", yscale="log" if np.nanmin(column["train_objective"]) > 0 else "linear")
     axes[0].set_title("Objective: mean cost at the free equilibrium")
-    for errors, name, colour, marker in (
-        (train_error, "training", "blue", MARKERS[0]),
-        (validation_error, "validation", "red", MARKERS[1]),
+    _errors(axes[1], run, column)
+    if followed:
+        axes[1].set_xlabel("")
+        for (title, values), colour, marker in zip(followed.items(), ("green", "grey"), MARKERS, strict=False):
+            _line(axes[2], column["epoch"], values, colour, marker=marker, label=title)
+        lowest = min(0.0, *(values.min() for values in followed.values()))
+        axes[2].set(title="Alignment with the gradient, and symmetry", ylim=(1.05 * lowest, 1.05), xlabel="epoch")
+        axes[2].legend(loc="lower right")
+    return axes[1]
+
+
+def _errors(ax: Axes, run: TrainingRun, column: dict[str, Column]) -> None:
+    for name, title, colour, marker in (
+        ("train_error", "training", "blue", MARKERS[0]),
+        ("validation_error", "validation", "red", MARKERS[1]),
     ):
-        kept = np.isfinite(errors)
-        axes[1].plot(
-            epochs[kept], 100 * errors[kept], color=COLOURS[colour], marker=few and marker, markersize=4, label=name
-        )
-    if test_error is not None:
-        point = (epochs[-1] if best_epoch is None else best_epoch, 100 * test_error)
-        axes[1].plot(*point, "*", color=COLOURS["green"], markersize=14, label="test, the network kept", zorder=5)
-        axes[1].annotate(
-            f"{point[1]:.1f} %",
-            point,
-            xytext=(0, 14),
-            textcoords="offset points",
-            ha="center",
-            color=COLOURS["green"],
-            fontweight="bold",
-        )
-    axes[-1].set(xlabel="epoch")
-    axes[1].set(ylabel="error (%)", ylim=(0, None), xlim=(0, None))
-    axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[1].set_title("Samples classified wrongly")
-    axes[1].legend(loc="upper right")
-    return axes
+        known = np.isfinite(column[name])
+        _line(ax, column["epoch"][known], 100 * column[name][known], colour, marker=marker, label=title)
+    point = (run.best_epoch, 100 * run.test_error)
+    ax.plot(*point, "*", color=COLOURS["green"], markersize=14, label="test, the network kept", zorder=5)
+    above = {"xytext": (0, 14), "textcoords": "offset points", "ha": "center"}
+    ax.annotate(f"{point[1]:.1f} %", point, **above, color=COLOURS["green"], fontweight="bold")
+    ax.set(xlabel="epoch", ylabel="error (%)", ylim=(0, None), xlim=(0, None))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_title("Samples classified wrongly")
+    ax.legend(loc="upper right")
+
+
+def _line(
+    ax: Axes, epochs: Column, values: Column, colour: str, *, marker: str = MARKERS[0], label: str | None = None
+) -> None:
+    shown = marker if len(epochs) <= _MOST_MARKED else None
+    ax.plot(epochs, values, color=COLOURS[colour], marker=shown, markersize=4, label=label)

@@ -1,9 +1,8 @@
 """Training on labelled data."""
 
+from .checkpoint import CHECKPOINT as CHECKPOINT
 from .checkpoint import CheckpointError as CheckpointError
-from .loop import CHECKPOINT as CHECKPOINT
 from .loop import NotFiniteError as NotFiniteError
-from .loop import TrainingRun as TrainingRun
 from .loop import train as train
 from .metrics import error_rate as error_rate
 from .recipes import FIRST_RECIPES as FIRST_RECIPES
@@ -13,6 +12,7 @@ from .recipes import load_dataset as load_dataset
 from .records import RECORDS as RECORDS
 from .records import write_records as write_records
 from .records import write_tensorboard as write_tensorboard
+from .run import TrainingRun as TrainingRun
 from .settings import Settings as Settings
 from .sharding import device_mesh as device_mesh
 from .sharding import join_processes as join_processes

@@ -16,6 +16,7 @@ from .._files import write_atomically
 from .._tensor_file import TensorFileError, read_tensor_file
 from ..vector_fields.base import AbstractVectorField
 
+CHECKPOINT = "checkpoint.safetensors"
 _KEY = "eqprop_field_checkpoint"
 _FORMAT = 1
 _PARTS = ("field", "optimiser", "best", "visited")

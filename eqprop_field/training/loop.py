@@ -18,65 +18,17 @@ from tqdm import tqdm
 from ..datasets import Dataset, batch_order
 from ..learning.base import AbstractLearningRule
 from ..storage import describe
-from ..substrates.solution import NotSettledError, Verdict
+from ..substrates.solution import NotSettledError
 from ..vector_fields.base import AbstractVectorField
-from .checkpoint import Checkpoint, RunState
+from .checkpoint import CHECKPOINT, Checkpoint, RunState
 from .metrics import Tally, error_rate
 from .records import write_records
+from .run import TrainingRun
 from .settings import Settings
 from .sharding import device_mesh, everywhere, here
 from .step import Fixed, Moving, advance, begin, copied
 
-CHECKPOINT = "checkpoint.safetensors"
-_UNSETTLED_LIMIT = 0.01
 _LOOK_SECONDS = 0.5  # between two looks at how far the device is
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingRun:
-    """What a training run ends in.
-
-    Attributes:
-        field: the network of the best epoch.
-        last_field: the network of the last epoch.
-        history: one entry an epoch: `epoch` (from 1), `train_objective` (mean cost of the settled samples),
-            `train_error`, `validation_error` (shares; a sample whose free phase did not settle is an error),
-            `verdicts` (training samples by the worst verdict of their phases) and `seconds`. The training figures are
-            taken along the way, while the network changes.
-        best_epoch: the epoch with the lowest validation error, the last of equals. The test set has no say in it.
-        test_error: the share of test errors of `field`.
-        settings: what the run was made with.
-    """
-
-    field: AbstractVectorField
-    last_field: AbstractVectorField
-    history: list[dict[str, Any]]
-    best_epoch: int
-    test_error: float
-    settings: Settings
-
-    @property
-    def unsettled(self) -> float:
-        """The share of the last epoch's samples with a phase that did not settle."""
-        counts = self.history[-1]["verdicts"]
-        return sum(n for name, n in counts.items() if name != Verdict.converged.name) / sum(counts.values())
-
-    @property
-    def passed(self) -> bool:
-        """The run's own verdict: at most 1 % of the last epoch's samples did not settle."""
-        return self.unsettled <= _UNSETTLED_LIMIT
-
-    def summary(self) -> dict[str, Any]:
-        """The run as a JSON object, less the networks."""
-        return {
-            "settings": dataclasses.asdict(self.settings),
-            "best_epoch": self.best_epoch,
-            "validation_error": self.history[self.best_epoch - 1]["validation_error"],
-            "test_error": self.test_error,
-            "unsettled": self.unsettled,
-            "passed": self.passed,
-            "history": self.history,
-        }
 
 
 def train(

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
@@ -93,6 +93,11 @@ class Recipe:
         rates = (first, *[(hidden or [first])[-1]] * (len(sizes) - 2 + len(convolutions)))
         settings = dataclasses.replace(self.settings, learning_rates=rates)
         return dataclasses.replace(self, sizes=sizes, convolutions=convolutions, settings=settings)
+
+    def summary(self) -> dict[str, Any]:
+        """The recipe as a JSON object, less the settings, which a `TrainingRun` holds."""
+        named = {part.name: getattr(self, part.name) for part in dataclasses.fields(self) if part.name != "settings"}
+        return named | {"sizes": list(self.sizes)}
 
     def seeded(self, seed: int) -> "Recipe":
         """The same with another seed."""

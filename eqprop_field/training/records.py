@@ -1,31 +1,33 @@
-"""What a run wrote down, epoch by epoch, in forms that other programs read."""
+"""The history of a run as files that other programs read: a table, JSON lines, TensorBoard events."""
 
-import csv
-import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from .._files import write_text
+from .._files import write_csv, write_text
 
 RECORDS = ("history.jsonl", "history.csv")
 
 
+def records(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The history as rows of equal columns: {"verdicts": {"converged": 3}} becomes verdicts.converged = 3.
+
+    A verdict that an epoch did not have counts 0 there; any other entry that is missing is None.
+    """
+    rows = [_flat(entry) for entry in history]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name, 0 if name.startswith("verdicts.") else None) for name in columns} for row in rows]
+
+
 def write_records(folder: str | os.PathLike, history: list[dict[str, Any]]) -> None:
-    """Writes the history as JSON lines and as CSV, each whole or not at all; nested entries are joined by a dot.
+    """Writes the history as JSON lines and as CSV, each whole or not at all.
 
     Raises:
         OSError: with one sentence, if they cannot be written.
     """
-    flat = [_flat(entry) for entry in history]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns, restval="0", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
     write_text(Path(folder) / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
-    write_text(Path(folder) / "history.csv", table.getvalue())
+    write_csv(Path(folder) / "history.csv", records(history))
 
 
 def write_tensorboard(folder: str | os.PathLike, history: list[dict[str, Any]]) -> None:
@@ -46,7 +48,6 @@ def write_tensorboard(folder: str | os.PathLike, history: list[dict[str, Any]]) 
 
 
 def _flat(entry: dict[str, Any]) -> dict[str, Any]:
-    """The entry with nested dictionaries spread out: {"verdicts": {"converged": 3}} has verdicts.converged = 3."""
     flat: dict[str, Any] = {}
     for name, value in entry.items():
         flat |= {f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, dict) else {name: value}

@@ -23,8 +23,8 @@ def test_a_circuit_in_the_loop_learns_as_the_fixed_point_solver_does(ngspice, ru
     "options, told",
     [
         (("--level", "opamp"), "--substrate circuit"),
-        (("--substrate", "circuit", "--free-time", 0), "--free-time 0"),
-        (("--substrate", "circuit", "--workers", 0), "--workers 0"),
+        (("--substrate", "circuit", "--time", "0,30"), "--time"),
+        (("--substrate", "circuit", "--workers", 0), "--workers"),
     ],
 )
 def test_options_without_meaning_are_refused(run, tmp_path, options, told):

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from eqprop_field import Estimate, LayeredField, Nudging, Simulation, Solution, plotting
+from eqprop_field import Estimate, LayeredField, Nudging, Settings, Simulation, Solution, TrainingRun, plotting
 from eqprop_field.plotting.phases import until_settled
 
 TIMES = np.linspace(0.0, 8.0, 60)
@@ -87,12 +87,21 @@ def test_phases_end_where_nothing_more_moves():
 
 
 def test_learning_curve_marks_the_network_that_was_kept():
-    epochs = np.arange(1.0, 6.0)
-    error = np.array([0.5, 0.3, 0.1, 0.2, 0.2])
-    axes = plotting.learning_curve(epochs, error**2, error, error, test_error=0.123, best_epoch=3)
-    assert any("12.3 %" in text.get_text() for text in axes[1].texts)
-    star = next(line for line in axes[1].get_lines() if len(line.get_xdata()) == 1)
+    field = LayeredField.create(jax.random.key(0), (2, 3))
+    entry = lambda epoch, error: {  # noqa: E731
+        "epoch": epoch, "train_objective": error**2, "train_error": error, "validation_error": error,
+        "verdicts": {"converged": 9}, "seconds": 1.0, "cosine": {"all": 1 - error}, "weight_symmetry": 0.5,
+    }  # fmt: skip
+    history = [entry(k + 1, error) for k, error in enumerate([0.5, 0.3, 0.1, 0.2, 0.2])]
+    run = TrainingRun(field, field, history, best_epoch=3, test_error=0.123, settings=Settings())
+    ax = run.plot()
+    assert len(ax.figure.axes) == 3
+    assert any("12.3 %" in text.get_text() for text in ax.texts)
+    star = next(line for line in ax.get_lines() if len(line.get_xdata()) == 1)
     assert (star.get_xdata()[0], star.get_ydata()[0]) == pytest.approx((3, 12.3))
+    np.testing.assert_allclose(ax.figure.axes[2].get_lines()[0].get_ydata(), [0.5, 0.7, 0.9, 0.8, 0.8])
+    (alone,) = plotting.panels([2.0])
+    assert run.plot(alone) is alone
 
 
 def test_heat_maps_put_zero_in_the_middle_of_the_colours():
