@@ -78,12 +78,6 @@ def _times(text: str) -> tuple[float, float]:
     return times
 
 
-def _workers(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"{text!r} is no number of workers: give at least 1, or leave it away for one a core")
-    return int(text)
-
-
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
@@ -151,17 +145,6 @@ Times = Annotated[
     tuple[float, float],
     _one_word(_times, lambda v: f"{v[0]:g},{v[1]:g}" if v[0] != v[1] else f"{v[0]:g}", "FREE,NUDGED"),
 ]
-Workers = Annotated[
-    int | None,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="N",
-        instance_from_str=lambda words: _workers(words[0]),
-        is_instance=lambda value: value is None or isinstance(value, int),
-        str_from_instance=lambda value: [str(value)],
-    ),
-    tyro.conf.arg(help_behavior_hint="(default: one a core)"),
-]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
 Sweep = Annotated[tuple[float, ...], _one_word(_symmetries, _written, "FIRST:LAST:COUNT")]
 Gains = Annotated[tuple[float, ...], _one_word(_gains, _written, "FIRST:LAST:COUNT")]
@@ -228,7 +211,7 @@ class Architecture:
 
         if not -1.0 <= symmetry <= 1.0:
             raise Refused(f"--symmetry {symmetry:g}: the weight symmetry lies between -1 and 1")
-        key, rho = jax.random.key(checked_seed(seed)), activation(self.activation)
+        key, rho = jax.random.key(seed), activation(self.activation)
         if self.hopfield and (self.graph == 0 or symmetry not in (0.0, 1.0)):
             raise Refused("--hopfield is a --graph with one weight a pair: give --graph, and leave --symmetry away")
         if self.graph == 0:
@@ -298,17 +281,6 @@ class Scale:
             raise Refused("--processes and --process need --coordinator: the HOST:PORT of the first process")
 
 
-def check_counts(**counts: int) -> None:
-    """Refuses numbers of things below 1, by the options' names.
-
-    Raises:
-        Refused: for the first such number.
-    """
-    for name, count in counts.items():
-        if count < 1:
-            raise Refused(f"--{name.replace('_', '-')} {count}: give at least 1")
-
-
 def checked_gain(gain: float) -> float:
     """The scale of new weights.
 
@@ -318,14 +290,3 @@ def checked_gain(gain: float) -> float:
     if not math.isfinite(gain) or gain < 0:
         raise Refused(f"--gain {gain:g}: give a finite scale of at least 0, such as 0.5")
     return gain
-
-
-def checked_seed(seed: int) -> int:
-    """The seed.
-
-    Raises:
-        Refused: for a seed outside 32 bits, where two precisions would draw different networks.
-    """
-    if not 0 <= seed < 2**32:
-        raise Refused(f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
-    return seed

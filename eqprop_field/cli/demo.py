@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from .arguments import checked_seed
 from .command import AbstractCommand, Outcome
 from .findings import BETA, TOL, Findings
 
@@ -39,7 +38,6 @@ class Demo(AbstractCommand):
     """The folder for the report and everything it shows."""
 
     def run(self) -> Outcome:
-        checked_seed(self.seed)
         self.choose_precision()
 
         from .._files import write_text

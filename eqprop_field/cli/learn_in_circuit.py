@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .arguments import checked_seed
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
@@ -103,7 +102,6 @@ class LearnInCircuit(AbstractCommand):
         return Transistor(accuracy=LEARNING, cell="gilbert", model=self.model)
 
     def _check(self) -> None:
-        checked_seed(self.seed)
         for option, count in (("--seeds", self.seeds), ("--epochs", self.epochs), ("--workers", self.workers)):
             if count is not None and count < 1:
                 raise Refused(f"{option} {count}: give at least 1")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 
@@ -23,7 +24,7 @@ def _number(parse: Callable[[str], Any], metavar: str, usable: Callable[[Any], b
         nargs=1,
         metavar=metavar,
         instance_from_str=checked,
-        is_instance=lambda value: isinstance(value, int | float),
+        is_instance=lambda value: value is None or isinstance(value, int | float),
         str_from_instance=lambda value: [f"{value:g}" if isinstance(value, float) else str(value)],
     )
 
@@ -34,6 +35,7 @@ def at_least(least: int) -> Any:
 
 
 AtLeastOne = Annotated[int, at_least(1)]
+Workers = Annotated[int | None, at_least(1), tyro.conf.arg(help_behavior_hint="(default: one a core)")]
 Positive = Annotated[float, _number(float, "NUMBER", lambda v: 0 < v < math.inf, "give a finite number above 0")]
 # Within 32 bits: beyond, two precisions would draw different networks.
 Seed = Annotated[int, _number(int, "SEED", lambda n: 0 <= n < 2**32, f"give a whole number from 0 to {2**32 - 1}")]

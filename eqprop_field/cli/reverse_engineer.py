@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from .arguments import Names, Sizes, checked_seed
+from .arguments import Names, Sizes
 from .command import AbstractCommand, Outcome
 
 
@@ -41,7 +41,6 @@ class ReverseEngineer(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-        checked_seed(self.seed)
         from ..kernel_networks import reverse_engineering_table
         from .files import folder_for
         from .progress import bar

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from .arguments import checked_seed
 from .command import AbstractCommand, Outcome, Refused
 
 if TYPE_CHECKING:
@@ -96,7 +95,6 @@ class Roessler(AbstractCommand):
         return Outcome(summary, [*lines, told], failure)
 
     def _check(self) -> None:
-        checked_seed(self.seed)
         for option, count, least in (
             ("--seeds", self.seeds, 1),
             ("--epochs", self.epochs, 1),

@@ -1,14 +1,14 @@
 """`eqprop-field simulate`: the free and the nudged phase of a network."""
 
 import dataclasses
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from .arguments import NetworkFile, NudgeOptions
-from .command import AbstractCommand, Outcome, Refused
+from .command import AbstractCommand, Outcome
+from .numbers import Positive, at_least
 
 if TYPE_CHECKING:
     from ..substrates import AbstractSubstrate
@@ -35,19 +35,15 @@ class Simulate(AbstractCommand):
     """Where it settles: an ODE solver, a fixed-point solver, or ngspice."""
     tol: float = 1e-8
     """Residual |mu| at which a phase is settled; below 1e-6 everything is computed in float64."""
-    max_time: float = 1000.0
+    max_time: Positive = 1000.0
     """Longest time a phase may take, in time constants (trajectory)."""
-    points: int = 400
+    points: Annotated[int, at_least(2)] = 400
     """Saved points of every trajectory (trajectory, circuit)."""
     out: Path = tyro.MISSING
     """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
-        if not 0 < self.max_time < math.inf:
-            raise Refused(f"--max-time {self.max_time:g}: give the phases a finite time above 0")
-        if self.points < 2:
-            raise Refused(f"--points {self.points}: keep at least 2 points of every trajectory")
 
         from ..analysis import simulate
         from .files import folder_for

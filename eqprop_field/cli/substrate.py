@@ -3,8 +3,9 @@
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from .arguments import Times, Workers
+from .arguments import Times
 from .command import Refused
+from .numbers import Workers
 
 if TYPE_CHECKING:
     from ..circuits import NgspiceSubstrate

@@ -18,7 +18,6 @@ from .arguments import (
     Repair,
     Scale,
     checked_gain,
-    checked_seed,
 )
 from .command import AbstractCommand, Outcome, Refused
 from .substrate import SubstrateOptions
@@ -153,7 +152,7 @@ class Train(AbstractCommand):
         name = self.recipe or FIRST_RECIPES[self.data or "digits"]
         if name not in RECIPES:
             raise Refused(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
-        recipe = RECIPES[name].seeded(checked_seed(self.seed))
+        recipe = RECIPES[name].seeded(self.seed)
         if self.sizes or self.convolutions:
             recipe = recipe.resized(self.sizes or recipe.sizes, self.convolutions or recipe.convolutions)
         changes = _present(
