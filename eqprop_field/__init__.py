@@ -22,7 +22,7 @@ from .analysis import SuccessiveUpdates as SuccessiveUpdates
 from .analysis import TrainingAlignment as TrainingAlignment
 from .analysis import align as align
 from .analysis import align_training as align_training
-from .analysis import error_budget as error_budget
+from .analysis import budget as budget
 from .analysis import good_parameters as good_parameters
 from .analysis import jacobian_asymmetry as jacobian_asymmetry
 from .analysis import poisson_pairs as poisson_pairs

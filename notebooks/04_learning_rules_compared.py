@@ -76,17 +76,9 @@ for name, gradient in found.items():
 # `eqprop-field align --rules all`, and [the table of rules](../docs/rules.md) shows its picture.
 
 # %%
-quick = epf.Equilibrium(tol=1e-9)
-compared = {
-    "eqprop": epf.EqProp(epf.Nudging.symmetric(1e-3), quick),
-    "aep": epf.AEP(epf.Nudging.symmetric(1e-3), quick),
-    "generec": epf.GeneRec("minus", quick),
-}
-result = epf.alignment(
-    field, x[:8], y[:8], symmetries=np.linspace(-1, 1, 9), keys=jax.random.split(key, 6), rules=compared
-)
-cosines = dict(zip(result.rules, result.cosine, strict=True))
-plotting.alignment_curve(result.symmetries, cosines, result.layers, result.jacobian_asymmetry)[0].figure
+compared = epf.named_rules(["eqprop", "aep", "generec"], epf.Nudging.symmetric(1e-3), epf.Equilibrium(tol=1e-9))
+sweep = {"symmetries": np.linspace(-1, 1, 9), "keys": jax.random.split(key, 6)}
+epf.align(field, x[:8], y[:8], rules=compared, **sweep).plot().figure
 
 # %% [markdown]
 # **Two families.** Equilibrium propagation and GeneRec ask the network's own feedback for the error, and get an answer

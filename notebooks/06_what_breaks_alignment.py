@@ -32,38 +32,22 @@ jax.config.update("jax_enable_x64", True)
 # %% [markdown]
 # ## An error budget
 #
-# A practical update: every phase lasts 12 time constants, $\beta$ is what it is. `error_budget` removes one
-# imperfection after the other, until the gradient is left; what goes with each step is its contribution.
+# A practical update: every phase lasts 12 time constants, $\beta$ is what it is. `budget` removes one imperfection
+# after the other, until the gradient is left; what goes with each step is its contribution.
 
 # %%
 key, x_key, y_key = jax.random.split(jax.random.key(1), 3)
 x, y = jax.random.uniform(x_key, (8, 20)), jax.random.uniform(y_key, (8, 5))
 tanh = epf.activation("tanh")
 asymmetric = epf.LayeredField.create(key, (20, 15, 10, 5), activation=tanh)
-betas = [0.01, 0.03, 0.1, 0.3]
-phases = epf.Trajectory(tol=1e-7, free_time=12.0, nudged_time=12.0)
-
-
-def plain(beta, substrate):
-    """Equilibrium propagation with symmetric nudging."""
-    return epf.EqProp(epf.Nudging.symmetric(beta), substrate)
-
-
-def exact(beta, substrate):
-    """The same with the transposed Jacobian."""
-    return epf.AEP(epf.Nudging.symmetric(beta), substrate)
-
-
-def budget(make, field):
-    """The budget's picture, and its shares in words."""
-    found = epf.error_budget(make, field, x, y, betas=betas, substrate=phases)
-    for b, beta in enumerate(betas):
-        shares = ", ".join(f"{n} {round(100 * s)} %" for n, s in zip(found.contributions, found.along[b], strict=True))
-        print(f"β = {beta:4.2f}: error {found.whole[b]:.3f}, cosine {found.cosine[b, 0]:.4f}; {shares}")
-    return plotting.error_budget(found.betas, found.contributions, found.error, found.whole, found.along)[0].figure
-
-
-budget(plain, asymmetric)
+practical = {
+    "betas": [0.01, 0.03, 0.1, 0.3],
+    "substrate": epf.Trajectory(tol=1e-7, free_time=12.0, nudged_time=12.0),
+}
+plain, exact = epf.RULES["eqprop"].make, epf.RULES["aep"].make
+found = epf.budget(asymmetric, x, y, rule=plain, **practical)
+print(found)
+found.plot().figure
 
 # %% [markdown]
 # Independent feedback weights drown everything else: no better solver, no smaller $\beta$ would help. Take the
@@ -71,7 +55,9 @@ budget(plain, asymmetric)
 # a phase sets a floor beneath which no $\beta$ leads. A share below 0 makes up for a part of the others.
 
 # %%
-budget(exact, asymmetric)
+found = epf.budget(asymmetric, x, y, rule=exact, **practical)
+print(found)
+found.plot().figure
 
 # %% [markdown]
 # ## How long is long enough?
@@ -86,7 +72,8 @@ times = np.array([4.0, 8.0, 12.0, 16.0, 20.0, 24.0])
 lost = []
 for time in times:
     clocked = epf.Trajectory(tol=1e-13, accuracy=1e-13, free_time=time, nudged_time=time)
-    lost.append(epf.error_budget(exact, asymmetric, x, y, betas=[0.03], substrate=clocked).error[0, 1])
+    found = epf.budget(asymmetric, x, y, rule=exact, betas=[0.03], substrate=clocked)
+    lost.append(found.error[0, found.contributions.index("unfinished settling")])
 
 
 @plotting.styled
@@ -127,7 +114,7 @@ def deviation(field):
     rows = []
     for n in range(3):
         true = flat(epf.ImplicitGradient(tight), n)
-        errors = [np.linalg.norm(flat(exact(beta, tight), n) - true) for beta in finer]
+        errors = [np.linalg.norm(flat(exact(beta, tight, epf.Quadratic()), n) - true) for beta in finer]
         rows.append(np.array(errors) / np.linalg.norm(true))
     return np.array(rows)
 
@@ -152,14 +139,12 @@ draw()
 # ## Asymmetry, over training
 #
 # The symmetry of the weights is not fixed. Every synapse changes by presynaptic rate times postsynaptic error, and the
-# two directions of a pair are taught by the same correlations. Train on handwritten digits and watch, epoch by epoch;
-# `train` calls `measure` with the network after each, `snapshot` measures it. Beside the plain rule: both weights of a
-# pair decaying (Kolen & Pollack), feedback that never changes, and a pull on the Jacobian itself (homeostasis). One
-# network each, from one and the same start.
+# two directions of a pair are taught by the same correlations. `align_training` trains networks on handwritten digits
+# and measures them after every epoch. Beside the plain rule: both weights of a pair decaying (Kolen & Pollack),
+# feedback that never changes, and a pull on the Jacobian itself (homeostasis). One network each, from one and the same
+# start.
 
 # %%
-digits = epf.digits(seed=0)
-held_out = digits.validation.x[:100], digits.validation.y[:100]
 rule = epf.EqProp(epf.Nudging.symmetric(0.1), epf.Equilibrium(tol=1e-6, max_iterations=1000))
 repairs = {
     "no repair": epf.SymmetryRepair(),
@@ -167,41 +152,17 @@ repairs = {
     "Kolen-Pollack": epf.SymmetryRepair("kolen_pollack", decay=1e-3),
     "homeostasis": epf.SymmetryRepair(homeostasis=0.1),
 }
-epochs, history = 4, {}
-for name, repair in repairs.items():
-    field = epf.LayeredField.create(jax.random.key(0), (64, 32, 10), activation=tanh, gain=0.5)
-    settings = epf.Settings(epochs, learning_rates=(0.05,), schedule="constant", repair=repair)
-    measured = [epf.snapshot(field, rule, *held_out)]
-
-    def measure(field, measured=measured):
-        measured.append(epf.snapshot(field, rule, *held_out))
-        return {}
-
-    run = epf.train(field, rule, digits, settings, measure=measure, progress=False)
-    errors = [np.nan, *(entry["validation_error"] for entry in run.history)]
-    history[name] = measured, errors
-    first, last = measured[0], measured[-1]
-    print(
-        f"{name:15s} cosine {first.cosine[0]:.3f} > {last.cosine[0]:.3f}, weight symmetry "
-        f"{first.weight_symmetry:+.2f} > {last.weight_symmetry:+.2f}, validation error {100 * errors[-1]:.1f} %"
-    )
-
+training = {"epochs": 4, "learning_rates": (0.05,), "schedule": "constant"}
+found = epf.align_training(
+    [epf.LayeredField.create(jax.random.key(0), (64, 32, 10), activation=tanh, gain=0.5)],
+    dict.fromkeys(repairs, rule),
+    epf.digits(seed=0),
+    {name: epf.Settings(**training, repair=repair) for name, repair in repairs.items()},
+)
+print(found)
 
 # %%
-def of_one_network(name):
-    """A quantity of the snapshots by repair, (1, epoch)."""
-    return {repair: np.array([[getattr(s, name) for s in measured]]) for repair, (measured, _) in history.items()}
-
-
-picture = plotting.alignment_over_training(
-    np.arange(epochs + 1.0),
-    of_one_network("cosine"),
-    measured[0].layers,
-    of_one_network("jacobian_asymmetry"),
-    of_one_network("weight_symmetry"),
-    {name: np.array([errors]) for name, (_, errors) in history.items()},
-)
-picture[0].figure
+found.plot().figure
 
 # %% [markdown]
 # Learning alone makes the weights more symmetric, and the update better aligned: the two directions of a pair are

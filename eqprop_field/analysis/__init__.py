@@ -3,7 +3,7 @@
 from .alignment import Alignment as Alignment
 from .alignment import align as align
 from .budget import ErrorBudget as ErrorBudget
-from .budget import error_budget as error_budget
+from .budget import budget as budget
 from .gdu import SuccessiveUpdates as SuccessiveUpdates
 from .gdu import successive_updates as successive_updates
 from .good_parameters import GoodParameters as GoodParameters

@@ -12,8 +12,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import as_scalar, checked_pair
+from ..costs import AbstractCost
 from ..learning.base import AbstractLearningRule, tree_dot, tree_norm
+from ..learning.catalogue import Maker
 from ..learning.implicit import ImplicitGradient
+from ..results import AbstractResult, known
 from ..substrates.base import AbstractSubstrate, settle_in_turn
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge
@@ -63,8 +66,8 @@ class FixedDuration(AbstractSubstrate):
         return dataclasses.replace(solution, verdict=jnp.where(over, Verdict.converged.value, solution.verdict))
 
 
-@dataclasses.dataclass(frozen=True)
-class ErrorBudget:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ErrorBudget(AbstractResult):
     """What separates a practical update from the gradient, for several betas.
 
     The vectors of the contributions add up to the whole error exactly; their lengths do not.
@@ -81,6 +84,7 @@ class ErrorBudget:
         samples: how many there were.
     """
 
+    stem: ClassVar[str] = "budget"
     betas: Float[np.ndarray, " beta"]
     contributions: tuple[str, ...]
     error: Float[np.ndarray, "beta contribution"]
@@ -99,20 +103,42 @@ class ErrorBudget:
             for k, name in enumerate(self.contributions):
                 row = {"beta": beta, "contribution": name, "error": self.error[b, k], "share": self.along[b, k]}
                 rows.append(row | {"cosine_before": self.cosine[b, k], "cosine_after": self.cosine[b, k + 1]})
-        return [{key: _plain(value) for key, value in row.items()} for row in rows]
+        return [{key: v if isinstance(v, str) else known(v) for key, v in row.items()} for row in rows]
+
+    def summary(self) -> dict[str, Any]:
+        """The budget of every beta."""
+        return {
+            "samples": self.samples,
+            "budgets": [
+                {
+                    "beta": float(beta),
+                    "error": known(self.whole[b]),
+                    "contributions": dict(zip(self.contributions, map(known, self.error[b]), strict=True)),
+                    "shares": dict(zip(self.contributions, map(known, self.along[b]), strict=True)),
+                    "cosine": known(self.cosine[b, 0]),
+                    "samples_used": int(self.used[b]),
+                }
+                for b, beta in enumerate(self.betas)
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """One line a beta: errors relative to the gradient's length."""
+        head = f"{'beta':>8}  {'error':>8}  " + "  ".join(f"{name:>19}" for name in self.contributions) + "    cosine"
+        lines = [head]
+        for b, beta in enumerate(self.betas.tolist()):
+            causes = "  ".join(f"{error:>19.2e}" for error in self.error[b])
+            left = "" if self.used[b] == self.samples else f"   {self.samples - int(self.used[b])} samples left out"
+            lines.append(f"{beta:>8g}  {self.whole[b]:>8.2e}  {causes}  {self.cosine[b, 0]:>8.4f}{left}")
+        return lines
 
 
-def _plain(value: Any) -> Any:
-    """Numbers that a table can show; nothing where there is none."""
-    return value if isinstance(value, str) else float(value) if np.isfinite(value) else ""
-
-
-def error_budget(
-    make: Callable[[ArrayLike, AbstractSubstrate], AbstractLearningRule],
+def budget(
     field: AbstractVectorField,
     x: ArrayLike,
     y: ArrayLike,
     *,
+    rule: Maker,
     betas: ArrayLike | Sequence[float],
     substrate: Trajectory,
     truth: ImplicitGradient | None = None,
@@ -134,13 +160,12 @@ def error_budget(
     or have no gradient at any stage are left out of all.
 
     Args:
-        make: the rule from a beta and a substrate, such as `lambda beta, substrate: EqProp(Nudging.symmetric(beta),
-            substrate)`.
         field: the network.
         x: inputs, (sample, inputs); y: targets, (sample, outputs).
+        rule: makes the rule from a beta, a substrate and the cost of `truth`, as `RULES["eqprop"].make` does.
         betas: the practical influence parameters.
         substrate: where the practical phases run, with their times, steps and tolerance.
-        truth: how the true gradient is computed; its cost must be the rule's (its substrate is not used).
+        truth: how the true gradient is computed, and of which cost (its substrate is not used).
 
     Raises:
         ValueError: for data that do not fit, a beta without meaning, or a rule that does not run on these substrates.
@@ -159,11 +184,12 @@ def error_budget(
         )
     )
     places = (FixedDuration(substrate), exact_way, tight)
-    limits = [make(as_scalar(beta), tight) for beta in (_TINY_BETA, _TINY_BETA / 2)]
+    truth = truth or ImplicitGradient()
+    limits = [_made(rule, beta, tight, truth.cost) for beta in (_TINY_BETA, _TINY_BETA / 2)]
     measured = []
     for beta in betas.tolist():
-        rules = [make(as_scalar(beta), place) for place in places]
-        parts = _stages(rules, limits, truth or ImplicitGradient(), field, x, y)
+        rules = [_made(rule, beta, place, truth.cost) for place in places]
+        parts = _stages(rules, limits, truth, field, x, y)
         if not int(parts["used"]):
             raise_unless_converged("practical or ideal", parts["verdict"])
         measured.append(jax.tree.map(np.asarray, parts))
@@ -171,6 +197,15 @@ def error_budget(
     return ErrorBudget(
         betas, CONTRIBUTIONS, pick("error"), pick("whole"), pick("along"), pick("cosine"), pick("used"), len(x)
     )
+
+
+def _made(rule: Maker, beta: float, substrate: AbstractSubstrate, cost: AbstractCost) -> AbstractLearningRule:
+    made = rule(as_scalar(beta), substrate, cost)
+    if made.substrate is not substrate:
+        raise ValueError(
+            f"{type(made).__name__} brings steps of its own: phases of a given length do not end or refine them"
+        )
+    return made
 
 
 @eqx.filter_jit

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -13,14 +13,15 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Key
 from .._arrays import checked_pair
 from ..learning.base import AbstractLearningRule, tree_dot
 from ..learning.implicit import ImplicitGradient
+from ..results import AbstractResult, known
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from ..vector_fields.leaky import AbstractNeuralNetwork, require
 from .stability import AttractorType, random_states, stability
 
 
-@dataclasses.dataclass(frozen=True)
-class GoodParameters:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GoodParameters(AbstractResult):
     """Shares of random networks, over their gain and their weights' symmetry.
 
     Attributes:
@@ -34,6 +35,7 @@ class GoodParameters:
         networks: how many were drawn for every gain and symmetry.
     """
 
+    stem: ClassVar[str] = "good_parameters"
     gains: Float[np.ndarray, " gain"]
     symmetries: Float[np.ndarray, " symmetry"]
     converging: Float[np.ndarray, "gain symmetry"]
@@ -43,23 +45,32 @@ class GoodParameters:
     networks: int
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a gain and symmetry, with the columns of `good_parameters.csv`."""
+        """One row a gain and symmetry; None for a share that is not defined."""
         return [
             {
                 "gain": float(self.gains[g]),
                 "symmetry": float(self.symmetries[c]),
                 "networks": self.networks,
                 "converging": float(self.converging[g, c]),
-                "descending": _known(float(self.descending[g, c])),
+                "descending": known(self.descending[g, c]),
                 "good": float(self.good[g, c]),
-                "cycling": _known(float(self.cycling[g, c])),
+                "cycling": known(self.cycling[g, c]),
             }
             for g, c in np.ndindex(self.good.shape)
         ]
 
+    def summary(self) -> dict[str, Any]:
+        """The table, as `map`."""
+        return {"map": self.rows()}
 
-def _known(share: float) -> float | str:
-    return share if np.isfinite(share) else ""
+    def lines(self) -> list[str]:
+        """The share of good parameters as a map."""
+        table = zip(self.gains, self.good, strict=True)
+        return [
+            "share of good parameters (%), by gain and weight symmetry",
+            "    gain  " + "".join(f"{c:>7g}" for c in self.symmetries),
+            *(f"{gain:>8g}  " + "".join(f"{100 * share:>7.0f}" for share in row) for gain, row in table),
+        ]
 
 
 def good_parameters(

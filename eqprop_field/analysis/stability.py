@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float, Int, Key
 
 from .._arrays import checked_data
+from ..results import AbstractResult, known
 from ..substrates.solution import Verdict, has_diverged, spectrum
 from ..substrates.trajectory import Trajectory
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, project, unflatten_state
@@ -30,12 +31,12 @@ class AttractorType(enum.IntEnum):
     diverged = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Stability:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Stability(AbstractResult):
     """Where every sample goes from every start; the first start is rest, s = 0.
 
     Attributes:
-        attractor: a `AttractorType`, (sample, start).
+        attractor: an `AttractorType`, (sample, start).
         equilibrium: which of the sample's distinct equilibria it reached, from 0; -1 without one, (sample, start).
         abscissa: the largest real part of the Jacobian's eigenvalues there; NaN without an equilibrium.
         period: of the limit cycle, in time constants; NaN without one, (sample, start).
@@ -44,6 +45,7 @@ class Stability:
         final: the last states, (sample, start, neuron).
     """
 
+    stem: ClassVar[str] = "stability"
     attractor: Int[np.ndarray, "sample start"]
     equilibrium: Int[np.ndarray, "sample start"]
     abscissa: Float[np.ndarray, "sample start"]
@@ -63,16 +65,16 @@ class Stability:
         return (self.attractor == AttractorType.stable_equilibrium).all(axis=1) & (self.equilibria == 1)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a sample and start, with the columns of `stability.csv`."""
+        """One row a sample and start; None for what it does not have."""
         return [
             {
                 "sample": n,
                 "start": k,
                 "attractor": AttractorType(int(self.attractor[n, k])).name,
-                "equilibrium": int(self.equilibrium[n, k]) if self.equilibrium[n, k] >= 0 else "",
-                "spectral_abscissa": _known(float(self.abscissa[n, k])),
-                "period": _known(float(self.period[n, k])),
-                "amplitude": _known(float(self.amplitude[n, k])),
+                "equilibrium": int(self.equilibrium[n, k]) if self.equilibrium[n, k] >= 0 else None,
+                "spectral_abscissa": known(self.abscissa[n, k]),
+                "period": known(self.period[n, k]),
+                "amplitude": known(self.amplitude[n, k]),
             }
             for n, k in np.ndindex(self.attractor.shape)
         ]
@@ -91,9 +93,18 @@ class Stability:
             "periods": [float(periods.min()), float(periods.max())] if periods.size else None,
         }
 
-
-def _known(value: float) -> float | str:
-    return float(value) if np.isfinite(value) else ""
+    def lines(self) -> list[str]:
+        of = self.summary()
+        attractors = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in of["attractors"].items())
+        lines = [
+            f"{of['samples']} samples, {of['starts']} starts each: {attractors}",
+            f"one equilibrium    for {of['unique']} of {of['samples']} samples; at most {of['most_equilibria']}",
+        ]
+        if of["largest_abscissa"] is not None:
+            lines.append(f"spectral abscissa  at most {of['largest_abscissa']:.4f}")
+        if of["periods"] is not None:
+            lines.append("limit cycles       with periods from {:.2f} to {:.2f} time constants".format(*of["periods"]))
+        return lines
 
 
 def stability(
@@ -151,7 +162,7 @@ def stability(
     period, amplitude = np.full((2, len(rows)), np.nan)
     restless = np.flatnonzero(attractor == AttractorType.no_period_found)
     if restless.size:
-        watched = _watch(field, rows, ended.state, restless, substrate, watching_time, points)
+        watched = _watch(field, rows, ended.state, restless, tol=substrate.tol, time=watching_time, points=points)
         attractor[restless], period[restless], amplitude[restless] = watched
     shape = (samples, starts)
     at_rest = np.isfinite(abscissa).reshape(shape)
@@ -207,7 +218,8 @@ def _watch(
     x: Array,
     state: State,
     rows: np.ndarray,
-    substrate: Trajectory,
+    *,
+    tol: Array | None,
     time: float,
     points: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -216,7 +228,7 @@ def _watch(
     Always the same number at once, the last ones again and again if need be: another number would be compiled anew.
     """
     times = jnp.linspace(0, time, points)
-    going_on = Trajectory(tol=substrate.tol, free_time=time, free_times=times)
+    going_on = Trajectory(tol=tol, free_time=time, free_times=times)
     at_once = min(len(x), max(1, _MOST_NUMBERS // (points * field.n_neurons)))
     padded = np.pad(rows, (0, -len(rows) % at_once), mode="edge")
     parts = []

@@ -53,12 +53,13 @@ class Align(AbstractCommand):
         from .files import folder_for
         from .progress import bar
 
-        rules = named_rules(self.rules, self.nudge.build(), Equilibrium(tol=self.tol))
+        every = "all" in self.rules
+        rules = named_rules(RULES if every else self.rules, self.nudge.build(), Equilibrium(tol=self.tol))
         template = inputs.network(self.net, self.network, self.seed)
         x, y = inputs.random_samples(template, self.seed, self.samples)
         folder = folder_for(self.out)
         keys = jax.random.split(jax.random.key(self.seed), self.seeds)
-        sweep = {"rules": rules, "symmetries": self.symmetry, "keys": keys, "leave_out": "all" in self.rules}
+        sweep = {"rules": rules, "symmetries": self.symmetry, "keys": keys, "leave_out": every}
         with bar("alignment") as progress:
             found = align(template, x, y, **sweep, progress=progress)
         notes = [line for layer in found.layers[1:] if self.by_layer for line in ("", *found.table(layer))]

@@ -57,7 +57,7 @@ class AlignTraining(AbstractCommand):
 
         from ..activations import activation
         from ..analysis import align_training
-        from ..learning import named_rules
+        from ..learning import RULES, named_rules
         from ..substrates import Nudging
         from ..training import load_dataset
         from ..vector_fields import LayeredField
@@ -65,7 +65,8 @@ class AlignTraining(AbstractCommand):
         from .progress import bar
 
         recipe = self._recipe()
-        rules = named_rules(self.rules, Nudging.symmetric(recipe.beta), recipe.learning_rule().substrate)
+        names = RULES if "all" in self.rules else self.rules
+        rules = named_rules(names, Nudging.symmetric(recipe.beta), recipe.learning_rule().substrate)
         dataset = load_dataset(self.data, self.data_dir, seed=self.seed)
         folder = folder_for(self.out)
         keys = [jax.random.key(self.seed + k) for k in range(self.seeds)]

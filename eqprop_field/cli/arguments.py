@@ -122,7 +122,6 @@ Convolutions = Annotated[
 NetworkFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NET")]
 OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="NET", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
-OptionalStep = Annotated[float | None, tyro.conf.arg(metavar="TIME", help_behavior_hint="")]
 Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it was not given
 Workers = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: one a core)")]
 Rates = Annotated[

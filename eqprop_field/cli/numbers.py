@@ -36,6 +36,8 @@ def at_least(least: int) -> Any:
 
 AtLeastOne = Annotated[int, at_least(1)]
 Workers = Annotated[int | None, at_least(1), tyro.conf.arg(help_behavior_hint="(default: one a core)")]
-Positive = Annotated[float, _number(float, "NUMBER", lambda v: 0 < v < math.inf, "give a finite number above 0")]
+_positive = _number(float, "NUMBER", lambda v: 0 < v < math.inf, "give a finite number above 0")
+Positive = Annotated[float, _positive]
+OptionalPositive = Annotated[float | None, _positive, tyro.conf.arg(help_behavior_hint="")]
 # Within 32 bits: beyond, two precisions would draw different networks.
 Seed = Annotated[int, _number(int, "SEED", lambda n: 0 <= n < 2**32, f"give a whole number from 0 to {2**32 - 1}")]

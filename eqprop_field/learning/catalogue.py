@@ -1,7 +1,7 @@
 """All learning rules in one table: how to make each, when it is exact, what it costs, and what it needs."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import equinox as eqx
@@ -200,12 +200,12 @@ def rule_entry(name: str) -> Entry:
 
 
 def named_rules(
-    names: Sequence[str], nudging: Nudging, substrate: AbstractSubstrate, cost: AbstractCost | None = None
+    names: Iterable[str], nudging: Nudging, substrate: AbstractSubstrate, cost: AbstractCost | None = None
 ) -> dict[str, AbstractLearningRule]:
     """Several rules by their names, all on one substrate, as `align` and its relatives take them.
 
     Args:
-        names: as in `RULES`; `all` stands for every one.
+        names: as in `RULES`; the table itself names them all.
         nudging: of the rules that nudge to both sides by themselves, such as `eqprop` and `aep`. Where a rule's name or
             method says how it nudges, it does so, with the first of these betas.
         substrate: where their phases settle.
@@ -214,7 +214,6 @@ def named_rules(
     Raises:
         ValueError: for a name that is not known, or a beta without meaning for a rule.
     """
-    names = tuple(RULES) if "all" in names else names
     cost, beta = cost or Quadratic(), float(nudging.betas[0].real)
     made = {name: rule_entry(name).make(beta, substrate, cost) for name in names}
     return {name: _nudged_by(nudging, rule) for name, rule in made.items()}

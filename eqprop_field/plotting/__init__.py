@@ -8,7 +8,7 @@ from . import reverse_engineering as reverse_engineering
 from .alignment import alignment as alignment
 from .alignment import snapshot as snapshot
 from .alignment import training_alignment as training_alignment
-from .budget import error_budget as error_budget
+from .budget import budget as budget
 from .digits import digits as digits
 from .draw import draw as draw
 from .fidelity import fidelity as fidelity

@@ -1,58 +1,54 @@
 """Pictures of stability: where one network goes, and how many random ones are fit to learn."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Complex, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from ..analysis import AttractorType, GoodParameters, Stability
+from .draw import draw
 from .style import COLOURS, CYCLE, INK, WIDTH, panels, styled
 
-_FATES = ("blue", "yellow", "red", "purple", "grey")
+_ATTRACTORS = ("blue", "yellow", "red", "purple", "grey")
 
 
+@draw.register
 @styled
-def stability(
-    eigenvalues: Complex[np.ndarray, "sample neurons"],
-    attractors: Mapping[str, Int[np.ndarray, " sample"]],
-    equilibria: Int[np.ndarray, " sample"],
-    period: Float[np.ndarray, "sample start"],
-) -> np.ndarray:
-    """Draws the spectrum at the equilibria, and what becomes of every sample's starts.
+def stability(result: Stability, ax: Axes | None = None) -> Axes:
+    """Draws the spectrum at the equilibria, and what becomes of every sample's starts, the main panel."""
+    axes = panels([2.9, 1.3 + 0.34 * len(result.equilibria)]) if ax is None else [ax]
+    _starts(axes[-1], result)
+    if ax is None:
+        _spectrum(axes[0], result.eigenvalues)
+        axes[0].figure.legend(loc="outside lower center", ncols=3)
+    else:
+        ax.legend(fontsize=8)
+    return axes[-1]
 
-    Args:
-        eigenvalues: of the Jacobian at the equilibrium reached from rest; NaN without one.
-        attractors: by name, how many of a sample's starts end so.
-        equilibria: how many distinct ones each sample has.
-        period: of the limit cycles; NaN without one.
 
-    Returns:
-        The Axes, top first.
-    """
-    samples = len(equilibria)
-    axes = panels([2.9, 1.3 + 0.34 * samples])
-    _spectrum(axes[0], eigenvalues)
+def _starts(ax: Axes, result: Stability) -> None:
+    samples, starts = result.attractor.shape
     rows, left = np.arange(samples), np.zeros(samples)
-    for (name, counts), colour in zip(attractors.items(), _FATES, strict=False):
+    for attractor, colour in zip(AttractorType, _ATTRACTORS, strict=True):
+        counts = (result.attractor == attractor).sum(axis=1)
         if counts.any():
-            axes[1].barh(rows, counts, 0.72, left=left, color=COLOURS[colour], label=name)
+            name = attractor.name.replace("_", " ")
+            ax.barh(rows, counts, 0.72, left=left, color=COLOURS[colour], label=name)
         left += counts
-    for n in rows:
-        said = [f"{equilibria[n]} equilibri{'um' if equilibria[n] == 1 else 'a'}"] if equilibria[n] else []
-        cycles = period[n][np.isfinite(period[n])]
-        said += [f"period {_range(cycles)}"] if cycles.size else []
-        axes[1].text(1.02 * left.max(), n, ", ".join(said), va="center", fontsize=9)
-    axes[1].set_yticks(rows, [str(n) for n in rows])
-    axes[1].invert_yaxis()
-    axes[1].grid(axis="y", visible=False)
-    axes[1].set(xlim=(0, left.max()), xlabel="starts", ylabel="sample")
-    axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[1].set_title("What becomes of every start")
-    axes[1].figure.legend(loc="outside lower center", ncols=3)
-    return axes
+    for n, equilibria in enumerate(result.equilibria):
+        found = [f"{equilibria} equilibri{'um' if equilibria == 1 else 'a'}"] if equilibria else []
+        cycles = result.period[n][np.isfinite(result.period[n])]
+        found += [f"period {_range(cycles)}"] if cycles.size else []
+        ax.text(1.02 * starts, n, ", ".join(found), va="center", fontsize=9)
+    ax.set_yticks(rows, [str(n) for n in rows])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set(xlim=(0, starts), xlabel="starts", ylabel="sample")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_title("What becomes of every start")
 
 
 def _range(values: np.ndarray) -> str:
@@ -76,44 +72,42 @@ def _spectrum(ax: Axes, eigenvalues: np.ndarray) -> None:
         ax.set_title("No equilibrium is reached from rest")
 
 
+@draw.register
 @styled
-def good_parameters(
-    gains: Float[np.ndarray, " gain"],
-    symmetries: Float[np.ndarray, " symmetry"],
-    shares: Mapping[str, Float[np.ndarray, "gain symmetry"]],
-) -> np.ndarray:
-    """Draws shares of random networks as maps over gain and weight symmetry.
+def good_parameters(result: GoodParameters, ax: Axes | None = None) -> Axes:
+    """Draws shares of random networks as maps over gain and weight symmetry, that of the good ones first.
 
-    Args:
-        gains: of the rows.
-        symmetries: of the columns.
-        shares: by title, in [0, 1]; NaN, where there is nothing to tell, stays grey.
-
-    Returns:
-        The Axes, in the order of the maps.
+    Shares that are not defined, or were not asked for, stay grey.
     """
-    columns = min(2, len(shares))
-    rows = -(-len(shares) // columns)
-    figure = Figure(figsize=(WIDTH * 1.25, 0.6 + 2.7 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for ax, (title, share) in zip(axes, shares.items(), strict=False):
-        image = ax.imshow(
-            100 * share, cmap="viridis", vmin=0, vmax=100, origin="lower", aspect="auto", interpolation="nearest"
-        )
-        ax.set_facecolor("#D9DBDE")
-        ax.grid(False)
-        ax.set_title(title)
-        ax.set_xticks(*_ticks(symmetries))
-        ax.set_yticks(*_ticks(gains))
-    for ax in axes[len(shares) :]:
-        ax.set_axis_off()
-    for ax in axes[: len(shares)][-columns:]:
-        ax.set_xlabel("weight symmetry c")
-    for ax in axes[::columns]:
-        ax.set_ylabel("gain")
-    bar = figure.colorbar(image, ax=list(axes), label="share of the networks (%)", shrink=0.6, aspect=30)
-    bar.outline.set_visible(False)
-    return axes[: len(shares)]
+    shares = {"Good": result.good, "Converging": result.converging, "Descending, of these": result.descending}
+    shares["On a limit cycle"] = result.cycling
+    if ax is not None:
+        image = _map(ax, result, "Share of good networks", result.good)
+        ax.set(xlabel="weight symmetry c", ylabel="gain")
+        ax.figure.colorbar(image, ax=ax, label="%").outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        return ax
+    figure = Figure(figsize=(WIDTH * 1.25, 6.0), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
+    images = [_map(panel, result, title, share) for panel, (title, share) in zip(axes, shares.items(), strict=True)]
+    for panel in axes[2:]:
+        panel.set_xlabel("weight symmetry c")
+    for panel in axes[::2]:
+        panel.set_ylabel("gain")
+    bar = figure.colorbar(images[0], ax=list(axes), label="share of the networks (%)", shrink=0.6, aspect=30)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]  its stubs take it for a dictionary
+    return axes[0]
+
+
+def _map(ax: Axes, result: GoodParameters, title: str, share: np.ndarray) -> AxesImage:
+    image = ax.imshow(
+        100 * share, cmap="viridis", vmin=0, vmax=100, origin="lower", aspect="auto", interpolation="nearest"
+    )
+    ax.set_facecolor("#D9DBDE")
+    ax.grid(False)
+    ax.set_title(title)
+    ax.set_xticks(*_ticks(result.symmetries))
+    ax.set_yticks(*_ticks(result.gains))
+    return image
 
 
 def _ticks(values: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -159,6 +159,6 @@ def test_rules_that_refuse_the_network_are_left_out_on_request():
 def test_named_rules_nudge_as_they_are_told_unless_their_name_says_how():
     rules = epf.named_rules(["eqprop", "eqprop-one-sided", "aep"], epf.Nudging.one_sided(0.3), TIGHT)
     assert [len(rule.nudging.betas) for rule in rules.values()] == [1, 1, 1]
-    assert set(epf.named_rules(["all"], epf.Nudging.symmetric(0.3), TIGHT)) == set(epf.RULES)
+    assert set(epf.named_rules(epf.RULES, epf.Nudging.symmetric(0.3), TIGHT)) == set(epf.RULES)
     with pytest.raises(ValueError, match="unknown rule 'magic'"):
         epf.named_rules(["magic"], epf.Nudging.symmetric(0.3), TIGHT)

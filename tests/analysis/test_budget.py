@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.analysis.budget import CONTRIBUTIONS, error_budget
+from eqprop_field.analysis.budget import CONTRIBUTIONS
 
 KEY = jax.random.key(5)
 TANH = epf.activation("tanh")
@@ -15,22 +15,15 @@ X, Y = jax.random.uniform(KEY, (3, 4)), jax.random.uniform(jax.random.key(1), (3
 GRAPH = epf.GraphField.create(KEY, neurons=10, inputs=4, outputs=3, activation=TANH, gain=0.4)
 HOPFIELD = epf.HopfieldField.create(KEY, neurons=10, inputs=4, outputs=3, activation=TANH, gain=0.4)
 SOLVER, SETTLING, BETA, ASYMMETRY = range(4)
-
-
-def symmetric(beta, substrate):
-    return epf.EqProp(epf.Nudging.symmetric(beta), substrate)
-
-
-def one_sided(beta, substrate):
-    return epf.EqProp(epf.Nudging.one_sided(beta), substrate)
+SYMMETRIC, ONE_SIDED = (epf.RULES[name].make for name in ("eqprop", "eqprop-one-sided"))
 
 
 def euler(step=0.25, time=20.0):
     return epf.Trajectory(solver=epf.ProjectedEuler(), step=step, tol=1e-12, free_time=time, nudged_time=time)
 
 
-def budget(make=symmetric, field=GRAPH, betas=(0.1,), substrate=None):
-    return error_budget(make, field, X, Y, betas=betas, substrate=substrate or euler())
+def budget(rule=SYMMETRIC, field=GRAPH, betas=(0.1,), substrate=None):
+    return epf.budget(field, X, Y, rule=rule, betas=betas, substrate=substrate or euler())
 
 
 def test_contributions_add_up_and_the_whole_is_the_practical_error():
@@ -63,8 +56,8 @@ def test_contributions_add_up_and_the_whole_is_the_practical_error():
 
 def test_finite_beta_has_the_order_of_its_nudging():
     betas = np.array([0.05, 0.1, 0.2])
-    for make, order in ((one_sided, 1), (symmetric, 2)):
-        found = budget(make, betas=betas, substrate=euler(time=60.0))
+    for rule, order in ((ONE_SIDED, 1), (SYMMETRIC, 2)):
+        found = budget(rule, betas=betas, substrate=euler(time=60.0))
         slope = np.polyfit(np.log(betas), np.log(found.error[:, BETA]), 1)[0]
         assert slope == pytest.approx(order, abs=0.25)
 
@@ -100,7 +93,12 @@ def test_a_beta_without_meaning_and_data_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="beta=0 has no meaning"):
         budget(betas=[0.0])
     with pytest.raises(ValueError, match="x has shape"):
-        error_budget(symmetric, GRAPH, X[:, :2], Y, betas=[0.1], substrate=euler())
+        epf.budget(GRAPH, X[:, :2], Y, rule=SYMMETRIC, betas=[0.1], substrate=euler())
+
+
+def test_a_rule_with_steps_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="BPTT brings steps of its own"):
+        budget(epf.RULES["bptt"].make)
 
 
 def test_a_network_that_runs_away_has_no_budget():

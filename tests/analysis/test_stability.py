@@ -98,8 +98,8 @@ def test_every_row_says_what_it_knows_and_no_more():
     found = stability(ring(2.5), np.array([[0.0], [6.0]]), key=KEY, starts=2)
     rows = found.rows()
     assert [(r["sample"], r["start"]) for r in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert rows[1]["attractor"] == "limit_cycle" and rows[1]["spectral_abscissa"] == "" and rows[1]["period"] > 0
-    assert rows[3]["attractor"] == "stable_equilibrium" and rows[3]["period"] == ""
+    assert rows[1]["attractor"] == "limit_cycle" and rows[1]["spectral_abscissa"] is None and rows[1]["period"] > 0
+    assert rows[3]["attractor"] == "stable_equilibrium" and rows[3]["period"] is None
     assert np.isfinite(found.eigenvalues[1]).all()
 
 

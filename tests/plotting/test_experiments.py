@@ -43,7 +43,39 @@ def snapshot():
     return epf.Snapshot(("all", "0", "1"), np.array([0.5, 0.9, np.nan]), 0.25, 0.5, 1.0)
 
 
-RESULTS = [alignment, training_alignment, snapshot]
+def budget():
+    return epf.ErrorBudget(
+        betas=np.array([0.1, 0.01]),
+        contributions=("asymmetry", "finite beta"),
+        error=np.array([[0.1, 1e-20], [0.2, 1e-20]]),
+        whole=np.array([0.1, 0.2]),
+        along=np.array([[1.25, -0.25], [1.0, 0.0]]),
+        cosine=np.array([[0.9, 0.95, 1.0], [0.8, 0.9, 1.0]]),
+        used=np.array([2.0, 3.0]),
+        samples=3,
+    )
+
+
+def stability():
+    nothing = np.nan
+    return epf.Stability(
+        attractor=np.array([[0, 0, 0, 2], [2, 2, 2, 2]]),
+        equilibrium=np.array([[0, 0, 0, -1], [-1, -1, -1, -1]]),
+        abscissa=np.array([[-1.0, -1.0, -1.0, nothing], [nothing] * 4]),
+        period=np.array([[nothing, nothing, nothing, 7.0], [5.0, 5.0, 5.0, 6.0]]),
+        amplitude=np.array([[nothing, nothing, nothing, 1.0], [1.0] * 4]),
+        eigenvalues=np.array([[-1.0 + 1j, -1.0 - 1j], [nothing, nothing]]),
+        final=np.zeros((2, 4, 2)),
+    )
+
+
+def good_parameters():
+    share = np.array([[0.0, 0.5], [np.nan, 1.0]])
+    shares = dict.fromkeys(("converging", "descending", "good", "cycling"), share)
+    return epf.GoodParameters(np.array([1.0, 2.0]), np.array([-1.0, 1.0]), **shares, networks=2)
+
+
+RESULTS = [alignment, training_alignment, snapshot, budget, stability, good_parameters]
 
 
 @pytest.mark.parametrize("make", RESULTS)
@@ -52,7 +84,7 @@ def test_a_main_panel_fits_into_a_figure_of_ours_and_a_result_shows_and_saves_it
     figure = Figure()
     ax = figure.subplots()
     assert result.plot(ax) is ax
-    assert figure.axes == [ax] and ax.get_title(loc="left")
+    assert figure.axes[0] is ax and ax.get_title(loc="left")
     assert 'src="data:image/png;base64,' in result._repr_html_()
     assert repr(result).startswith(type(result).__name__ + "(") and "\n" not in repr(result)
     saved = result.save(tmp_path / "o", seed=3)
@@ -97,6 +129,32 @@ def test_alignment_over_training_draws_the_mean_over_seeds():
 def test_a_snapshot_has_a_bar_a_layer():
     bars = snapshot().plot().patches
     assert [bar.get_width() for bar in bars] == [0.5, 0.9, 0.0]
+
+
+def test_error_budget_draws_lengths_and_shares():
+    axes = budget().plot().figure.axes
+    asymmetry = axes[0].get_lines()[1]
+    np.testing.assert_allclose(asymmetry.get_xydata(), [[0.01, 0.2], [0.1, 0.1]])
+    assert "below" in axes[0].get_lines()[2].get_label()
+    assert sum(bar.get_width() for bar in axes[1].patches) == pytest.approx(200.0)
+    assert min(bar.get_x() + bar.get_width() for bar in axes[1].patches) == pytest.approx(-25.0)
+    assert budget().lines()[1].endswith("1 samples left out")
+
+
+def test_stability_counts_every_start_once():
+    spectrum, starts = stability().plot().figure.axes
+    assert "-1.000" in spectrum.get_title(loc="left")
+    assert sum(bar.get_width() for bar in starts.patches) == 8
+    assert [text.get_text() for text in starts.texts] == ["1 equilibrium, period 7.0", "period 5.0–6.0"]
+
+
+def test_good_parameters_are_maps_from_0_to_100():
+    *axes, _ = good_parameters().plot().figure.axes
+    assert len(axes) == 4
+    for ax in axes:
+        (image,) = ax.images
+        np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), 100 * good_parameters().good)
+        assert image.get_clim() == (0, 100)
 
 
 def test_what_has_no_picture_is_refused_by_name():

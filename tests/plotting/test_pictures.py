@@ -147,36 +147,6 @@ def test_save_writes_a_png_whole(tmp_path):
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["w.png"]
 
 
-def test_error_budget_draws_lengths_and_shares():
-    betas, error = np.array([0.1, 0.01]), np.array([[0.1, 1e-20], [0.2, 1e-20]])
-    along = np.array([[1.25, -0.25], [1.0, 0.0]])
-    axes = plotting.error_budget(betas, ("asymmetry", "finite beta"), error, error.sum(axis=1), along)
-    asymmetry = axes[0].get_lines()[1]
-    np.testing.assert_allclose(asymmetry.get_xydata(), [[0.01, 0.2], [0.1, 0.1]])
-    assert "below" in axes[0].get_lines()[2].get_label()
-    assert sum(bar.get_width() for bar in axes[1].patches) == pytest.approx(200.0)
-    assert min(bar.get_x() + bar.get_width() for bar in axes[1].patches) == pytest.approx(-25.0)
-
-
-def test_stability_counts_every_start_once():
-    attractors = {"stable equilibrium": np.array([3, 0]), "limit cycle": np.array([1, 4]), "diverged": np.array([0, 0])}
-    period = np.array([[np.nan, np.nan, np.nan, 7.0], [5.0, 5.0, 5.0, 6.0]])
-    eigenvalues = np.array([[-1.0 + 1j, -1.0 - 1j], [np.nan, np.nan]])
-    axes = plotting.stability(eigenvalues, attractors, np.array([1, 0]), period)
-    assert "-1.000" in axes[0].get_title(loc="left")
-    assert sum(bar.get_width() for bar in axes[1].patches) == 8
-    assert [text.get_text() for text in axes[1].texts] == ["1 equilibrium, period 7.0", "period 5.0–6.0"]
-
-
-def test_good_parameters_are_maps_from_0_to_100():
-    share = np.array([[0.0, 0.5], [np.nan, 1.0]])
-    axes = plotting.good_parameters(np.array([1.0, 2.0]), np.array([-1.0, 1.0]), {"Good": share, "Converging": share})
-    for ax in axes:
-        (image,) = ax.images
-        np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), 100 * share)
-        assert image.get_clim() == (0, 100)
-
-
 def test_fidelity_shows_angles_of_every_knobs_value():
     values, cosines = np.array([0.1, 1.0, 10.0]), np.cos(np.radians([[10.0, 30.0], [1.0, 3.0], [0.1, 0.3]]))
     settled = np.array([False, True, True])
