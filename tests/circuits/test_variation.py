@@ -68,6 +68,23 @@ def test_clamped_chip_is_the_same_in_ode_and_ngspice(ngspice, key):
     assert float(tree_norm(circuit.gradient)) == pytest.approx(float(tree_norm(ode.gradient)), rel=1e-6)
 
 
+def test_a_chip_of_feature_maps_has_devices_for_every_synapse(ngspice, key):
+    """Synapses that share a weight do not share a device: the same sample of each in the ODE and in the netlist."""
+    rho = epf.activation("tanh")
+    field = epf.ConvField.create(key, (5, 5, 1), [(2, 3, 1)], (3,), activation=rho, gain=0.5)
+    x, y = jax.random.uniform(key, (2, 25)), jnp.eye(3)[:2]
+    chip = chips(0, field, ALL)
+    found = verify(field, x, y, 0.3, chip=chip)
+    assert found.verdict is AgreementVerdict.agrees
+    assert max(found.max_abs_free, found.max_abs_nudged) < 1e-7
+    built = chip.field(field)
+    shared = np.asarray(field.recurrent_matrix())[:3, 3:]
+    own = np.asarray(built.recurrent_matrix())[:3, 3:]
+    assert len(np.unique(np.round(own / shared, 9))) == shared.size
+    estimate = epf.EqProp(substrate=OnChip(chip, epf.Equilibrium())).estimate(field, x, y)
+    assert jax.tree.structure(estimate.gradient) == jax.tree.structure(field.parameters())
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.4])
 def test_equilibrium_is_that_of_the_physical_equation(graph, beta):
     """By scipy, from the equation in the docstring of `Chip`, device by device."""

@@ -8,6 +8,7 @@ import pytest
 
 import eqprop_field as epf
 from eqprop_field.learning.base import tree_norm
+from eqprop_field.vector_fields import flatten_state
 
 KEY = jax.random.key(11)
 TIGHT = epf.Equilibrium(tol=1e-15, max_iterations=20_000)
@@ -222,3 +223,27 @@ def test_contrastive_hebbian_refuses_networks_without_its_feedback():
 def test_what_has_no_meaning_is_refused(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+def test_feedback_of_feature_maps_is_judged_by_its_kernels():
+    """W_back = gamma A^T is the SAME kernel times gamma; taken for a matrix, it was called untied."""
+    rho = epf.activation("tanh")
+    drawn = epf.ConvField.create(KEY, (6, 6, 1), [(2, 3, 2)], (5, 3), activation=rho, gain=0.5)
+    field = drawn.with_feedback_gain(0.5)
+    x, y = data(field)
+    w = np.asarray(field.recurrent_matrix())
+    n = 3  # the output layer; above the blocks of the diagonal are the forward weights
+    np.testing.assert_allclose(np.tril(w), 0.5 * np.triu(w).T, atol=1e-15)
+    assert float(field.feedback_gain_error(jnp.asarray(0.5))) == 0
+    assert float(drawn.feedback_gain_error(jnp.asarray(0.5))) > 0.1
+    estimate = epf.ContrastiveHebbian(0.5, TIGHT).estimate(field, x, 0.3 * y)
+    free, clamped = (np.asarray(flatten_state(s.state)) for s in (estimate.free, estimate.nudged[0]))
+    rates, held = np.tanh(free), np.concatenate([0.3 * np.asarray(y), np.tanh(clamped)[:, n:]], axis=1)
+    # The bias of the output, and the matrix in front of it, from the rates of both phases.
+    np.testing.assert_allclose(estimate.update.biases[0], (held - rates)[:, :n].mean(axis=0), atol=1e-12)
+    hebb = (held[:, :n].T @ held[:, n : n + 5] - rates[:, :n].T @ rates[:, n : n + 5]) / len(x)
+    np.testing.assert_allclose(estimate.update.forward[0], hebb, atol=1e-12)
+    for ahead, back in zip(estimate.update.forward[:-1], estimate.update.feedback, strict=True):
+        np.testing.assert_allclose(back, 0.5 * ahead, atol=1e-15)
+    with pytest.raises(ValueError, match=r"with_feedback_gain\(0.5\)"):
+        epf.ContrastiveHebbian(0.5).estimate(drawn, x, 0.3 * y)
