@@ -43,7 +43,7 @@ _FLOORS = {
         {"ngspice"},
         {"measure", "driven", "variation", "noise", "pool", "pool_worker"},
         {"substrate"},
-        {"verify", "fidelity"},
+        {"verify", "fidelity", "training"},
         {"campaign", "plasticity"},
         {"circuits"},
     ),

@@ -23,7 +23,7 @@ from ..circuits import (
     run_all,
     schedule,
 )
-from ..vector_fields import AbstractVectorField, GraphField, LayeredField
+from ..vector_fields import AbstractVectorField, field_class
 from .paired import Ratio, paired
 
 _TANH = ACTIVATIONS["tanh"]
@@ -42,7 +42,7 @@ def circuits(turns: int) -> Iterator[Ratio]:
         yield Ratio.left_out(name, str(error))
         return
     for sizes, runs in (((2, 4, 1), 100), ((64, 32, 10), 12)):
-        netlists = _netlists(LayeredField.create(jax.random.key(0), sizes, activation=_TANH), runs)
+        netlists = _netlists(field_class("layered").create(jax.random.key(0), sizes, activation=_TANH), runs)
         what = f"{'-'.join(map(str, sizes))} free and nudged, {runs} runs"
         for processes in (1, _FOUR):
             yield _against_the_library(
@@ -86,7 +86,7 @@ def _against_the_library(name: str, library: str, netlists: list[Netlist], proce
 
 def _around_a_run(turns: int) -> Ratio:
     """Writing the netlist and reading the states back, against ngspice's own run, for a dense network of 100."""
-    field = GraphField.create(jax.random.key(0), neurons=100, inputs=10, outputs=10, activation=_TANH)
+    field = field_class("graph").create(jax.random.key(0), neurons=100, inputs=10, outputs=10, activation=_TANH)
     random = np.random.default_rng(0)
     level, engine = Behavioural(), Batch()
     x, y = random.random(10), random.random(10)

@@ -14,7 +14,7 @@ import numpy as np
 from ..activations import ACTIVATIONS, hard_sigmoid
 from ..substrates import Equilibrium, ProjectedEuler, Trajectory
 from ..substrates.base import AbstractSubstrate
-from ..vector_fields import AbstractNeuralNetwork, GraphField, LayeredField
+from ..vector_fields import AbstractLayered, AbstractNeuralNetwork, field_class
 from . import peers
 from .paired import Ratio, paired
 
@@ -29,7 +29,7 @@ def settling(turns: int) -> Iterator[Ratio]:
     for batch in (20, 128):
         field, x = layered(batch)
         yield from against_others(f"free phase {_DEEP}, batch {batch}", field, x, turns)
-    field = GraphField.create(_KEY, neurons=50, inputs=10, outputs=10, activation=ACTIVATIONS["tanh"])
+    field = field_class("graph").create(_KEY, neurons=50, inputs=10, outputs=10, activation=ACTIVATIONS["tanh"])
     yield from against_others("free phase, graph of 50, batch 256", field, _inputs(256, 10), turns, goals=False)
     for batch, goal in ((20, 1.8), (128, 1.5)):
         yield against_products(f"sweep v. its matrix products, {_DEEP}, batch {batch}", *layered(batch), turns, goal)
@@ -40,9 +40,9 @@ def settling(turns: int) -> Iterator[Ratio]:
     yield against_products("sweep v. its matrix products, 784-6x256-10, batch 20", *layered(20, deep), turns)
 
 
-def layered(batch: int, sizes: tuple[int, ...] = (784, 512, 512, 10)) -> tuple[LayeredField, jax.Array]:
+def layered(batch: int, sizes: tuple[int, ...] = (784, 512, 512, 10)) -> tuple[AbstractLayered, jax.Array]:
     """Glorot's weights, untied, and random inputs."""
-    field = LayeredField.create(_KEY, sizes, gain=1.0, activation=hard_sigmoid, projected=False)
+    field = field_class("layered").create(_KEY, sizes, gain=1.0, activation=hard_sigmoid, projected=False)
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), field), _inputs(batch, sizes[0])
 
 
@@ -91,7 +91,7 @@ def by(substrate: AbstractSubstrate, field: AbstractNeuralNetwork, x: jax.Array)
     return lambda: float(np.max(substrate.settle(field, x, throw=False).residual))
 
 
-def against_products(name: str, field: LayeredField, x: jax.Array, turns: int, goal: float | None = None) -> Ratio:
+def against_products(name: str, field: AbstractLayered, x: jax.Array, turns: int, goal: float | None = None) -> Ratio:
     """So many sweeps, with all that belongs to them, against the same number of the same bare matrix products."""
     substrate = Equilibrium(tol=0.0, max_iterations=_SWEEPS)  # never reached: it does all of its sweeps
     start = field.initial_state(len(x))
@@ -108,7 +108,7 @@ def against_products(name: str, field: LayeredField, x: jax.Array, turns: int, g
     )
 
 
-def _products(field: LayeredField, rates: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+def _products(field: AbstractLayered, rates: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """The products of `_SWEEPS` sweeps, each on the results of the one before, scaled so that nothing overflows."""
 
     def sweep(_: int, rates: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

@@ -20,7 +20,7 @@ from ..learning.eqprop import EqProp
 from ..substrates import Equilibrium, Nudging
 from ..training import Settings, train
 from ..training.step import advance, begin
-from ..vector_fields import LayeredField
+from ..vector_fields import AbstractLayered, field_class
 from .paired import Ratio, paired
 
 _SIZES = (784, 512, 512, 10)
@@ -44,9 +44,9 @@ def training(turns: int, *, epoch: bool) -> Iterator[Ratio]:
     yield Ratio.single("peak memory of this process", _peak_mebibytes(), "MiB")
 
 
-def field() -> LayeredField:
+def field() -> AbstractLayered:
     """The untrained 784-512-512-10, quarter-scale Glorot."""
-    drawn = LayeredField.create(jax.random.key(0), _SIZES, gain=0.25)
+    drawn = field_class("layered").create(jax.random.key(0), _SIZES, gain=0.25)
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), drawn)
 
 
@@ -67,7 +67,7 @@ def step_against_settles(turns: int) -> Ratio:
     x, y = jnp.asarray(data.train.x)[rows], jnp.asarray(data.train.y)[rows]
 
     @jax.jit
-    def settles(network: LayeredField, x: jax.Array, y: jax.Array) -> object:
+    def settles(network: AbstractLayered, x: jax.Array, y: jax.Array) -> object:
         _, nudged = RULE.substrate.phases(network, x, RULE.nudging.nudges(RULE.cost, y), throw=False)
         return [solution.state for solution in nudged]
 

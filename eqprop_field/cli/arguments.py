@@ -203,32 +203,31 @@ class Architecture:
         Raises:
             Refused: for options that describe no network, or two.
         """
+        if not -1.0 <= symmetry <= 1.0:
+            raise Refused(f"--symmetry {symmetry:g}: the weight symmetry lies between -1 and 1")
+        if self.hopfield and (self.graph == 0 or symmetry not in (0.0, 1.0)):
+            raise Refused("--hopfield is a --graph with one weight a pair: give --graph, and leave --symmetry away")
+
         import jax
 
         from ..activations import activation
-        from ..vector_fields import ConvField, GraphField, HopfieldField, LayeredField, square_image
+        from ..training import draw_layers
+        from ..vector_fields import field_class
 
-        if not -1.0 <= symmetry <= 1.0:
-            raise Refused(f"--symmetry {symmetry:g}: the weight symmetry lies between -1 and 1")
-        key, rho = jax.random.key(seed), activation(self.activation)
-        if self.hopfield and (self.graph == 0 or symmetry not in (0.0, 1.0)):
-            raise Refused("--hopfield is a --graph with one weight a pair: give --graph, and leave --symmetry away")
+        key = jax.random.key(seed)
+        options: dict[str, Any] = {"activation": activation(self.activation), "gain": checked_gain(self.gain)}
+        if not self.hopfield:
+            options["symmetry"] = symmetry
         if self.graph == 0:
             if not self.sizes:
                 raise Refused("no network is described: give --sizes 64,32,10, or --graph 50 --inputs 5 --outputs 5")
-            options = {"symmetry": symmetry, "activation": rho, "gain": checked_gain(self.gain)}
-            if self.convolutions:
-                return ConvField.create(key, square_image(self.sizes[0]), self.convolutions, self.sizes[1:], **options)
-            return LayeredField.create(key, self.sizes, **options)
+            return draw_layers(key, self.sizes, self.convolutions, **options)
         if self.sizes:
             raise Refused("--sizes and --graph describe two networks: give one of them")
         if self.inputs == 0 or self.outputs == 0:
             raise Refused("--graph needs --inputs and --outputs too, such as --graph 50 --inputs 5 --outputs 5")
         described = {"neurons": self.graph, "inputs": self.inputs, "outputs": self.outputs, "density": self.density}
-        described |= {"activation": rho, "gain": checked_gain(self.gain)}
-        if self.hopfield:
-            return HopfieldField.create(key, **described)
-        return GraphField.create(key, symmetry=symmetry, **described)
+        return field_class("hopfield" if self.hopfield else "graph").create(key, **described, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from .metrics import error_rate as error_rate
 from .recipes import FIRST_RECIPES as FIRST_RECIPES
 from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
+from .recipes import draw_layers as draw_layers
 from .recipes import load_dataset as load_dataset
 from .records import RECORDS as RECORDS
 from .records import write_records as write_records

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+from jaxtyping import Array, Key
 
 from ..costs import Matching, Quadratic
 from ..datasets import Dataset, digits, fashion, mnist, xor
@@ -13,7 +14,7 @@ from ..learning.base import AbstractLearningRule
 from ..learning.catalogue import RULES
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
-from ..vector_fields import ConvField, LayeredField, square_image
+from ..vector_fields import AbstractLayered, field_class, square_image
 from .settings import Settings
 from .symmetry_repair import SymmetryRepair
 
@@ -60,7 +61,7 @@ class Recipe:
     tol: float = 1e-3
     max_iterations: int = 500
 
-    def field(self) -> LayeredField | ConvField:
+    def field(self) -> AbstractLayered:
         """The untrained network, drawn from the settings' seed."""
         key = jax.random.key(self.settings.seed)
         options = {
@@ -69,9 +70,7 @@ class Recipe:
             "projected": self.projected,
             "free_outputs": self.free_outputs,
         }
-        if self.convolutions:
-            return ConvField.create(key, square_image(self.sizes[0]), self.convolutions, self.sizes[1:], **options)
-        return LayeredField.create(key, self.sizes, **options)
+        return draw_layers(key, self.sizes, self.convolutions, **options)
 
     def learning_rule(self, substrate: AbstractSubstrate | None = None) -> AbstractLearningRule:
         """The rule, on this substrate; `Equilibrium` by default, with the recipe's tolerance.
@@ -102,6 +101,26 @@ class Recipe:
     def seeded(self, seed: int) -> "Recipe":
         """The same with another seed."""
         return dataclasses.replace(self, settings=dataclasses.replace(self.settings, seed=seed))
+
+
+def draw_layers(
+    key: Key[Array, ""], sizes: tuple[int, ...], convolutions: tuple[tuple[int, int, int], ...] = (), **options: Any
+) -> AbstractLayered:
+    """Draws a network of layers.
+
+    Args:
+        key: of the draw.
+        sizes: neurons per layer, input first.
+        convolutions: (channels, kernel width, pooling width) of layers of feature maps between the first of `sizes`,
+            then the pixels of a square image, and the others.
+        options: what `create` of the field takes beside, such as `gain`.
+
+    Raises:
+        ValueError: for layers that cannot be.
+    """
+    if convolutions:
+        return field_class("conv").create(key, square_image(sizes[0]), convolutions, sizes[1:], **options)
+    return field_class("layered").create(key, sizes, **options)
 
 
 _MNIST = Recipe(
