@@ -18,6 +18,7 @@ from .analysis import Simulation as Simulation
 from .analysis import Snapshot as Snapshot
 from .analysis import SpikePairs as SpikePairs
 from .analysis import Stability as Stability
+from .analysis import Stdp as Stdp
 from .analysis import SuccessiveUpdates as SuccessiveUpdates
 from .analysis import TrainingAlignment as TrainingAlignment
 from .analysis import align as align
@@ -31,6 +32,7 @@ from .analysis import simulate as simulate
 from .analysis import snapshot as snapshot
 from .analysis import spike_pairs as spike_pairs
 from .analysis import stability as stability
+from .analysis import stdp as stdp
 from .analysis import successive_updates as successive_updates
 from .analysis import weight_symmetry as weight_symmetry
 from .costs import AbstractCost as AbstractCost

@@ -20,7 +20,7 @@
 #
 # the presynaptic rate times the CHANGE of the postsynaptic one. Nothing in it speaks of spikes. Yet it predicts what
 # experimenters measure with pairs of spikes: potentiation where the presynaptic spike comes first, depression where it
-# comes last. Three protocols show it; `eqprop-field stdp` runs them all.
+# comes last. Three protocols show it; `eqprop-field stdp`, or `epf.stdp`, runs them all.
 
 # %%
 # %matplotlib inline
@@ -77,21 +77,7 @@ pairs = epf.spike_pairs(np.arange(-80.0, 81.0, 4.0))
 furthest = np.abs(pairs.change - pairs.closed_form).max()
 print(f"odd within {pairs.oddness:.1e}; off the closed form by at most {furthest:.1e}")
 
-
-@plotting.styled
-def draw():
-    """The curve beside its closed form."""
-    ax = plotting.panels([2.8])[0]
-    ax.plot(pairs.interval, pairs.closed_form, color=plotting.COLOURS["grey"], label="closed form")
-    ax.plot(pairs.interval, pairs.change, "o", color=plotting.COLOURS["blue"], markersize=4, label="the rule")
-    ax.axhline(0.0, color="black", linewidth=0.8)
-    ax.set(xlabel="t(post) − t(pre) in ms", ylabel="weight change")
-    ax.set_title("The STDP curve of the rate rule")
-    ax.legend(loc="upper left")
-    return ax.figure
-
-
-draw()
+pairs.plot().figure
 
 # %% [markdown]
 # ## 2. And back: the curve on Poisson trains is the rate rule
@@ -107,25 +93,7 @@ print(f"slope of the regression {trains.regression:.3f}, R² {trains.r_squared:.
 of_chance = np.abs(trains.measured[steady] / trains.error[steady]).max()
 print(f"steady rates: changes of {of_chance:.1f} standard errors at most")
 
-
-@plotting.styled
-def draw():
-    """One colour a presynaptic rate."""
-    ax = plotting.panels([3.2])[0]
-    for rate, colour in zip(np.unique(trains.pre_rate), plotting.CYCLE, strict=False):
-        kept = trains.pre_rate == rate
-        ax.errorbar(
-            trains.slope[kept] * 1000, trains.measured[kept], trains.error[kept], fmt="o", color=colour, markersize=5,
-            label=f"presynaptic {rate:.0f} Hz",
-        )  # fmt: skip
-        ax.plot(trains.slope[kept] * 1000, trains.expected[kept], color=colour, linewidth=1.2)
-    ax.set(xlabel="slope of the postsynaptic rate (Hz/s)", ylabel="sum of the curve over all pairs")
-    ax.set_title("Points: the curve on spikes. Lines: the rate rule")
-    ax.legend(loc="upper left")
-    return ax.figure
-
-
-draw()
+trains.plot().figure
 
 # %% [markdown]
 # ## 3. Sorted by an experimenter
@@ -136,22 +104,7 @@ draw()
 # %%
 rates = epf.rate_histogram(jax.random.key(1), trials=1500)
 
-
-@plotting.styled
-def draw():
-    """The mean change by interval."""
-    ax = plotting.panels([2.9])[0]
-    sides = np.where(rates.centres < 0, plotting.COLOURS["red"], plotting.COLOURS["blue"])
-    ax.bar(rates.centres, rates.change, 8.6, color=sides, yerr=rates.error)
-    ax.plot(rates.centres, rates.expected, "_", color="black", markersize=16, markeredgewidth=1.6, label="closed form")
-    ax.axhline(0.0, color="black", linewidth=0.8)
-    ax.set(xlabel="t(post) − t(pre) in ms", ylabel="mean weight change")
-    ax.set_title(f"{int(rates.pairs.sum()):,} pairs of spikes in random trains")
-    ax.legend(loc="upper left")
-    return ax.figure
-
-
-draw()
+rates.plot().figure
 
 # %% [markdown]
 # ## 4. The same rule, learning

@@ -20,8 +20,10 @@ from .stability import stability as stability
 from .stdp import PoissonPairs as PoissonPairs
 from .stdp import RateHistogram as RateHistogram
 from .stdp import SpikePairs as SpikePairs
+from .stdp import Stdp as Stdp
 from .stdp import poisson_pairs as poisson_pairs
 from .stdp import rate_histogram as rate_histogram
 from .stdp import spike_pairs as spike_pairs
+from .stdp import stdp as stdp
 from .symmetry import jacobian_asymmetry as jacobian_asymmetry
 from .symmetry import weight_symmetry as weight_symmetry

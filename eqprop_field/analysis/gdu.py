@@ -1,6 +1,7 @@
 """Successive updates of equilibrium propagation against the successive gradients of BPTT: the GDU property."""
 
 import dataclasses
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 from .._arrays import as_scalar, checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..learning.base import pull_back
+from ..results import AbstractResult, known
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.euler import euler_map
@@ -21,8 +23,8 @@ from ..vector_fields.base import AbstractVectorField, State, flatten_state, smoo
 Processes = dict[str, Float[np.ndarray, "step _"]]
 
 
-@dataclasses.dataclass(frozen=True)
-class SuccessiveUpdates:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SuccessiveUpdates(AbstractResult):
     """Both processes, step by step: of the neurons (`neurons`), and of every layer's parameters.
 
     Attributes:
@@ -30,8 +32,25 @@ class SuccessiveUpdates:
         bptt: minus what the t-th step from the END of the free phase adds to the gradient, same shapes.
     """
 
+    stem: ClassVar[str] = "successive_updates"
     eqprop: Processes
     bptt: Processes
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a group, step and entry."""
+        return [
+            {"group": name, "step": t, "entry": i, "eqprop": float(self.eqprop[name][t, i]), "bptt": float(change)}
+            for name, process in self.bptt.items()
+            for (t, i), change in np.ndenumerate(process)
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """The relative difference of every group; None where there is nothing to compare."""
+        steps = len(self.bptt["neurons"])
+        return {"steps": steps, "difference": {name: known(apart) for name, apart in self.difference.items()}}
+
+    def lines(self) -> list[str]:
+        return [f"{name:12s} relative difference {apart:.1e}" for name, apart in self.difference.items()]
 
     @property
     def difference(self) -> dict[str, float]:
@@ -89,24 +108,26 @@ def successive_updates(
     if substrate is None:
         substrate = Equilibrium(tol=1e-6 if field.dtype == jnp.float32 else 1e-12, max_iterations=20_000)
     free = substrate.settle(field, x)
-    processes = _processes(field, x, y, free.state, nudging, cost or Quadratic(), as_scalar(step), steps)
+    processes = _processes(field, x, y, free.state, _Both(nudging, cost or Quadratic(), as_scalar(step), steps))
     groups = ("neurons", *(f"layer {name}" for name in field.layers()))  # JAX has sorted them by name
     return SuccessiveUpdates(*({name: np.asarray(process[name]) for name in groups} for process in processes))
 
 
+class _Both(eqx.Module):
+    """What both processes have in common; see `successive_updates`."""
+
+    nudging: Nudging
+    cost: AbstractCost
+    step: Float[Array, ""]
+    steps: int = eqx.field(static=True)
+
+
 @eqx.filter_jit
 def _processes(
-    field: AbstractVectorField,
-    x: Array,
-    y: Array,
-    state: State,
-    nudging: Nudging,
-    cost: AbstractCost,
-    step: Array,
-    steps: int,
+    field: AbstractVectorField, x: Array, y: Array, state: State, both: _Both
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    forwards = _nudged_increments(field, x, y, state, nudging, cost, step, steps)
-    backwards = _backward_increments(field, x, y, state, cost, step, steps)
+    forwards = _nudged_increments(field, x, y, state, both)
+    backwards = _backward_increments(field, x, y, state, both)
 
     def grouped(increment: State) -> dict[str, Array]:
         gradient = pull_back(field, x, state, increment)
@@ -117,46 +138,35 @@ def _processes(
     return jax.vmap(grouped)(forwards), jax.vmap(grouped)(backwards)
 
 
-def _nudged_increments(
-    field: AbstractVectorField,
-    x: Array,
-    y: Array,
-    state: State,
-    nudging: Nudging,
-    cost: AbstractCost,
-    step: Array,
-    steps: int,
-) -> Path:
+def _nudged_increments(field: AbstractVectorField, x: Array, y: Array, state: State, both: _Both) -> Path:
     """s_{t+1} - s_t of the nudged phases, combined to their derivative by beta; every leaf (step, batch, ...)."""
 
     def increments(beta: Array) -> Path:
-        one = euler_map(field, field.drive(x), CostNudge(beta, y, cost), step)
+        one = euler_map(field, field.drive(x), CostNudge(beta, y, both.cost), both.step)
 
         def move(s: State, _: None) -> tuple[State, State]:
             moved = one(s)
             return moved, jax.tree.map(jnp.subtract, moved, s)
 
-        return jax.lax.scan(move, state, None, length=steps)[1]
+        return jax.lax.scan(move, state, None, length=both.steps)[1]
 
-    phases = [increments(beta) for beta in nudging.betas]
-    weigh = lambda *d: sum(w.astype(i.dtype) * i for w, i in zip(nudging.weights, d, strict=True))  # noqa: E731
+    phases = [increments(beta) for beta in both.nudging.betas]
+    weigh = lambda *d: sum(w.astype(i.dtype) * i for w, i in zip(both.nudging.weights, d, strict=True))  # noqa: E731
     return jax.tree.map(weigh, *phases)
 
 
-def _backward_increments(
-    field: AbstractVectorField, x: Array, y: Array, state: State, cost: AbstractCost, step: Array, steps: int
-) -> Path:
+def _backward_increments(field: AbstractVectorField, x: Array, y: Array, state: State, both: _Both) -> Path:
     """-h lambda(t) / tau, t = 0 at the end: by differentiating the steps themselves by a push added to each."""
     drive, taus = field.drive(x), field.time_constants()
 
     def objective(pushes: Path) -> Array:
         def move(s: State, push: State) -> tuple[State, None]:
             mu = field(s, drive)
-            moved = jax.tree.map(lambda s, m, p, tau: s + step.astype(s.dtype) * (m + p) / tau, s, mu, push, taus)
+            moved = jax.tree.map(lambda s, m, p, tau: s + both.step.astype(s.dtype) * (m + p) / tau, s, mu, push, taus)
             return smooth_project(field, moved), None
 
         last, _ = jax.lax.scan(move, state, pushes)
-        return jnp.sum(cost(field.output(last), y))
+        return jnp.sum(both.cost(field.output(last), y))
 
-    still = jax.tree.map(lambda s: jnp.zeros((steps, *s.shape), s.dtype), state)
+    still = jax.tree.map(lambda s: jnp.zeros((both.steps, *s.shape), s.dtype), state)
     return jax.tree.map(lambda g: -g[::-1], jax.grad(objective)(still))

@@ -8,19 +8,21 @@ of Bengio et al. 2017 and Xie & Seung 2000, whose own numbers are not claimed.
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from ..results import AbstractResult
+
 _PER_SECOND = 1e-3  # hertz in spikes per millisecond
 Numbers = ArrayLike | Sequence[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class SpikePairs:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SpikePairs(AbstractResult):
     """The weight change of one pair of spikes against the interval between them.
 
     Attributes:
@@ -30,6 +32,7 @@ class SpikePairs:
         rise: time constants of the traces in ms; decay: likewise.
     """
 
+    stem: ClassVar[str] = "spike_pairs"
     interval: Float[np.ndarray, " interval"]
     change: Float[np.ndarray, " interval"]
     closed_form: Float[np.ndarray, " interval"]
@@ -37,9 +40,12 @@ class SpikePairs:
     decay: float
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row an interval, with the columns of `stdp.csv`."""
+        """One row an interval."""
         curve = zip(self.interval.tolist(), self.change.tolist(), self.closed_form.tolist(), strict=True)
         return [{"interval_ms": u, "change": change, "closed_form": exact} for u, change, exact in curve]
+
+    def summary(self) -> dict[str, Any]:
+        return {"oddness": self.oddness}
 
     @property
     def oddness(self) -> float:
@@ -88,8 +94,8 @@ def spike_pairs(intervals: Numbers, *, rise: float = 2.0, decay: float = 20.0, s
     return SpikePairs(u, np.asarray(jax.jit(jax.vmap(change))(jnp.asarray(u)), float), exact, rise, decay)
 
 
-@dataclasses.dataclass(frozen=True)
-class PoissonPairs:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PoissonPairs(AbstractResult):
     """What the curve makes of Poisson spike trains, against the rate rule's product.
 
     Attributes:
@@ -100,11 +106,21 @@ class PoissonPairs:
         error: its standard error, (point,).
     """
 
+    stem: ClassVar[str] = "poisson_pairs"
     pre_rate: Float[np.ndarray, " point"]
     slope: Float[np.ndarray, " point"]
     expected: Float[np.ndarray, " point"]
     measured: Float[np.ndarray, " point"]
     error: Float[np.ndarray, " point"]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a point: a presynaptic rate and a slope of the postsynaptic one."""
+        names = ("presynaptic_hertz", "slope_hertz_per_ms", "expected", "measured", "error")
+        columns = (self.pre_rate, self.slope, self.expected, self.measured, self.error)
+        return [dict(zip(names, map(float, row), strict=True)) for row in zip(*columns, strict=True)]
+
+    def summary(self) -> dict[str, Any]:
+        return {"slope": self.regression, "r_squared": self.r_squared}
 
     @property
     def regression(self) -> float:
@@ -192,8 +208,8 @@ def _inverse_of_ramp(share: Array, tilt: Array) -> Array:
     return 2 * share / (1 - tilt + jnp.sqrt((1 - tilt) ** 2 + 4 * tilt * share))
 
 
-@dataclasses.dataclass(frozen=True)
-class RateHistogram:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RateHistogram(AbstractResult):
     """The rate rule's weight change around pairs of spikes in random trains, by the interval of the pair.
 
     Attributes:
@@ -204,11 +220,27 @@ class RateHistogram:
         expected: the mean in closed form, (bin,).
     """
 
+    stem: ClassVar[str] = "rate_histogram"
     edges: Float[np.ndarray, " edge"]
     change: Float[np.ndarray, " bin"]
     error: Float[np.ndarray, " bin"]
     pairs: Float[np.ndarray, " bin"]
     expected: Float[np.ndarray, " bin"]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a bin."""
+        names = ("from_ms", "to_ms", "change", "error", "pairs", "expected")
+        columns = (self.edges[:-1], self.edges[1:], self.change, self.error, self.pairs, self.expected)
+        return [dict(zip(names, map(float, row), strict=True)) for row in zip(*columns, strict=True)]
+
+    def summary(self) -> dict[str, Any]:
+        """The pairs that were found, and the mean change of those on either side of 0."""
+        before = self.centres < 0
+        return {
+            "pairs": int(self.pairs.sum()),
+            "change_post_first": float(np.average(self.change[before], weights=self.pairs[before])),
+            "change_pre_first": float(np.average(self.change[~before], weights=self.pairs[~before])),
+        }
 
     @property
     def centres(self) -> Float[np.ndarray, " bin"]:
@@ -305,3 +337,52 @@ def _expected_change(lags: np.ndarray, pre_rate: float, decay: float, after: int
     own, faded = np.exp(-np.abs(lags) / decay) / (2 * decay**2), np.exp(-2 * after / decay)
     left = np.exp(-(after + np.maximum(-lags, 0)) / decay) / decay  # of the postsynaptic trace
     return np.where(lags > 0, own * (1 + faded), -own * (1 - faded)) + pre_rate * left
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Stdp(AbstractResult):
+    """All three protocols.
+
+    Attributes:
+        pairs: the curve of one pair of spikes; it is the table.
+        trains: that curve on Poisson trains, against the rate rule.
+        histogram: the rate rule on random trains, sorted by pairs.
+    """
+
+    stem: ClassVar[str] = "stdp"
+    pairs: SpikePairs
+    trains: PoissonPairs
+    histogram: RateHistogram
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.pairs.rows()
+
+    def summary(self) -> dict[str, Any]:
+        return {**self.pairs.summary(), **self.trains.summary()}
+
+    def lines(self) -> list[str]:
+        slope, explained = self.trains.regression, self.trains.r_squared
+        return [
+            f"one pair of spikes    odd within {self.pairs.oddness:.1e}",
+            f"Poisson trains        slope {slope:.3f} against the rate rule, R^2 {explained:.3f}",
+        ]
+
+
+def stdp(key: Key[Array, ""], *, trials: int = 3000) -> Stdp:
+    r"""Shows by three protocols that the rate rule $dW_{ij}/dt = \rho(s_j)\,ds_i/dt$ is spike-timing dependent.
+
+    `spike_pairs` from -80 to 80 ms every 4 ms, `poisson_pairs` and `rate_histogram` with their own defaults.
+
+    Args:
+        key: a JAX random key.
+        trials: of the random protocols, for each point.
+
+    Raises:
+        ValueError: for no trials.
+    """
+    poisson_key, random_key = jax.random.split(key)
+    return Stdp(
+        spike_pairs(np.arange(-80.0, 81.0, 4.0)),
+        poisson_pairs(poisson_key, trials=trials),
+        rate_histogram(random_key, trials=trials),
+    )

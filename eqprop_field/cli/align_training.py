@@ -60,7 +60,7 @@ class AlignTraining(AbstractCommand):
         from ..learning import RULES, named_rules
         from ..substrates import Nudging
         from ..training import load_dataset
-        from ..vector_fields import LayeredField
+        from ..vector_fields import field_class
         from .files import folder_for
         from .progress import bar
 
@@ -71,7 +71,7 @@ class AlignTraining(AbstractCommand):
         folder = folder_for(self.out)
         keys = [jax.random.key(self.seed + k) for k in range(self.seeds)]
         options = {"activation": activation(self.activation), "gain": recipe.gain}
-        fields = [LayeredField.create(key, recipe.sizes, **options) for key in keys]
+        fields = [field_class("layered").create(key, recipe.sizes, **options) for key in keys]
         with bar("alignment over training") as progress:
             found = align_training(fields, rules, dataset, recipe.settings, samples=self.samples, progress=progress)
         context = {"data": self.data, "sizes": list(recipe.sizes), "beta": recipe.beta, "gain": recipe.gain}

@@ -21,6 +21,9 @@ from .ratios import ratios as ratios
 from .roessler import weight_dynamics as weight_dynamics
 from .stability import good_parameters as good_parameters
 from .stability import stability as stability
+from .stdp import poisson_pairs as poisson_pairs
+from .stdp import rate_histogram as rate_histogram
+from .stdp import spike_pairs as spike_pairs
 from .stdp import stdp as stdp
 from .style import COLOURS as COLOURS
 from .style import CYCLE as CYCLE

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..analysis import Alignment, Snapshot, TrainingAlignment
 from .draw import draw
-from .style import CYCLE, INK, MARKERS, panels, styled
+from .style import CYCLE, INK, MARKERS, one_panel, panels, styled
 
 _FEW = 3  # rules that can share a panel with their layers and their spread
 _DASHES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.4)), (0, (5, 2, 1, 2))]
@@ -81,18 +81,18 @@ def training_alignment(result: TrainingAlignment, ax: Axes | None = None) -> Axe
 @styled
 def snapshot(result: Snapshot, ax: Axes | None = None) -> Axes:
     """Draws the cosine of the whole update and of every layer as bars."""
-    axes = panels([1.3 + 0.3 * len(result.layers)])[0] if ax is None else ax
+    ax = one_panel(ax, 1.3 + 0.3 * len(result.layers))
     rows = np.arange(len(result.layers))
-    axes.barh(rows, np.nan_to_num(result.cosine), 0.7, color=[CYCLE[0], *[CYCLE[1]] * (len(rows) - 1)])
-    axes.set_yticks(rows, ["whole update" if layer == "all" else layer_name(layer) for layer in result.layers])
-    axes.invert_yaxis()
-    axes.axvline(1.0, color=INK, linewidth=0.8)
-    axes.axvline(0.0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.grid(axis="y", visible=False)
+    ax.barh(rows, np.nan_to_num(result.cosine), 0.7, color=[CYCLE[0], *[CYCLE[1]] * (len(rows) - 1)])
+    ax.set_yticks(rows, ["whole update" if layer == "all" else layer_name(layer) for layer in result.layers])
+    ax.invert_yaxis()
+    ax.axvline(1.0, color=INK, linewidth=0.8)
+    ax.axvline(0.0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    ax.grid(axis="y", visible=False)
     symmetry, asymmetry = result.weight_symmetry, result.jacobian_asymmetry
-    axes.set_xlabel(f"cosine(update, −gradient)\nweight symmetry {symmetry:.3f}, Jacobian asymmetry {asymmetry:.3f}")
-    axes.set_title("Alignment of the mean update")
-    return axes
+    ax.set_xlabel(f"cosine(update, −gradient)\nweight symmetry {symmetry:.3f}, Jacobian asymmetry {asymmetry:.3f}")
+    ax.set_title("Alignment of the mean update")
+    return ax
 
 
 def _legend_above(ax: Axes) -> None:

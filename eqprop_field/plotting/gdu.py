@@ -1,47 +1,47 @@
 """A picture of the GDU property: successive updates of equilibrium propagation on the gradients of BPTT."""
 
-from collections.abc import Mapping
-
 import numpy as np
-from jaxtyping import Float
+from matplotlib.axes import Axes
 
+from ..analysis import SuccessiveUpdates
+from .draw import draw
 from .style import CYCLE, INK, panels, styled
 
 _CIRCLES = {"linestyle": "", "marker": "o", "markersize": 4.2, "markerfacecolor": "white"}
+_LINES = 5  # entries of a group that are drawn: those that change most
 
-Processes = Mapping[str, Float[np.ndarray, "_ _"]]
 
-
+@draw.register
 @styled
-def successive_updates(eqprop: Processes, bptt: Processes, *, lines: int = 5) -> np.ndarray:
-    """Draws what every step changes, BPTT's as lines and equilibrium propagation's as circles, group by group.
+def successive_updates(result: SuccessiveUpdates, ax: Axes | None = None) -> Axes:
+    """Draws what every step changes, BPTT's as lines and equilibrium propagation's as circles, a panel a group.
 
-    Args:
-        eqprop: by group, (step, entry): the changes along the nudged phase, per unit of beta.
-        bptt: the same, minus what the steps backwards add to the gradient.
-        lines: how many entries to draw of each group: those that change most.
-
-    Returns:
-        The Axes, top first; each title names the group and the relative difference over all its entries.
+    The main panel is that of the neurons. Each title names the group and the relative difference over all its entries.
     """
-    axes = panels([1.9] * len(bptt), share_x=True)
-    shown = 1  # steps, until nothing more is to be seen
-    for ax, (name, process) in zip(axes, bptt.items(), strict=True):
-        steps = np.arange(len(process))
-        most = np.argsort(-np.abs(process).sum(axis=0))[:lines]
-        for entry, colour in zip(most, CYCLE * len(most), strict=False):
-            ax.plot(steps, process[:, entry], color=colour, linewidth=1.4)
-            ax.plot(steps, eqprop[name][:, entry], color=colour, **_CIRCLES)
-        length = np.linalg.norm(process)
-        apart = np.linalg.norm(eqprop[name] - process)
-        said = f"relative difference {apart / length:.1e}" if length > 0 else "no gradient"
-        ax.axhline(0.0, color=INK, linewidth=0.8)
-        ax.set_title(f"{name[:1].upper()}{name[1:]}: {said}")
-        ax.set_ylabel("change")
-        shown = max([shown, *(1 + np.flatnonzero(np.abs(process).max(axis=1) > 0.01 * np.abs(process).max()))])
-    axes[-1].set_xlim(-0.5, shown + 0.5)
+    axes = panels([1.9] * len(result.bptt), share_x=True) if ax is None else [ax]
+    for panel, name in zip(axes, result.bptt, strict=False):
+        _group(panel, result, name)
+    axes[-1].set_xlim(-0.5, 0.5 + max(_shown(process) for process in result.bptt.values()))
     axes[-1].set_xlabel("steps forwards (nudged phase), backwards (BPTT)")
     axes[0].plot([], [], color=INK, linewidth=1.4, label="BPTT")
     axes[0].plot([], [], color=INK, **_CIRCLES, label="equilibrium propagation")
     axes[0].legend(loc="best", ncols=1)
-    return axes
+    return axes[0]
+
+
+def _group(ax: Axes, result: SuccessiveUpdates, name: str) -> None:
+    process, apart = result.bptt[name], result.difference[name]
+    steps = np.arange(len(process))
+    most = np.argsort(-np.abs(process).sum(axis=0))[:_LINES]
+    for entry, colour in zip(most, CYCLE * len(most), strict=False):
+        ax.plot(steps, process[:, entry], color=colour, linewidth=1.4)
+        ax.plot(steps, result.eqprop[name][:, entry], color=colour, **_CIRCLES)
+    ax.axhline(0.0, color=INK, linewidth=0.8)
+    title = f"relative difference {apart:.1e}" if np.isfinite(apart) else "no gradient"
+    ax.set_title(f"{name[:1].upper()}{name[1:]}: {title}")
+    ax.set_ylabel("change")
+
+
+def _shown(process: np.ndarray) -> int:
+    """Steps until nothing more is to be seen."""
+    return int(max([0, *np.flatnonzero(np.abs(process).max(axis=1) > 0.01 * np.abs(process).max())])) + 1

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._files import write_atomically
@@ -96,6 +97,11 @@ def panels(heights: list[float], *, share_x: bool = False, width: float = WIDTH)
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=share_x, squeeze=False, height_ratios=heights)
     return axes[:, 0]
+
+
+def one_panel(ax: Axes | None, height: float) -> Axes:
+    """The Axes that were given, or those of a new figure of one panel of this height, in inches."""
+    return panels([height])[0] if ax is None else ax
 
 
 @styled

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field import plotting
 
 SIZES = (20, 15, 10, 5)
 
@@ -64,14 +63,15 @@ def test_their_sums_are_what_the_two_rules_estimate():
 def test_its_picture_says_how_far_apart_they_are():
     field = layered(0, 0.0)
     found = epf.successive_updates(field, *data(field), steps=12)
-    axes = plotting.successive_updates(found.eqprop, found.bptt)
+    axes = found.plot().figure.axes
     assert len(axes) == len(found.bptt)
     for ax, (name, apart) in zip(axes, found.difference.items(), strict=True):
         assert ax.get_title(loc="left") == f"{name.capitalize()}: relative difference {apart:.1e}"
     entries = np.argsort(-np.abs(found.bptt["neurons"]).sum(axis=0))
     np.testing.assert_array_equal(axes[0].lines[0].get_ydata(), found.bptt["neurons"][:, entries[0]])
     np.testing.assert_array_equal(axes[0].lines[1].get_ydata(), found.eqprop["neurons"][:, entries[0]])
-    assert plotting.png(axes[0].figure).startswith(b"\x89PNG")
+    assert [line.split()[-1] for line in found.lines()] == [f"{apart:.1e}" for apart in found.difference.values()]
+    assert len(found.rows()) == sum(process.size for process in found.bptt.values())
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -21,4 +21,4 @@ def test_stdp_is_odd_and_follows_the_rate_rule(run, folder):
 def test_too_few_trials_are_refused(run, folder):
     said = run("stdp", "--trials", 1, "--out", folder / "o")
     assert said.code == 2
-    assert "give at least 2" in said.err
+    assert "--trials" in said.err and "at least 2" in said.err

@@ -75,7 +75,33 @@ def good_parameters():
     return epf.GoodParameters(np.array([1.0, 2.0]), np.array([-1.0, 1.0]), **shares, networks=2)
 
 
-RESULTS = [alignment, training_alignment, snapshot, budget, stability, good_parameters]
+def spike_pairs():
+    return epf.spike_pairs(np.arange(-20.0, 21.0, 10.0), step=1.0)
+
+
+def poisson_pairs():
+    expected = np.array([-2.0, 0.0, 1.0])
+    return epf.PoissonPairs(np.array([10.0, 10.0, 20.0]), expected / 10, expected, 1.1 * expected, np.full(3, 0.1))
+
+
+def rate_histogram():
+    values = np.array([-1.0, 2.0])
+    return epf.RateHistogram(np.array([-10.0, 0.0, 10.0]), values, np.full(2, 0.1), np.array([30.0, 40.0]), values)
+
+
+def stdp():
+    return epf.Stdp(spike_pairs(), poisson_pairs(), rate_histogram())
+
+
+def successive_updates():
+    process = {"neurons": RNG.normal(size=(4, 3)), "layer 0": np.zeros((4, 2))}
+    return epf.SuccessiveUpdates({name: 1.1 * change for name, change in process.items()}, process)
+
+
+RESULTS = [
+    alignment, training_alignment, snapshot, budget, stability, good_parameters,
+    spike_pairs, poisson_pairs, rate_histogram, stdp, successive_updates,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", RESULTS)
@@ -155,6 +181,22 @@ def test_good_parameters_are_maps_from_0_to_100():
         (image,) = ax.images
         np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), 100 * good_parameters().good)
         assert image.get_clim() == (0, 100)
+
+
+def test_stdp_has_a_panel_a_protocol():
+    axes = stdp().plot().figure.axes
+    curve, trains, histogram = axes
+    np.testing.assert_array_equal(curve.get_lines()[1].get_ydata(), spike_pairs().change)
+    assert "slope 1.100" in trains.get_title(loc="left")
+    assert len(trains.get_legend().get_texts()) == 3  # equal, 10 Hz, 20 Hz
+    assert [bar.get_height() for bar in histogram.patches] == [-1.0, 2.0]
+    assert "70 pairs" in histogram.get_title(loc="left")
+
+
+def test_updates_without_a_gradient_are_titled_so():
+    axes = successive_updates().plot().figure.axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["Neurons: relative difference 1.0e-01", "Layer 0: no gradient"]
+    assert successive_updates().summary()["difference"]["layer 0"] is None
 
 
 def test_what_has_no_picture_is_refused_by_name():
