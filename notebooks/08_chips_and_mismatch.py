@@ -22,15 +22,13 @@
 # %matplotlib inline
 import dataclasses
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
 import eqprop_field as epf
-from eqprop_field import circuits, plotting
-from eqprop_field.learning.base import tree_dot, tree_norm
+from eqprop_field import circuits
 from eqprop_field.training import Settings, train
 from eqprop_field.training.metrics import error_rate
 
@@ -62,44 +60,27 @@ print(f"chip 7, ODE against ngspice: free states {agreement.max_abs_free:.1e} ap
 print(f"chip 7 against the nominal circuit: free states {apart:.1e} apart")
 
 # %% [markdown]
-# ## A hundred chips
+# ## Many chips
 #
-# The equation of a chip is that of its circuit, so a hundred of them run as one batch of differential equations; the
-# command `eqprop-field montecarlo` does the same in ngspice.
-
+# `circuits.montecarlo`, like the command of that name, draws chips, runs both nudged phases of every sample in ngspice,
+# and compares each update with that of ideal equilibrium propagation, with the gradient of the chip itself, and with
+# that of the nominal network.
 
 # %%
-@eqx.filter_jit
-@eqx.filter_vmap(in_axes=(0, None, None, None))
-@eqx.filter_vmap(in_axes=(None, 0, 0, None))
-def cosine_to_gradient(k, x, y, spread):
-    drawn = number(k)
-    # A device at 5 % times e^(spread z): the same chip with other spreads of the same devices.
-    factors = ("capacitances", "leaks", "synapses", "inputs", "biases", "gains", "nudge_gains")
-    drawn = dataclasses.replace(drawn, **{name: getattr(drawn, name) ** spread for name in factors})
-    rule = epf.EqProp(epf.Nudging.symmetric(0.1), circuits.OnChip(drawn, epf.Equilibrium()))
-    update = rule.estimate(field, x[None], y[None], throw=False).gradient
-    true = epf.ImplicitGradient().estimate(field, x[None], y[None], throw=False).gradient
-    return tree_dot(update, true) / (tree_norm(update) * tree_norm(true))
-
-
-cosines = np.asarray(cosine_to_gradient(jnp.arange(100), x, y, 1.0)).mean(axis=1)
-print(f"cosine of the update to the nominal gradient: mean {cosines.mean():.5f}, lowest {cosines.min():.5f}")
-(ax,) = plotting.histograms({"cosine of a chip's updates to the nominal gradient": cosines})
-ax.figure
+conditions = circuits.Conditions(variation=variation, time=30.0, tol=1e-3)
+chips = circuits.montecarlo(field, x, y, 40, conditions=conditions, seed=2026)
+print(chips)
+chips.plot().figure
 
 # %% [markdown]
-# ## One knob: mismatch, in ngspice
+# ## One parameter: mismatch
 #
-# `circuits.fidelity` runs both phases of every sample in ngspice and compares the update with that of ideal
-# equilibrium propagation, with the gradient of the chip itself, and with that of the nominal network.
+# `circuits.fidelity` sweeps a parameter of the circuit: here the spread of all devices, three chips at each value.
 
 # %%
-knob = circuits.SWEPT_PARAMETERS["mismatch"]
-for value in (0.01, 0.05, 0.2):
-    found = [circuits.fidelity(field, x, y, knob.apply(circuits.Conditions(), value), chip=k) for k in range(3)]
-    for k, one in enumerate(found):
-        print(f"mismatch {value:4.0%}, chip {k}: eqprop {one.eqprop:.5f}  own {one.own:.5f}  nominal {one.nominal:.5f}")
+sweep = circuits.fidelity(field, x, y, ["mismatch"], values=[0.01, 0.05, 0.2], chips=3, conditions=conditions)
+print(sweep)
+sweep.plot().figure
 
 # %% [markdown]
 # ## The same noise twice

@@ -10,15 +10,15 @@ from .campaign import run_campaign as run_campaign
 from .compile import compile_circuit as compile_circuit
 from .compile import compile_each as compile_each
 from .compile import loop_gain as loop_gain
+from .conditions import SWEPT_PARAMETERS as SWEPT_PARAMETERS
+from .conditions import Conditions as Conditions
+from .conditions import SweptParameter as SweptParameter
 from .driven import LinearReadout as LinearReadout
 from .driven import Response as Response
 from .driven import driven_netlist as driven_netlist
 from .driven import respond as respond
 from .export import export as export
-from .fidelity import SWEPT_PARAMETERS as SWEPT_PARAMETERS
-from .fidelity import Conditions as Conditions
-from .fidelity import Fidelity as Fidelity
-from .fidelity import SweptParameter as SweptParameter
+from .fidelity import FidelitySweep as FidelitySweep
 from .fidelity import fidelity as fidelity
 from .ir import Circuit as Circuit
 from .ir import NoiseSource as NoiseSource
@@ -45,6 +45,8 @@ from .measure import Phase as Phase
 from .measure import Transients as Transients
 from .measure import measure as measure
 from .measure import solution as solution
+from .montecarlo import MonteCarlo as MonteCarlo
+from .montecarlo import montecarlo as montecarlo
 from .ngspice import AbstractEngine as AbstractEngine
 from .ngspice import Batch as Batch
 from .ngspice import DamagedRawFile as DamagedRawFile
@@ -78,6 +80,8 @@ from .pool import work_through as work_through
 from .scaling import Scaling as Scaling
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
 from .training import training_substrate as training_substrate
+from .update_fidelity import Fidelity as Fidelity
+from .update_fidelity import update_fidelity as update_fidelity
 from .variation import Chip as Chip
 from .variation import OnChip as OnChip
 from .variation import Variation as Variation

@@ -3,7 +3,6 @@
 import dataclasses
 import enum
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -151,26 +150,18 @@ class Agreement(AbstractResult):
         """`agreement.png`, where ngspice could simulate a sample."""
         return super().pictures() if self._simulated else {}
 
-    def save(self, folder: str | os.PathLike, **context: Any) -> dict[str, Any]:
-        """Writes the measured phases, the netlists with their maps, ngspice's log, the picture and `agreement.json`.
-
-        Arguments, result and errors as for every result; `agreement.json` holds the summary without its context.
+    def _write(self, folder: Path) -> list[str]:
+        """The table and the picture, `phases.npz` as measured, the netlists with their maps, `ngspice.log`, and the
+        summary without its context as `agreement.json`.
         """
-        from ..plotting import save
-
-        folder = Path(folder)
         save_phases(folder / "phases.npz", self.field, self.circuit.free, self.circuit.nudged[0], self.circuit)
-        files = ["phases.npz"]
+        files = ["phases.npz", *super()._write(folder)]
         for i, netlist in enumerate(self.netlists[:_MOST_NETLISTS]):
             written = netlist.write(folder / ("net.cir" if i == 0 else f"net_{i}.cir"))
             files += [path.name for path in written]
         write_text(folder / "ngspice.log", "".join(f"* sample {i}\n{log}\n" for i, log in enumerate(self.logs)))
-        files.append("ngspice.log")
-        for name, figure in self.pictures().items():
-            save(figure, folder / name)
-            files.append(name)
         write_json(folder / "agreement.json", self.summary())
-        return self.summary() | context | {"out": str(folder), "files": [*files, "agreement.json"]}
+        return [*files, "ngspice.log", "agreement.json"]
 
 
 _DIFFERENCES = ("max_abs_trajectory", "max_abs_free", "max_abs_nudged")

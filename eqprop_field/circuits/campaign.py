@@ -22,9 +22,10 @@ from .._arrays import checked_pair
 from .._files import write_atomically
 from ..storage import describe
 from ..vector_fields import AbstractVectorField
-from .fidelity import Conditions, fidelity
+from .conditions import Conditions
 from .ngspice import AbstractEngine, Batch, Shared
 from .pool import AbstractTask, Row, WorkerDied, work_through
+from .update_fidelity import update_fidelity
 
 _FORMAT = 1
 _SHARE = 0.05  # of the time that may go into writing the file
@@ -35,13 +36,13 @@ class Cell:
     """One run of a campaign on circuits.
 
     Attributes:
-        knob: what was turned, or what the run is called.
-        value: where to.
+        parameter: what is swept, or what the run is called.
+        value: the parameter's.
         chip: the chip's number.
         conditions: what the circuit is like.
     """
 
-    knob: str
+    parameter: str
     value: float
     chip: int
     conditions: Conditions
@@ -60,7 +61,7 @@ class FidelityCampaign(AbstractTask):
         seed: int = 0,
         engine: Literal["batch", "shared"] = "batch",
     ) -> None:
-        """Checks the samples; arguments as for `fidelity`, and what runs ngspice in every worker.
+        """Checks the samples; arguments as for `update_fidelity`, and what runs ngspice in every worker.
 
         Raises:
             ValueError: for samples that do not fit the network.
@@ -80,10 +81,10 @@ class FidelityCampaign(AbstractTask):
         # The network's own precision, whatever the worker's is set to.
         with jax.enable_x64(self.x.dtype == np.float64):
             field = jax.tree.map(jnp.asarray, self.field)
-            found = fidelity(
+            found = update_fidelity(
                 field, self.x, self.y, cell.conditions, chip=cell.chip, seed=self.seed, engine=_engine(self.engine)
             )
-        return {"knob": cell.knob, "value": cell.value, "chip": cell.chip, **dataclasses.asdict(found)}
+        return {"parameter": cell.parameter, "value": cell.value, "chip": cell.chip, **dataclasses.asdict(found)}
 
     def describe(self) -> dict[str, Any]:
         arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(self.field)] + [self.x, self.y]
@@ -99,7 +100,7 @@ class FidelityCampaign(AbstractTask):
 
 def run_campaign(
     task: AbstractTask,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -112,7 +113,7 @@ def run_campaign(
 
     Args:
         task: what is done.
-        path: the file, one dataset a column, one row a run, in the order of the runs' numbers.
+        path: the file, one dataset a column, one row a run, in the order of the runs' numbers; None keeps none.
         workers: how many processes on this machine; one for each core by default.
         scheduler: the address of a Dask scheduler, such as tcp://host:8786, whose workers do it instead.
         progress: called with the runs done and their number.
@@ -126,10 +127,10 @@ def run_campaign(
         TaskFailed: for a run that raised an error.
         OSError: if the file cannot be written.
     """
-    kept = _taken_up(task, path)
+    kept = {} if path is None else _kept(task, path)
     left = [index for index in range(len(task)) if index not in kept]
-    tell = progress or (lambda done, total: None)
-    tell(len(kept), len(task))
+    report = progress or (lambda done, total: None)
+    report(len(kept), len(task))
     if not left:
         return [kept[index] for index in range(len(task))]
     workers = min((os.cpu_count() or 1) if workers is None else workers, len(left))
@@ -139,20 +140,20 @@ def run_campaign(
         with contextlib.closing(rows):
             for index, row in rows:
                 kept[index], new = row, new + 1
-                tell(len(kept), len(task))
-                if time.monotonic() - written > cost / _SHARE:
+                report(len(kept), len(task))
+                if path is not None and time.monotonic() - written > cost / _SHARE:
                     begun = time.monotonic()
                     _write(task, path, kept)
                     written, new = time.monotonic(), 0
                     cost = written - begun
     finally:
-        if new:
+        if new and path is not None:
             _write(task, path, kept)
     return [kept[index] for index in range(len(task))]
 
 
 def read_campaign(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a campaign said of itself, and its columns; the column `run` has the runs' numbers.
+    """The description of a campaign, and its columns; the column `run` has the runs' numbers.
 
     Raises:
         ValueError: for a file that is no campaign's, or if h5py is not installed.
@@ -171,13 +172,13 @@ def read_campaign(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
             raise ValueError(f"{name} is no HDF5 file of a campaign: give another file") from error
 
 
-def _taken_up(task: AbstractTask, path: str | os.PathLike[str]) -> dict[int, Row]:
+def _kept(task: AbstractTask, path: str | os.PathLike[str]) -> dict[int, Row]:
     """The rows that an earlier call has left."""
     _h5py()
     if not os.path.exists(path):
         return {}
-    said, columns = read_campaign(path)
-    if said != json.loads(json.dumps(task.describe())):
+    description, columns = read_campaign(path)
+    if description != json.loads(json.dumps(task.describe())):
         raise ValueError(
             f"{pathlib.Path(path).name} holds another campaign, of another network, other samples or other conditions: "
             "give another file, or remove this one"
@@ -198,6 +199,11 @@ def _write(task: AbstractTask, path: str | os.PathLike[str], rows: Mapping[int, 
             column = [rows[number][name] for number in numbers]
             file[name] = np.array(column, object if isinstance(column[0], str) else None)
     write_atomically(path, buffer.getvalue())
+
+
+def beside(path: pathlib.Path | None, folder: pathlib.Path) -> list[str]:
+    """The name of a campaign's file, if it lies in the folder that the results go to."""
+    return [path.name] if path is not None and path.parent.resolve() == folder.resolve() else []
 
 
 def _on_cluster(task: AbstractTask, indices: Iterable[int], scheduler: str) -> Generator[tuple[int, Row], None, None]:

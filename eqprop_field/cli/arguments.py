@@ -123,7 +123,6 @@ NetworkFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NET")
 OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="NET", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it was not given
-Workers = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: one a core)")]
 Rates = Annotated[
     tuple[float, ...],
     _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."),
@@ -143,6 +142,11 @@ OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECI
 Times = Annotated[
     tuple[float, float],
     _one_word(_times, lambda v: f"{v[0]:g},{v[1]:g}" if v[0] != v[1] else f"{v[0]:g}", "FREE,NUDGED"),
+]
+ChosenTimes = Annotated[
+    tuple[float, ...],
+    _one_word(_times, lambda v: ",".join(f"{one:g}" for one in v), "FREE,NUDGED"),
+    tyro.conf.arg(help_behavior_hint="(default: chosen from the ODE)"),
 ]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
 Sweep = Annotated[tuple[float, ...], _one_word(_symmetries, _written, "FIRST:LAST:COUNT")]

@@ -3,21 +3,22 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from .arguments import NetworkFile, NudgeOptions, Workers
-from .command import AbstractCommand, Outcome, Refused
+from .arguments import ChosenTimes, NetworkFile, NudgeOptions
+from .command import AbstractCommand, Outcome
 from .level import LevelOptions
+from .numbers import Workers, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Circuit(AbstractCommand):
     """Runs the free and the nudged phases of every sample in ngspice, and compares them with the ODE.
 
-    Writes phases.npz (as measured in ngspice), agreement.json, agreement.png, ngspice.log, and the netlist
-    with its map (net.cir; net_1.cir and so on for further samples).
+    Writes phases.npz (as measured in ngspice), agreement.json, agreement.csv (one row a sample), agreement.png,
+    summary.json, ngspice.log, and the netlist with its map (net.cir; net_1.cir and so on for further samples).
 
     With another --level the states differ by what its devices do, and the verdict asks whether the circuit still
     learns: whether its update has the cosine to the ODE's that the level promises.
@@ -36,8 +37,10 @@ class Circuit(AbstractCommand):
     """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""
     tol: float = 1e-6
     """Residual up to which a phase of the circuit counts as settled; everything is computed in float64."""
-    points: int = 400
+    points: Annotated[int, at_least(2)] = 400
     """Saved points of every trajectory."""
+    time: ChosenTimes = ()
+    """Duration of the free phase and of a nudged one, in time constants."""
     workers: Workers = None
     """How many simulators run at once."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
@@ -47,13 +50,10 @@ class Circuit(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
         self.choose_precision(1e-8)  # the comparison is about the last digits
-        if self.points < 2:
-            raise Refused(f"--points {self.points}: keep at least 2 points of every trajectory")
-
         from ..circuits import verify
         from .files import folder_for
         from .inputs import read_network, read_samples
-        from .level import engine
+        from .level import durations, engine
         from .progress import bar
 
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
@@ -69,6 +69,7 @@ class Circuit(AbstractCommand):
                 nudging,
                 engine=runs,
                 level=level,
+                **durations(self.time),
                 fold_inputs=not self.circuit.explicit_inputs,
                 tol=self.tol,
                 points=self.points,

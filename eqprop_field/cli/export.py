@@ -5,9 +5,9 @@ from pathlib import Path
 
 import tyro
 
-from .arguments import NetworkFile, NudgeOptions
+from .arguments import ChosenTimes, NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome, Refused
-from .level import LevelOptions
+from .level import LevelOptions, durations
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Export(AbstractCommand):
     nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     tol: float = 1e-8
     """Residual that the phases are given the time to reach; below 1e-6 everything is computed in float64."""
+    time: ChosenTimes = ()
+    """Duration of the free phase and of a nudged one, in time constants."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
     out: Path = tyro.MISSING
     """The netlist to write, ending in .cir."""
@@ -61,6 +63,7 @@ class Export(AbstractCommand):
             place,
             level=level,
             nudging=self.nudge.nudging,
+            **durations(self.time),
             tol=self.tol,
             fold_inputs=not self.circuit.explicit_inputs,
         )

@@ -93,6 +93,11 @@ class LevelOptions:
         return dataclasses.replace(level, scaling=dataclasses.replace(level.scaling, **scales))
 
 
+def durations(times: tuple[float, ...]) -> dict[str, Any]:
+    """What `--time` says, as the arguments `free_time` and `nudged_time`; nothing where they are chosen."""
+    return {"free_time": times[0], "nudged_time": times[-1]} if times else {}
+
+
 @contextlib.contextmanager
 def engine(name: Literal["batch", "shared"], workers: int) -> "Iterator[AbstractEngine]":
     """What runs ngspice: a process for every netlist, or so many workers with libngspice, which end with the block.

@@ -1,6 +1,7 @@
 """Arrays in, matplotlib Axes out: the only room that imports matplotlib."""
 
 from . import agreement as agreement
+from . import fidelity as fidelity
 from . import kernel_networks as kernel_networks
 from . import learning as learning
 from . import recordings as recordings
@@ -11,8 +12,6 @@ from .alignment import training_alignment as training_alignment
 from .budget import budget as budget
 from .digits import digits as digits
 from .draw import draw as draw
-from .fidelity import fidelity as fidelity
-from .fidelity import histograms as histograms
 from .gdu import successive_updates as successive_updates
 from .in_circuit import in_circuit as in_circuit
 from .matrices import heat_maps as heat_maps

@@ -1,66 +1,81 @@
-"""Pictures of how well circuits learn: against one knob, and over many chips."""
-
-from collections.abc import Mapping
+"""Pictures of how well circuits learn: against one swept parameter, and over many chips."""
 
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 
+from ..circuits.fidelity import FidelitySweep
+from ..circuits.montecarlo import MonteCarlo
+from .draw import draw
 from .style import COLOURS, INK, MARKERS, panels, styled
 
 _BINS = 30
 _DASHES = (0, (4, 2))
 _LEAST = 1e-3  # degrees; smaller angles are not shown
 _COLOURS = (COLOURS["blue"], COLOURS["red"], COLOURS["green"])
+_ANGLES = {
+    "cosine_to_ideal_eqprop": "to ideal EqProp",
+    "cosine_to_chip_gradient": "to the chip's gradient",
+    "cosine_to_nominal_gradient": "to the nominal gradient",
+}
+_TIMES = {"settling_free": "free phase", "settling_nudged": "nudged phases"}
+_SPREADS = {
+    "cosine_to_ideal_eqprop": ("cosine of the update to ideal EqProp's", 1.0),
+    "cosine_to_chip_gradient": ("cosine to the chip's gradient", 1.0),
+    "settling_free": ("settling time of the free phase (τ)", 1.0),
+    "joules_update": ("energy of an update (pJ)", 1e12),
+}
 
 
+@draw.register(FidelitySweep)
 @styled
-def fidelity(
-    title: str,
-    values: Float[np.ndarray, " value"],
-    cosines: Mapping[str, Float[np.ndarray, "value chip"]],
-    times: Mapping[str, Float[np.ndarray, "value chip"]],
-    settled: Bool[np.ndarray, " value"],
-    *,
-    linear: bool = False,
-) -> np.ndarray:
-    """Draws the angle between updates and what they should be against one knob, and how long phases take to settle.
+def _sweep(result: FidelitySweep, ax: Axes | None = None) -> Axes:
+    """The first parameter's values against the angle between updates and what they should be, and the settling times.
 
-    Args:
-        title: the knob.
-        values: where it stood, increasing.
-        cosines: of every chip's update with what it is compared with, by name.
-        times: settling times of every chip, in time constants, by name.
-        settled: where all phases came to rest; other points are drawn hollow.
-        linear: whether the values belong on a linear axis.
-
-    Returns:
-        The Axes, top first.
+    Lines are means over the chips, bands reach from the lowest to the highest; points are hollow where a phase was not
+    at rest.
     """
-    axes = panels([3.4, 2.0], share_x=True)
-    # Not arccos alone: the cosine of a small angle has lost the digits that it needs, and rounds to above 1.
-    angles = {name: np.degrees(np.arccos(np.clip(cosine, -1, 1 - 1e-12))) for name, cosine in cosines.items()}
-    for ax, curves in ((axes[0], angles), (axes[1], times)):
-        for k, (name, chips) in enumerate(curves.items()):
-            _curve(ax, values, chips, settled, k, name)
-        ax.set_xscale("linear" if linear else "log")
-        ax.legend(loc="best", ncols=1)
+    name, parameter = next(iter(result.parameters.items()))
+    rows = [row for row in result.rows() if row["parameter"] == name]
+    values = np.array(sorted({row["value"] for row in rows}), float)
+
+    def chips(measure: str) -> Float[np.ndarray, "values chips"]:
+        return np.array([[row[measure] for row in rows if row["value"] == value] for value in values], float)
+
+    axes = panels([3.4, 2.0], share_x=True) if ax is None else np.array([ax])
+    settled = (chips("settled") == 1).all(axis=1)
+    for k, (measure, title) in enumerate(_ANGLES.items()):
+        # Not arccos alone: the cosine of a small angle has lost the digits that it needs, and rounds to above 1.
+        angles = np.degrees(np.arccos(np.clip(chips(measure), -1, 1 - 1e-12)))
+        _curve(axes[0], values, angles, settled, (k, title))
     axes[0].axhline(90, color=INK, linewidth=0.9, linestyle=(0, (5, 3)))
-    axes[0].set(yscale="log", ylabel="angle of the update (°)", ylim=(max(_LEAST, axes[0].get_ylim()[0]), 190))
+    axes[0].set_yscale("log")
+    axes[0].set(ylabel="angle of the update (°)", ylim=(max(_LEAST, axes[0].get_ylim()[0]), 190))
     axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes[0].set_title("How far updates point away (dashed: 90°)")
+    if ax is None:
+        for k, (measure, title) in enumerate(_TIMES.items()):
+            _curve(axes[1], values, chips(measure), settled, (k, title))
+        axes[1].set(ylabel="settling time (τ)", ylim=(0, None))
     if not settled.all():
-        axes[1].plot([], [], "o", color=INK, markerfacecolor="white", label="not at rest")
-        axes[1].legend(loc="best")
-    axes[1].set_ylim(bottom=0)
-    axes[1].set(xlabel=title, ylabel="settling time (τ)")
-    axes[1].set_xticks(values, [f"{value:g}" for value in values])
-    axes[1].minorticks_off()
-    return axes
+        axes[-1].plot([], [], "o", color=INK, markerfacecolor="white", label="not at rest")
+    for panel in axes:
+        panel.set_xscale("linear" if parameter.linear else "log")
+        panel.legend(loc="best", ncols=1)
+    axes[-1].set_xlabel(parameter.title)
+    axes[-1].set_xticks(values, [f"{value:g}" for value in values])
+    axes[-1].minorticks_off()
+    return axes[0]
 
 
-def _curve(ax: Axes, values: np.ndarray, chips: np.ndarray, settled: np.ndarray, k: int, name: str) -> None:
-    """The mean over the chips, and from the lowest to the highest as a band."""
+def _curve(
+    ax: Axes,
+    values: Float[np.ndarray, " values"],
+    chips: Float[np.ndarray, "values chips"],
+    settled: Bool[np.ndarray, " values"],
+    which: tuple[int, str],
+) -> None:
+    k, name = which
     colour, middle = _COLOURS[k % 3], chips.mean(axis=1)
     ax.plot(values, middle, MARKERS[k], linestyle="-", color=colour, label=name, linewidth=1.6, markersize=5.5)
     moving = ~settled
@@ -69,24 +84,24 @@ def _curve(ax: Axes, values: np.ndarray, chips: np.ndarray, settled: np.ndarray,
         ax.fill_between(values, chips.min(axis=1), chips.max(axis=1), color=colour, alpha=0.15, linewidth=0)
 
 
+@draw.register(MonteCarlo)
 @styled
-def histograms(columns: Mapping[str, Float[np.ndarray, " chip"]]) -> np.ndarray:
-    """Draws how a measure is spread over many chips, one panel a measure, with its median, 5th and 95th percentile.
+def _montecarlo(result: MonteCarlo, ax: Axes | None = None) -> Axes:
+    """How the measures are spread over the chips, a panel each, with lines at 5, 50 and 95 % of them.
 
-    Args:
-        columns: the measure of every chip, by what it is.
-
-    Returns:
-        The Axes, the first measure on top.
+    Raises:
+        TypeError: where ngspice gave no result for any chip.
     """
-    axes = panels([2.3] * len(columns))
-    for ax, (name, values), colour in zip(axes, columns.items(), _COLOURS * len(columns), strict=False):
-        values = values[np.isfinite(values)]
-        ax.hist(values, min(_BINS, max(5, len(values) // 4)), color=colour, alpha=0.85)
+    columns = {title: factor * result.column(measure) for measure, (title, factor) in _SPREADS.items()}
+    drawn = {title: values[np.isfinite(values)] for title, values in columns.items() if np.isfinite(values).any()}
+    if not drawn:
+        raise TypeError("ngspice gave no usable result for any chip: there is nothing to draw")
+    axes = panels([2.3] * len(drawn)) if ax is None else np.array([ax])
+    for panel, (name, values), colour in zip(axes, drawn.items(), _COLOURS * len(drawn), strict=False):
+        panel.hist(values, min(_BINS, max(5, len(values) // 4)), color=colour, alpha=0.85)
         for share, form in ((5, _DASHES), (50, "-"), (95, _DASHES)):
-            ax.axvline(float(np.percentile(values, share)), color=INK, linewidth=1.2, linestyle=form)
-        ax.set(xlabel=name, ylabel="chips")
-        ax.grid(axis="x", visible=False)
-    chips = len(next(iter(columns.values())))
-    axes[0].set_title(f"{chips} chips; lines at 5, 50 and 95 % of them")
-    return axes
+            panel.axvline(float(np.percentile(values, share)), color=INK, linewidth=1.2, linestyle=form)
+        panel.set(xlabel=name, ylabel="chips")
+        panel.grid(axis="x", visible=False)
+    axes[0].set_title(f"{len(result.runs)} chips; lines at 5, 50 and 95 % of them")
+    return axes[0]

@@ -23,9 +23,9 @@ from eqprop_field.circuits import (
     TaskFailed,
     Variation,
     WorkerDied,
-    fidelity,
     read_campaign,
     run_campaign,
+    update_fidelity,
     work_through,
 )
 
@@ -219,11 +219,11 @@ def test_circuits_give_the_same_rows_in_workers_as_here(ngspice, circuits_campai
         for name in ours:
             # Another number of threads may round otherwise.
             assert ours[name] == theirs[name] or ours[name] == pytest.approx(theirs[name], rel=1e-9, nan_ok=True)
-    assert len({row["nominal"] for row in there}) == 3
+    assert len({row["cosine_to_nominal_gradient"] for row in there}) == 3
     task = circuits_campaign
     field = jax.tree.map(jnp.asarray, task.field)
-    direct = fidelity(field, task.x, task.y, task.cells[1].conditions, chip=1, seed=3)
-    assert direct.nominal == here[1]["nominal"]
+    direct = update_fidelity(field, task.x, task.y, task.cells[1].conditions, chip=1, seed=3)
+    assert direct.cosine_to_nominal_gradient == here[1]["cosine_to_nominal_gradient"]
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ def test_montecarlo_shows_how_chips_spread(run, folder, sample, ngspice):
     assert said.code == 0, said.err
     assert {path.name for path in (folder / "o").iterdir()} == set(said.json["files"])
     rows = list(csv.DictReader((folder / "o" / "montecarlo.csv").open()))
-    cosines = [float(row["eqprop"]) for row in rows]
+    cosines = [float(row["cosine_to_ideal_eqprop"]) for row in rows]
     assert [int(row["chip"]) for row in rows] == list(range(6)) and len(set(cosines)) == 6
-    measure = said.json["measures"]["eqprop"]
+    measure = said.json["measures"]["cosine_to_ideal_eqprop"]
     assert measure["min"] == min(cosines) and measure["mean"] == pytest.approx(sum(cosines) / 6)
     assert said.json["measures"]["joules_update"]["mean"] is None  # ideal parts take no power
     assert said.json["passed"] == sum(cosine >= 0.95 for cosine in cosines) / 6
@@ -30,18 +30,18 @@ def test_montecarlo_shows_how_chips_spread(run, folder, sample, ngspice):
 
 
 @pytest.mark.slow
-def test_fidelity_turns_knobs(run, folder, sample, ngspice):
+def test_fidelity_sweeps_parameters(run, folder, sample, ngspice):
     said = run(
         "fidelity", *sample, "--knobs", "time,mismatch", "--chips", 2, "--workers", 2, "--out", folder / "o", "--json"
     )
     assert said.code == 0, said.err
     assert {path.name for path in (folder / "o").iterdir()} == set(said.json["files"])
     assert {"fidelity_time.png", "fidelity_mismatch.png"} <= set(said.json["files"])
-    rows = {(row["knob"], row["value"]): row for row in said.json["rows"]}
+    rows = {(row["parameter"], row["value"]): row for row in said.json["rows"]}
     assert rows["time", 1.0]["settled"] == 0.0 and rows["time", 32.0]["settled"] == 1.0
-    assert rows["time", 1.0]["eqprop"] < rows["time", 32.0]["eqprop"]
+    assert rows["time", 1.0]["cosine_to_ideal_eqprop"] < rows["time", 32.0]["cosine_to_ideal_eqprop"]
     assert rows["mismatch", 0.2]["chips"] == 2 and rows["time", 1.0]["chips"] == 1
-    assert rows["mismatch", 0.2]["eqprop"] < rows["mismatch", 0.005]["eqprop"]
+    assert rows["mismatch", 0.2]["cosine_to_ideal_eqprop"] < rows["mismatch", 0.005]["cosine_to_ideal_eqprop"]
 
 
 def test_simulators_that_fail_are_a_failed_run(run, folder, sample, monkeypatch):
@@ -51,7 +51,7 @@ def test_simulators_that_fail_are_a_failed_run(run, folder, sample, monkeypatch)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:/bin:/usr/bin")
     said = run("montecarlo", *sample, "--chips", 1, "--workers", 1, "--out", folder / "o", "--json")
     assert said.code == 1 and "no result for 2 samples" in said.err
-    assert said.json["failed_samples"] == 2 and said.json["measures"]["own"]["mean"] is None
+    assert said.json["failed_samples"] == 2 and said.json["measures"]["cosine_to_chip_gradient"]["mean"] is None
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,16 @@ def test_simulators_that_fail_are_a_failed_run(run, folder, sample, monkeypatch)
     [
         ("montecarlo", ["--chips", "0"], "at least 1"),
         ("montecarlo", ["--mismatch", "-1"], "spread"),
-        ("montecarlo", ["--weight-bits", "60"], "bits=60"),
+        ("montecarlo", ["--bits", "60"], "bits=60"),
         ("montecarlo", ["--noise", "nan"], "noise"),
         ("montecarlo", ["--beta", "1.5"], "beta"),
         ("montecarlo", ["--time", "0"], "time"),
-        ("montecarlo", ["--workers", "-1"], "--workers"),
+        ("montecarlo", ["--time", "1,2,3"], "time"),
+        ("montecarlo", ["--workers", "0"], "--workers"),
         ("montecarlo", ["--explicit-inputs"], "fold the inputs"),
         ("montecarlo", ["--scheduler", "nonsense"], "no Dask scheduler"),
         ("fidelity", ["--knobs", "beta,colour"], "colour"),
-        ("fidelity", ["--values", "1,2"], "one knob"),
+        ("fidelity", ["--values", "1,2"], "one parameter"),
         ("fidelity", ["--knobs", "beta", "--values", "0"], "beta"),
         ("fidelity", ["--knobs", "beta", "--values", "a"], "list of values"),
     ],

@@ -145,20 +145,3 @@ def test_save_writes_a_png_whole(tmp_path):
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert content.endswith(b"IEND\xaeB`\x82")
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["w.png"]
-
-
-def test_fidelity_shows_angles_of_every_knobs_value():
-    values, cosines = np.array([0.1, 1.0, 10.0]), np.cos(np.radians([[10.0, 30.0], [1.0, 3.0], [0.1, 0.3]]))
-    settled = np.array([False, True, True])
-    axes = plotting.fidelity("knob", values, {"own": cosines}, {"free": np.ones((3, 2))}, settled)
-    line, hollow = axes[0].get_lines()[:2]
-    np.testing.assert_allclose(line.get_ydata(), [20.0, 2.0, 0.2], rtol=1e-6)
-    assert hollow.get_xdata().tolist() == [0.1]
-    assert axes[1].get_xlabel() == "knob"
-
-
-def test_histograms_leave_out_what_is_not_defined():
-    values = np.array([1.0, 2.0, 3.0, np.nan])
-    (ax,) = plotting.histograms({"cosine": values})
-    assert sum(bar.get_height() for bar in ax.patches) == 3
-    assert [line.get_xdata()[0] for line in ax.get_lines()] == np.percentile(values[:3], (5, 50, 95)).tolist()

@@ -1,0 +1,120 @@
+"""Under which conditions a circuit makes its updates, and the parameters of these conditions that can be swept."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+from ..substrates.nudging import Nudging
+from .levels import AbstractLevel, Behavioural, OpAmp
+from .variation import Variation
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """Under which conditions a circuit makes its updates.
+
+    Attributes:
+        level: how it is built.
+        variation: how much the devices of its chips differ.
+        noise: rms of the noise in every neuron's drive, state units; 0 for quiet circuits.
+        noise_interval: between the corners of the noise, in time units.
+        beta: the influence parameter.
+        symmetric: whether both beta and -beta are nudged with, or beta alone.
+        time: duration of the free phase, and of nudged ones too if `nudged_time` is None; in time units.
+        nudged_time: duration of a nudged phase.
+        tol: the residual up to which a phase counts as at rest.
+
+    Raises:
+        ValueError: for a noise, a beta or a time without meaning.
+    """
+
+    level: AbstractLevel = dataclasses.field(default_factory=Behavioural)
+    variation: Variation = dataclasses.field(default_factory=Variation)
+    noise: float = 0.0
+    noise_interval: float = 0.25
+    beta: float = 0.1
+    symmetric: bool = True
+    time: float = 40.0
+    nudged_time: float | None = None
+    tol: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"noise={self.noise!r}: give a finite rms of at least 0, in state units")
+        for name, time in (("time", self.time), ("nudged_time", self.nudged_time)):
+            if time is not None and not 0 < time < math.inf:
+                raise ValueError(f"{name}={time!r}: give a phase a positive, finite duration")
+        self.nudging()
+
+    def nudging(self) -> Nudging:
+        """Which betas."""
+        return (Nudging.symmetric if self.symmetric else Nudging.one_sided)(self.beta)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweptParameter:
+    """A parameter of the conditions that is swept while the others stay.
+
+    Attributes:
+        title: what it is, with its unit.
+        values: its values, in increasing order.
+        apply: the conditions with the parameter at a value.
+        random: whether chips differ at one value, so that one chip says little.
+        linear: whether its values belong on a linear axis.
+    """
+
+    title: str
+    values: tuple[float, ...]
+    apply: Callable[[Conditions, float], Conditions]
+    random: bool = False
+    linear: bool = False
+
+
+def _varied(conditions: Conditions, **spreads: float | int) -> Conditions:
+    return dataclasses.replace(conditions, variation=dataclasses.replace(conditions.variation, **spreads))
+
+
+SWEPT_PARAMETERS: Mapping[str, SweptParameter] = {
+    "beta": SweptParameter(
+        "influence parameter β", (0.01, 0.03, 0.1, 0.3, 0.6), lambda c, value: dataclasses.replace(c, beta=value)
+    ),
+    "time": SweptParameter(
+        "duration of every phase (τ)",
+        (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+        lambda c, v: dataclasses.replace(c, time=v, nudged_time=None),
+    ),
+    "gain": SweptParameter(
+        "op-amp gain A₀",
+        (10.0, 30.0, 100.0, 300.0, 1000.0, 1e4),
+        lambda c, value: dataclasses.replace(c, level=OpAmp(gain=value, gain_bandwidth=1e3)),
+    ),
+    "bandwidth": SweptParameter(
+        "op-amp bandwidth 2π GBW τ",
+        (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
+        lambda c, value: dataclasses.replace(c, level=OpAmp(gain=1e5, gain_bandwidth=value)),
+    ),
+    "offset": SweptParameter(
+        "offsets of neurons and nudges (rms, state units)",
+        (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
+        lambda c, value: _varied(c, offset=value, nudge_offset=value),
+        random=True,
+    ),
+    "bits": SweptParameter(
+        "bits of a weight's magnitude",
+        (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
+        lambda c, value: _varied(c, bits=round(value)),
+        linear=True,
+    ),
+    "mismatch": SweptParameter(
+        "mismatch of every device (relative)",
+        (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
+        lambda c, value: _varied(c, capacitance=value, leak=value, synapse=value, bias=value, gain=value, nudge=value),
+        random=True,
+    ),
+    "noise": SweptParameter(
+        "noise in every drive (rms, state units)",
+        (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
+        lambda c, value: dataclasses.replace(c, noise=value),
+        random=True,
+    ),
+}

@@ -1,0 +1,197 @@
+"""How well a circuit's update points: the update that it makes, against the ones that it should make."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from .._arrays import checked_pair
+from ..costs import Quadratic
+from ..learning.base import pull_back, tree_dot, tree_norm
+from ..learning.eqprop import EqProp
+from ..learning.implicit import ImplicitGradient
+from ..results import AbstractResult, known
+from ..substrates.nudging import Nudging
+from ..substrates.solution import Solution
+from ..vector_fields import AbstractVectorField
+from ..vector_fields.base import State
+from .conditions import Conditions
+from .measure import Phase
+from .ngspice import AbstractEngine, Batch
+from .noise import Noise
+from .substrate import NgspiceSubstrate
+from .variation import Chip
+
+COSINES = ("cosine_to_ideal_eqprop", "cosine_to_chip_gradient", "cosine_to_nominal_gradient")
+_NEAR_0 = {4: 0.03, 8: 1e-3}  # the beta of ideal equilibrium propagation, by bytes a number
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Fidelity(AbstractResult):
+    """The updates that one circuit makes, over the samples that ngspice could simulate.
+
+    Cosines are means over the samples, each by itself, as in `align`: a sample whose error is near 0 has an update
+    without much of a direction, and counts as much as any other. Samples without any update are left out.
+
+    Attributes:
+        cosine_to_ideal_eqprop: of the update with that of ideal equilibrium propagation: the nominal ODE, beta near 0.
+        cosine_to_chip_gradient: with the true gradient of the network as its chip is, at the free state as measured.
+        cosine_to_nominal_gradient: with the true gradient of the nominal network.
+        lowest_cosine: the lowest of the samples' cosines to the nominal gradient.
+        settling_free: time until the free phase stays within 1e-3 of its end, in time units, the slowest sample's.
+        settling_nudged: the same for the nudged phases.
+        joules_inference: what the supplies deliver in a free phase, the samples' mean; NaN where the level has none.
+        joules_update: the same for all phases of a sample together.
+        settled: the share of the samples whose phases are at rest at their ends. An update of a phase that was not
+            counts all the same: this says how much of it to believe.
+        failed: how many samples ngspice gave nothing for.
+    """
+
+    stem: ClassVar[str] = "update_fidelity"
+    cosine_to_ideal_eqprop: float
+    cosine_to_chip_gradient: float
+    cosine_to_nominal_gradient: float
+    lowest_cosine: float
+    settling_free: float
+    settling_nudged: float
+    joules_inference: float
+    joules_update: float
+    settled: float
+    failed: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(self)]
+
+    def summary(self) -> dict[str, Any]:
+        return {name: known(value) for name, value in dataclasses.asdict(self).items()} | {"failed": self.failed}
+
+    @property
+    def failure(self) -> str | None:
+        return failed_samples(self.failed)
+
+    def pictures(self) -> dict[str, Any]:
+        """None: a row of numbers has no picture."""
+        return {}
+
+
+def failed_samples(count: int) -> str | None:
+    """One sentence where ngspice failed."""
+    return f"ngspice gave no result for {count} samples: the other samples' numbers stand" if count else None
+
+
+def update_fidelity(
+    field: AbstractVectorField,
+    x: ArrayLike,
+    y: ArrayLike,
+    conditions: Conditions,
+    *,
+    chip: int = 0,
+    seed: int = 0,
+    engine: AbstractEngine | None = None,
+    workers: int = 1,
+) -> Fidelity:
+    """Runs the phases of every sample in ngspice on one chip, and compares the updates with what they should be.
+
+    Args:
+        field: the network.
+        x: the inputs' firing rates (batch, inputs).
+        y: the targets (batch, outputs).
+        conditions: what the circuit is like.
+        chip: the chip's number: chip k has the key fold_in(key(seed), k), and its noise comes from that key too.
+        seed: of all chips.
+        engine: what runs netlists; `Batch()` by default.
+        workers: how many simulators run at once.
+
+    Raises:
+        ValueError: for samples that do not fit the network, or a network that no circuit is built of.
+        NgspiceMissing: if there is no ngspice.
+    """
+    x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+    key = jax.random.fold_in(jax.random.key(seed), chip)
+    drawn = Chip.draw(key, field, conditions.variation)
+    noise = Noise(jax.random.fold_in(key, 1), conditions.noise, conditions.noise_interval) if conditions.noise else None
+    substrate = NgspiceSubstrate(
+        engine=Batch() if engine is None else engine,
+        level=conditions.level,
+        free_time=conditions.time,
+        nudged_time=conditions.time if conditions.nudged_time is None else conditions.nudged_time,
+        tol=conditions.tol,
+        chip=drawn,
+        noise=noise,
+        workers=workers,
+    )
+    nudging = conditions.nudging()
+    nudges = nudging.nudges(Quadratic(), y)
+    measured = substrate.transients(field, x, nudges, throw=False)
+    free, nudged = substrate.solutions(field, x, nudges, measured, throw=False)
+    batch = _Measured(x, y, free.state, [solution.state for solution in nudged])
+    cosines = np.asarray(_cosines(field, drawn, nudging, batch), np.float64)
+    return _summarised(cosines, measured.samples, (free, *nudged))
+
+
+def _summarised(
+    cosines: Float[np.ndarray, "batch truth"],
+    measured: tuple[tuple[Phase, ...] | None, ...],
+    solutions: tuple[Solution, ...],
+) -> Fidelity:
+    simulated = [phases for phases in measured if phases is not None]
+    at_rest = functools.reduce(np.logical_and, (np.asarray(solution.converged) for solution in solutions))
+    failed = len(measured) - len(simulated)
+    if not simulated:
+        return Fidelity(*[math.nan] * 8, settled=0.0, failed=failed)
+    energies = [[math.nan if p.joules is None else p.joules for p in phases] for phases in simulated]
+    defined = cosines[np.isfinite(cosines).all(axis=1)]
+    means = dict(zip(COSINES, defined.mean(axis=0).tolist() if len(defined) else [math.nan] * 3, strict=True))
+    return Fidelity(
+        **means,
+        lowest_cosine=float(defined[:, 2].min(initial=means["cosine_to_nominal_gradient"])),
+        settling_free=max(phases[0].settling_time() for phases in simulated),
+        settling_nudged=max(phase.settling_time() for phases in simulated for phase in phases[1::2]),
+        joules_inference=float(np.mean([phases[0] for phases in energies])),
+        joules_update=float(np.mean([sum(phases) for phases in energies])),
+        settled=float(np.mean(at_rest)),
+        failed=failed,
+    )
+
+
+class _Measured(NamedTuple):
+    """Samples, and the states that the circuit settled in for them."""
+
+    x: Float[Array, "batch inputs"]
+    y: Float[Array, "batch outputs"]
+    free: State
+    nudged: list[State]
+
+
+@eqx.filter_jit
+def _cosines(
+    field: AbstractVectorField, chip: Chip, nudging: Nudging, batch: _Measured
+) -> Float[Array, "batch truths"]:
+    """The cosines of every sample's measured update to the three truths, in the order of COSINES."""
+    cost = Quadratic()
+    ideal = EqProp(nudging=Nudging.symmetric(_NEAR_0[field.dtype.itemsize]), cost=cost)
+
+    def chip_gradient(x: Array, y: Array, state: State) -> AbstractVectorField:
+        """With respect to the PROGRAMMED weights, through what the chip makes of them."""
+        _, back = jax.vjp(lambda p: chip.field(eqx.combine(p, field)).parameters(), field.parameters())
+        ended = Solution(state, jnp.zeros(1, field.dtype), *[jnp.zeros(1, jnp.int32)] * 3)
+        return back(ImplicitGradient(cost=cost).at(chip.field(field), x, y, ended).gradient)[0]
+
+    def sample(one: PyTree) -> Array:
+        x, y, free, nudged = jax.tree.map(lambda leaf: leaf[None], one)
+        displacement = nudging.displacement(free, nudged)
+        measured = jax.tree.map(jnp.negative, pull_back(field, x, free, displacement))
+        truths = (
+            ideal.estimate(field, x, y, throw=False).gradient,
+            chip_gradient(x, y, free),
+            ImplicitGradient(cost=cost).estimate(field, x, y, throw=False).gradient,
+        )
+        return jnp.stack([tree_dot(measured, true) / (tree_norm(measured) * tree_norm(true)) for true in truths])
+
+    return jax.vmap(sample)(batch)
