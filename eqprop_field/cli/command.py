@@ -31,14 +31,22 @@ class Outcome:
     failure: str | None = None
 
     @classmethod
-    def saved(cls, result: "AbstractResult", folder: Path, *, notes: Sequence[str] = (), **context: Any) -> "Outcome":
+    def saved(
+        cls, result: "AbstractResult", folder: Path | None, *, notes: Sequence[str] = (), **context: Any
+    ) -> "Outcome":
         """How most commands end: the result is saved, with what else its summary shall hold, and its lines are shown.
 
-        Notes are lines to show after the result's.
+        Args:
+            result: what the command found.
+            folder: where to; nothing is written without one.
+            notes: lines to show after the result's.
+            context: what else the summary shall hold.
 
         Raises:
             OSError: for files that cannot be written.
         """
+        if folder is None:
+            return cls(result.summary() | context, [*result.lines(), *notes], result.failure)
         summary = result.save(folder, **context)
         written = f"written to {folder}: {', '.join(summary['files'])}"
         return cls(summary, [*result.lines(), *notes, written], result.failure)

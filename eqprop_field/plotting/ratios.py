@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
 
 from .style import COLOURS, INK, panels, styled
 
@@ -10,21 +12,22 @@ from .style import COLOURS, INK, panels, styled
 @styled
 def ratios(
     names: Sequence[str],
-    spreads: Sequence[tuple[float, float, float]],
+    spreads: Float[np.ndarray, "ratios 3"],
     goals: Sequence[tuple[float | None, bool]],
-) -> np.ndarray:
+    ax: Axes | None = None,
+) -> Axes:
     """Draws every ratio with its spread, and a triangle at its goal that points to the good side.
 
     Args:
         names: what was compared.
         spreads: lowest, median and highest ratio of each.
         goals: the goal of each, or None, and whether it is a lower bound.
+        ax: where to draw; a new figure by default.
 
     Returns:
-        An array of one Axes, the first name on top.
+        The Axes, the first name on top.
     """
-    drawn = panels([max(2.0, 0.27 * len(names) + 0.9)], width=9.5)
-    axes = drawn[0]
+    axes = panels([max(2.0, 0.27 * len(names) + 0.9)], width=9.5)[0] if ax is None else ax
     rows = np.arange(len(names))[::-1]
     for row, (low, middle, high), (goal, at_least) in zip(rows, spreads, goals, strict=True):
         met = goal is None or (middle >= goal if at_least else middle <= goal)
@@ -37,4 +40,4 @@ def ratios(
     axes.set_yticks(rows, names, fontsize=9)
     axes.axvline(1.0, color=INK, linewidth=0.8)
     axes.grid(axis="y", visible=False)
-    return drawn
+    return axes

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.benchmarks import Ratio, machine, paired, peers, reservoirs
+from eqprop_field.benchmarks import PARTS, Benchmark, Ratio, machine, paired, peers, reservoirs
 from eqprop_field.benchmarks.settling import by, checked, layered
 from eqprop_field.cli import main
-from eqprop_field.cli.bench import as_row, table, write
+from eqprop_field.cli.bench import Bench
 
 
 def test_a_ratio_of_sleeps():
@@ -45,9 +45,10 @@ def test_a_goal_is_met_from_its_own_side(ratio, goal, at_least, met):
 
 def test_what_was_not_measured_is_named_and_null():
     left_out = Ratio.left_out("a", "torch is not installed")
-    row = as_row(left_out)
+    found = Benchmark([left_out], machine())
+    (row,) = found.rows()
     assert left_out.met is None and row["ratio"] is None and math.isnan(left_out.ratio)
-    assert "torch is not installed" in table([left_out])[-1]
+    assert "torch is not installed" in found.table()[-1]
 
 
 def test_a_side_that_stops_above_the_residual_is_no_comparison():
@@ -82,7 +83,8 @@ def test_the_machine_is_described():
     assert {"processor", "cores", "load", "device", "jax", "python"} <= set(machine())
 
 
-def test_parts_that_are_not_known(capsys):
+def test_the_command_names_the_parts_there_are(capsys):
+    assert Bench().parts == PARTS
     assert main(["bench", "--parts", "settling,cooking"]) == 2
     assert "unknown part 'cooking'" in capsys.readouterr().err
 
@@ -97,6 +99,7 @@ def test_reservoirs_err_no_more_than_reservoirpys():
 
 def test_results_are_written(tmp_path):
     results = [Ratio("a", 2.0, 1.0, 3.0, 1.5), Ratio.single("b", 0.3, "s", 1.0), Ratio.left_out("c", "no d")]
-    names = write(tmp_path, results, machine())
-    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    summary = Benchmark(results, machine()).save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(summary["files"])
+    assert len((tmp_path / "bench.csv").read_text().splitlines()) == 4
     assert [row["met"] for row in json.loads((tmp_path / "summary.json").read_text())["results"]] == [True, True, None]
