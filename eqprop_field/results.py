@@ -37,7 +37,7 @@ class AbstractResult(abc.ABC):
 
     @abc.abstractmethod
     def summary(self) -> dict[str, Any]:
-        """What is to be known at a glance, made of JSON's own types: what `--json` prints."""
+        """The main figures, made of the types that JSON has: what `--json` prints."""
 
     @property
     def failure(self) -> str | None:
@@ -73,7 +73,7 @@ class AbstractResult(abc.ABC):
 
         Args:
             folder: where to; it is made where it is missing.
-            context: what the summary shall say beside `summary()`, such as the options of a run.
+            context: what the file shall hold beside `summary()`, such as the options of a run.
 
         Returns:
             What `summary.json` holds: the summary, the context, `out`, the folder, and `files`, their names.
@@ -83,9 +83,9 @@ class AbstractResult(abc.ABC):
         """
         folder = Path(folder)
         files = [*self._write(folder), "summary.json"]
-        said = self.summary() | context | {"out": str(folder), "files": files}
-        write_json(folder / "summary.json", said)
-        return said
+        saved = self.summary() | context | {"out": str(folder), "files": files}
+        write_json(folder / "summary.json", saved)
+        return saved
 
     def _write(self, folder: Path) -> list[str]:
         """Writes everything but the summary; returns the names."""

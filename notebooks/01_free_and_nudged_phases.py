@@ -45,7 +45,7 @@ field = epf.LayeredField.create(jax.random.key(0), (64, 32, 10), gain=1.0)
 print(f"the digit {digits.test.labels[0]}; weight symmetry {float(epf.weight_symmetry(field)):+.3f}")
 
 # %% [markdown]
-# ## Both phases, as the neurons live them
+# ## Both phases over time
 #
 # `Trajectory` integrates the ODE with any diffrax solver. The hard sigmoid confines the states to [0, 1]: neurons that
 # are pushed against a bound stay there until something pulls them back.
@@ -108,8 +108,8 @@ axes[0].figure
 # %% [markdown]
 # ## And a network that does not settle
 #
-# Three neurons that inhibit each other in a ring chase each other for ever. The verdict says so, and `estimate` would
-# leave the sample out.
+# Three neurons that inhibit each other in a ring oscillate. The verdict says so, and `estimate` would leave the sample
+# out.
 
 # %%
 ring = epf.GraphField(

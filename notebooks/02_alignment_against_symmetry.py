@@ -56,7 +56,7 @@ clipped.plot().figure
 
 # %% [markdown]
 # The whole update points along the gradient even where the weights are antisymmetric, because the output neurons see
-# their error directly. **The hidden layer tells the truth:** its cosine follows the symmetry, and changes sign with it.
+# their error directly. **The hidden layer shows the asymmetry:** its cosine follows c, and changes sign with it.
 
 # %%
 print("\n".join(clipped.table("hidden")))

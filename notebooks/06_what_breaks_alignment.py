@@ -63,8 +63,8 @@ found.plot().figure
 # ## How long is long enough?
 #
 # The free phase forgets its beginning like $e^{\lambda t}$, with the spectral abscissa $\lambda$ of the Jacobian. The
-# nudged phase starts from what is left, and divides by $\beta$. `stability` tells the abscissa; the straight line below
-# is drawn with it, not fitted.
+# nudged phase starts from what is left, and divides by $\beta$. `stability` measures the abscissa; the straight line
+# below is drawn with it, not fitted.
 
 # %%
 abscissa = epf.stability(asymmetric, x, key=key, starts=2).summary()["largest_abscissa"]

@@ -147,7 +147,7 @@ def budget(
 
     | stage | substrate | beta |
     |---|---|---|
-    | practical | as given, its phases taken as they stand when their time is over | beta |
+    | practical | as given; phases end when their time is over, settled or not | beta |
     | less **solver tolerance** | the same times, integrated to an accuracy of 1e-12 | beta |
     | less **unfinished settling** | the equilibria themselves | beta |
     | less **finite beta** | the equilibria | the limit beta -> 0, extrapolated from 1e-4 and half of it |
@@ -203,7 +203,7 @@ def _made(rule: Maker, beta: float, substrate: AbstractSubstrate, cost: Abstract
     made = rule(as_scalar(beta), substrate, cost)
     if made.substrate is not substrate:
         raise ValueError(
-            f"{type(made).__name__} brings steps of its own: phases of a given length do not end or refine them"
+            f"{type(made).__name__} brings steps of its own, which phases of a given length cannot replace"
         )
     return made
 

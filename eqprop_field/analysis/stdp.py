@@ -180,12 +180,12 @@ def poisson_pairs(
         u = post[None, :] - pre[:, None]  # NaN where there is no spike
         return jnp.nansum(jnp.sign(u) * jnp.exp(-jnp.abs(u) / decay))
 
-    def point(given: tuple[Array, Array, Array]) -> Array:
-        key, rate, slope = given
+    def measured_at(point: tuple[Array, Array, Array]) -> Array:
+        key, rate, slope = point
         return jax.vmap(trial, in_axes=(0, None, None))(jax.random.split(key, trials), rate, slope)
 
     points = jax.random.split(key, len(rate)), jnp.asarray(rate), jnp.asarray(slope)
-    sums = np.asarray(jax.jit(lambda given: jax.lax.map(point, given))(points), float)
+    sums = np.asarray(jax.jit(lambda points: jax.lax.map(measured_at, points))(points), float)
     expected = 2 * decay**2 * rate * _PER_SECOND * slope * _PER_SECOND * window
     return PoissonPairs(rate, slope, expected, sums.mean(axis=1), sums.std(axis=1) / np.sqrt(trials))
 
@@ -334,9 +334,9 @@ def _trial(
 
 def _expected_change(lags: np.ndarray, pre_rate: float, decay: float, after: int) -> np.ndarray:
     """The mean weight change of a pair with these intervals, ms; the trains around it are independent of it."""
-    own, faded = np.exp(-np.abs(lags) / decay) / (2 * decay**2), np.exp(-2 * after / decay)
+    pair, faded = np.exp(-np.abs(lags) / decay) / (2 * decay**2), np.exp(-2 * after / decay)
     left = np.exp(-(after + np.maximum(-lags, 0)) / decay) / decay  # of the postsynaptic trace
-    return np.where(lags > 0, own * (1 + faded), -own * (1 - faded)) + pre_rate * left
+    return np.where(lags > 0, pair * (1 + faded), -pair * (1 - faded)) + pre_rate * left
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -371,7 +371,7 @@ class Stdp(AbstractResult):
 def stdp(key: Key[Array, ""], *, trials: int = 3000) -> Stdp:
     r"""Shows by three protocols that the rate rule $dW_{ij}/dt = \rho(s_j)\,ds_i/dt$ is spike-timing dependent.
 
-    `spike_pairs` from -80 to 80 ms every 4 ms, `poisson_pairs` and `rate_histogram` with their own defaults.
+    `spike_pairs` from -80 to 80 ms every 4 ms, `poisson_pairs` and `rate_histogram` with their defaults.
 
     Args:
         key: a JAX random key.

@@ -15,7 +15,7 @@ class FindStability(AbstractCommand):
     """Integrates the free phase from rest and from random states, and names what becomes of each start.
 
     A start ends in an equilibrium, with the spectral abscissa of the Jacobian there; on a limit cycle, with its period;
-    without a period that was found; or it diverges. Several equilibria of a sample are told apart. Writes
+    without a period that was found; or it diverges. Equilibria of a sample that differ are counted. Writes
     stability.csv, stability.png and summary.json. The map over many networks is `good-parameters`.
 
     Example: eqprop-field stability --graph 50 --inputs 10 --outputs 10 --activation tanh --gain 4 --out stability

@@ -114,7 +114,7 @@ def _over_epochs(ax: Axes, result: TrainingAlignment, values: Float[np.ndarray, 
 def rule_style(number: int) -> dict[str, Any]:
     """Colour, marker and dashes of a rule by its number, different for the first 28; later ones are drawn smaller.
 
-    Rules that are all exact lie on one line, and smaller markers upon larger ones can still be told apart.
+    Rules that are all exact lie on one line, and smaller markers upon larger ones can still be seen.
     """
     turn = number // len(CYCLE)
     return {
