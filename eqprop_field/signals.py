@@ -79,6 +79,15 @@ class Signal(eqx.Module):
         """How many numbers a sample has."""
         return self.values.shape[2]
 
+    def check_channels(self, inputs: int, system: str) -> None:
+        """Refuses to drive a system with another number of inputs.
+
+        Raises:
+            ValueError: for another number of channels.
+        """
+        if self.channels != inputs:
+            raise ValueError(f"the signal has {self.channels} channels and the {system} {inputs} inputs")
+
     def astype(self, dtype: jnp.dtype) -> "Signal":
         """The same in another precision."""
         return Signal(self.values.astype(dtype), self.step.astype(dtype), self.interpolation)

@@ -29,11 +29,11 @@ from eqprop_field.sequence import (
     BPTT,
     RTRL,
     BatchAPRL,
+    accumulated_update,
     fully_recurrent,
     learn_online,
+    roessler_experiment,
     roessler_task,
-    total_change,
-    weight_dynamics,
 )
 
 jax.config.update("jax_enable_x64", True)
@@ -58,7 +58,7 @@ print("samples", len(task.targets), " variance of the target", float(np.var(task
 
 # %%
 backwards = BPTT().estimate(field, task).gradient
-forwards = total_change(RTRL(rate=1.0), field, task)
+forwards = accumulated_update(RTRL(rate=1.0), field, task)
 difference = (
     np.abs(np.asarray(forwards.weights + backwards.weights)).max() / np.abs(np.asarray(backwards.weights)).max()
 )
@@ -91,15 +91,6 @@ plotting.heat_maps({"Change of W, one epoch of APRL": np.asarray(run.last.weight
 # again; RTRL goes on improving. The output neuron's synapses move faster throughout.
 
 # %%
-keys = jax.random.split(jax.random.key(0), 8)
-found = {
-    name: weight_dynamics(rule, task, keys) for name, rule in {"APRL": APRL(rate=1.0), "RTRL": RTRL(rate=0.05)}.items()
-}
-for name, one in found.items():
-    medians = one.medians()
-    print(
-        f"{name}: lowest at epoch {medians['error'].argmin() + 1} ({medians['error'].min():.4f}), at the end "
-        f"{medians['error'][-1]:.4f}; output weights at least {medians['ratio'].min():.1f} times as fast"
-    )
-curves = [{n: getattr(w, part) for n, w in found.items()} for part in ("error", "output_change", "internal_change")]
-plotting.weight_dynamics(*curves)[0].figure
+found = roessler_experiment()
+print(found)
+found.figure().plot().figure

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Reservoirs: learn the readout, leave the network alone
 #
-# An echo state network is a random recurrent network of which nothing learns but a linear readout, in closed form. This
-# notebook asks when it forgets where it began, lets it read one coordinate of a chaotic attractor off another, lets it
-# run on by itself, and reads a liquid of spiking neurons.
+# In an echo state network, a random recurrent network, only a linear readout is trained, in closed form. This notebook
+# measures the echo state property, predicts one coordinate of a chaotic attractor from another, generates a signal by
+# feedback, and reads a liquid state machine of spiking neurons.
 
 # %%
 # %matplotlib inline
@@ -26,7 +26,7 @@ import numpy as np
 
 from eqprop_field import plotting
 from eqprop_field.datasets import roessler
-from eqprop_field.sequence import ContinuousEchoState, EchoState, Liquid, Reservoir, Signal, echo_distance
+from eqprop_field.sequence import ContinuousEchoStateNetwork, EchoStateNetwork, Liquid, Reservoir, Signal, echo_distance
 
 jax.config.update("jax_enable_x64", True)
 key = jax.random.key(0)
@@ -44,16 +44,16 @@ signal = Signal.sampled(path[:, :1], 0.1)
 # %% [markdown]
 # ## The echo state property
 #
-# Two copies of a reservoir begin in different states and hear the same input. If they come to agree, the state is an
-# echo of the input alone. The spectral radius decides, roughly: a larger one remembers longer, and from somewhere above
-# 1 for ever. Without input and bias the dynamics are odd, so that opposite states stay opposite where 0 is unstable.
+# Two copies of a reservoir start from different states and receive the same input. If their states converge, the state
+# is an echo of the input alone. The spectral radius decides, roughly: with a larger one the initial state is forgotten
+# more slowly, and from somewhere above 1 never.
 
 # %%
 (ax,) = axes()
 start = jax.random.uniform(key, (100,), minval=-1.0, maxval=1.0)
 for radius in (0.5, 0.9, 1.2, 2.0):
     pool = Reservoir.create(key, neurons=100, inputs=1, radius=radius, input_scale=0.5)
-    apart = echo_distance(EchoState(pool, 0.3), signal, jnp.stack([start, -start]))
+    apart = echo_distance(EchoStateNetwork(pool, 0.3), signal, jnp.stack([start, -start]))
     print(
         f"radius {radius}: distance {float(apart[0]):.1e} at first, {float(apart[-1]):.1e} after {len(apart)} samples"
     )
@@ -72,7 +72,10 @@ ax.figure
 (ax,) = axes()
 pool = Reservoir.create(key, neurons=300, inputs=1, radius=0.9, input_scale=0.5)
 train = Signal.sampled(path[:2000, :1], 0.1)
-for name, network in {"discrete": EchoState(pool, 0.3), "continuous": ContinuousEchoState(pool, 0.3)}.items():
+for name, network in {
+    "discrete": EchoStateNetwork(pool, 0.3),
+    "continuous": ContinuousEchoStateNetwork(pool, 0.3),
+}.items():
     fitted = network.fit(train, path[:2000, 1:2], washout=200)
     outputs = np.asarray(fitted.run(signal).outputs)[2000:, 0, 0]
     error = np.mean((outputs - path[2000:, 1]) ** 2) / np.var(path[2000:, 1])
@@ -84,34 +87,34 @@ ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 ax.figure
 
 # %% [markdown]
-# ## Running on by itself
+# ## Generating a signal by feedback
 #
-# With feedback the target is forced while the readout is fitted, and the network's own output takes its place
-# afterwards. A little noise on what is forced makes the loop stable.
+# The target is fed back while the readout is fitted (teacher forcing), and the network's output takes its place
+# afterwards. A little noise on the teacher makes the loop stable.
 
 # %%
 t = 0.2 * np.arange(800)
 wave = (0.6 * np.sin(t) + 0.2 * np.sin(2 * t + 1))[:, None]
 silence = Signal.sampled(np.zeros((800, 1)), 0.2)
 pool = Reservoir.create(key, neurons=100, inputs=1, feedback=1, radius=0.8, bias_scale=0.2)
-fitted = EchoState(pool, 0.5).fit(silence, wave, noise=1e-4, key=key, ridge=1e-8)
-left = fitted.run(silence, teacher=Signal.sampled(wave, 0.2)).states[-1]
-free = np.asarray(fitted.run(Signal.sampled(np.zeros((300, 1)), 0.2), start=left).outputs)[:, 0, 0]
+fitted = EchoStateNetwork(pool, 0.5).fit(silence, wave, noise=1e-4, key=key, ridge=1e-8)
+last = fitted.run(silence, teacher=Signal.sampled(wave, 0.2)).states[-1]
+free = np.asarray(fitted.run(Signal.sampled(np.zeros((300, 1)), 0.2), start=last).outputs)[:, 0, 0]
 later = t[-1] + 0.2 * np.arange(1, 301)
 expected = 0.6 * np.sin(later) + 0.2 * np.sin(2 * later + 1)
 print(f"largest error over {len(free)} free steps: {np.abs(free - expected).max():.3f}")
 (ax,) = axes()
-ax.plot(free, label="by itself")
-ax.plot(expected, "k:", label="as it would go on")
-ax.set(xlabel="sample after the teacher left", ylabel="output")
+ax.plot(free, label="free-running")
+ax.plot(expected, "k:", label="target")
+ax.set(xlabel="sample after the end of the teacher", ylabel="output")
 ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 ax.figure
 
 # %% [markdown]
-# ## A liquid of spiking neurons
+# ## A liquid state machine
 #
 # 135 leaky integrate-and-fire neurons on a grid, 80 % excitatory. The input is a level that changes every 50 ms; the
-# readout is to tell the level of 20 ms ago from filtered spikes.
+# readout estimates the level of 20 ms ago from filtered spikes.
 
 # %%
 rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ..datasets import roessler
-from ..sequence import EchoState, Reservoir, Signal
+from ..sequence import EchoStateNetwork, Reservoir, Signal
 from . import peers
 from .paired import Ratio, paired
 
@@ -31,7 +31,7 @@ def _beside_reservoirpy(name: str, neurons: int, turns: int) -> Iterator[Ratio]:
     path = roessler(_TRAIN + _TEST)
     x, y = path[:, :1] / np.abs(path[:, 0]).max(), path[:, 1:2] / np.abs(path[:, 1]).max()
     weights = Reservoir.create(jax.random.key(0), neurons=neurons, inputs=1, radius=0.9, input_scale=0.5)
-    network, early, whole = EchoState(weights, leak=_LEAK), Signal.sampled(x[:_TRAIN]), Signal.sampled(x)
+    network, early, whole = EchoStateNetwork(weights, leak=_LEAK), Signal.sampled(x[:_TRAIN]), Signal.sampled(x)
     parts = {"W": csr_matrix(np.asarray(weights.weights)), "Win": np.asarray(weights.input_weights)}
 
     def fit_theirs() -> Any:

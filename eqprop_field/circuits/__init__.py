@@ -13,10 +13,9 @@ from .compile import loop_gain as loop_gain
 from .conditions import SWEPT_PARAMETERS as SWEPT_PARAMETERS
 from .conditions import Conditions as Conditions
 from .conditions import SweptParameter as SweptParameter
-from .driven import LinearReadout as LinearReadout
-from .driven import Response as Response
+from .driven import DrivenRun as DrivenRun
 from .driven import driven_netlist as driven_netlist
-from .driven import respond as respond
+from .driven import simulate_driven as simulate_driven
 from .export import export as export
 from .fidelity import FidelitySweep as FidelitySweep
 from .fidelity import fidelity as fidelity

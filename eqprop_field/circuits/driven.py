@@ -1,12 +1,15 @@
-"""A network driven by a signal, and a linear readout of it, as one circuit."""
+"""Driven circuits: a network whose inputs follow a signal, and a linear readout of it, as one circuit."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy.interpolate import PchipInterpolator
 
+from ..results import AbstractResult
+from ..sequence import Readout
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.leaky import require
 from .compile import compile_circuit
@@ -17,43 +20,37 @@ from .ngspice.base import AbstractEngine
 from .ngspice.batch import Batch
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class LinearReadout:
-    """y = R x + c as a circuit has it: one transconductance a weight, into a resistor.
-
-    Attributes:
-        weights: R (outputs, neurons), read from the states.
-        biases: c (outputs,).
-
-    Raises:
-        ValueError: for shapes that do not fit each other, NaN or infinity.
-    """
-
-    weights: Float[np.ndarray, "outputs neurons"]
-    biases: Float[np.ndarray, " rows"]
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.weights).all() and np.isfinite(self.biases).all()):
-            raise ValueError("the readout holds NaN or infinity; no circuit can be built from that")
-        if len(self.weights) != len(self.biases):
-            raise ValueError(f"the readout has {len(self.weights)} rows of weights and {len(self.biases)} biases")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Response:
-    """What a driven circuit did, in dimensionless units, at the simulator's own time points.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class DrivenRun(AbstractResult):
+    """The result of a driven circuit, in dimensionless units, at the simulator's own time points.
 
     Attributes:
         times: (time,).
         states: the flattened states, clipped to the bounds (time, neurons).
         outputs: the readout's (time, outputs); no columns without one.
-        log: what the simulator printed.
+        log: of the simulator.
     """
 
     times: Float[np.ndarray, " time"]
     states: Float[np.ndarray, "time neurons"]
     outputs: Float[np.ndarray, "time outputs"]
     log: str
+    stem: ClassVar[str] = "driven"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a time point: `time`, `output_0`, ..., `state_0`, ..."""
+        names = [f"output_{k}" for k in range(self.outputs.shape[1])]
+        names += [f"state_{i}" for i in range(self.states.shape[1])]
+        table = np.concatenate([self.times[:, None], self.outputs, self.states], axis=1).tolist()
+        return [dict(zip(["time", *names], row, strict=True)) for row in table]
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "points": len(self.times),
+            "duration": float(self.times[-1]),
+            "neurons": self.states.shape[1],
+            "outputs": self.outputs.shape[1],
+        }
 
     def at(
         self, times: Float[np.ndarray, " points"]
@@ -68,25 +65,27 @@ def driven_netlist(
     times: ArrayLike | Sequence[float],
     rates: ArrayLike | Sequence[Sequence[float]],
     *,
-    readout: LinearReadout | None = None,
+    readout: Readout | None = None,
     start: ArrayLike | None = None,
     level: Behavioural | None = None,
 ) -> Netlist:
     """A field whose inputs follow a piecewise linear signal, behavioural level.
 
     Every input is a voltage source through the corners of its signal; ngspice puts a time point on each. The readout's
-    nodes are out0, out1, ... and stand behind the states in the netlist's `state_nodes`; they act on nobody.
+    nodes are out0, out1, ... and stand behind the states in the netlist's `state_nodes`; they have no effect on the
+    network.
 
     Args:
-        field: what moves: leaky integrators.
-        times: when the samples were taken (samples,), from 0, strictly increasing; dimensionless.
-        rates: the firing rates of the inputs then (samples, inputs).
-        readout: what reads the states.
+        field: leaky integrators.
+        times: of the samples (samples,), from 0, strictly increasing; dimensionless.
+        rates: the firing rates of the inputs at these times (samples, inputs).
+        readout: of the states; each weight is one transconductance, into a resistor.
         start: the flattened state at time 0; rest by default.
         level: scales and accuracy.
 
     Raises:
-        ValueError: as `compile_circuit`, for times that do not increase from 0, or samples that do not fit them.
+        ValueError: as `compile_circuit`, for times that do not increase from 0, samples that do not fit them, and a
+            readout that does not fit the network, or holds NaN or infinity.
     """
     level = Behavioural() if level is None else level
     corners, values = np.asarray(times, np.float64), np.asarray(rates, np.float64)
@@ -97,15 +96,14 @@ def driven_netlist(
             f"the signal has shape {values.shape}: {len(corners)} times and this network need "
             f"({len(corners)}, {field.n_inputs}) finite numbers"
         )
-    if readout is not None and readout.weights.shape[1] != field.n_neurons:
-        raise ValueError(f"the readout reads {readout.weights.shape[1]} neurons, and the network has {field.n_neurons}")
+    weights, biases = _matrices(readout, field.n_neurons)
     window = ScheduleSegment(float(corners[-1]))
     circuit = compile_circuit(field, values[0], None, (window,), start=start, fold_inputs=False)
     plain = level.emit(circuit)
     lines = [line for line in plain.text.splitlines() if not line.startswith("Vx")]
-    outputs = () if readout is None else tuple(f"out{k}" for k in range(len(readout.biases)))
+    outputs = tuple(f"out{k}" for k in range(len(biases)))
     end = lines.index(".end")
-    added = [*_sources(level, corners, values), *_readout(level, readout)]
+    added = [*_sources(level, corners, values), *_readout(level, weights, biases)]
     lines[end:end] = added + ([f".save {' '.join(f'v({node})' for node in outputs)}"] if outputs else [])
     return dataclasses.replace(
         plain,
@@ -115,16 +113,16 @@ def driven_netlist(
     )
 
 
-def respond(
+def simulate_driven(
     field: AbstractVectorField,
     times: ArrayLike | Sequence[float],
     rates: ArrayLike | Sequence[Sequence[float]],
     *,
-    readout: LinearReadout | None = None,
+    readout: Readout | None = None,
     start: ArrayLike | None = None,
     level: Behavioural | None = None,
     engine: AbstractEngine | None = None,
-) -> Response:
+) -> DrivenRun:
     """Runs the driven circuit in ngspice. Arguments as for `driven_netlist`; `engine` runs it, `Batch()` by default.
 
     Raises:
@@ -136,17 +134,37 @@ def respond(
     netlist = driven_netlist(field, times, rates, readout=readout, start=start, level=level)
     found = (Batch() if engine is None else engine).run(netlist)
     n = field.n_neurons
-    begun = np.zeros(n) if start is None else np.asarray(start, np.float64)
-    read = begun[:0] if readout is None else readout.weights @ begun + readout.biases
-    # The transient starts from stated states, and ngspice saves its first point a little later.
+    initial = np.zeros(n) if start is None else np.asarray(start, np.float64)
+    weights, biases = _matrices(readout, n)
+    read = weights @ initial + biases
+    # The transient starts from given states, and ngspice saves its first point a little later.
     later = found.times_s > 0
-    path = np.concatenate([np.concatenate([begun, read])[None], found.volts[later] / level.scaling.volt_per_unit])
-    return Response(
+    path = np.concatenate([np.concatenate([initial, read])[None], found.volts[later] / level.scaling.volt_per_unit])
+    return DrivenRun(
         times=np.concatenate([[0.0], found.times_s[later] / level.scaling.tau_s]),
         states=np.clip(path[:, :n], *require(field, AbstractLeakyIntegrator, "a driven circuit").bounds),
         outputs=path[:, n:],
         log=found.log,
     )
+
+
+def _matrices(readout: Readout | None, neurons: int) -> tuple[np.ndarray, np.ndarray]:
+    """R and c of a readout, with no rows where there is none.
+
+    Raises:
+        ValueError: for a readout that does not fit the network, or holds NaN or infinity.
+    """
+    if readout is None:
+        return np.zeros((0, neurons)), np.zeros(0)
+    weights, biases = np.asarray(readout.weights, np.float64), np.asarray(readout.biases, np.float64)
+    if weights.shape != (len(biases), neurons):
+        raise ValueError(
+            f"the readout has weights {weights.shape} and biases {biases.shape}: a network of {neurons} neurons needs "
+            f"(outputs, {neurons}) and (outputs,)"
+        )
+    if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
+        raise ValueError("the readout holds NaN or infinity; no circuit can be built from that")
+    return weights, biases
 
 
 def _sources(level: Behavioural, times: np.ndarray, rates: np.ndarray) -> Iterator[str]:
@@ -156,11 +174,9 @@ def _sources(level: Behavioural, times: np.ndarray, rates: np.ndarray) -> Iterat
         yield from piecewise_linear(f"Vx{k} x{k} 0", seconds, [scale.volt(rate) for rate in column])
 
 
-def _readout(level: Behavioural, readout: LinearReadout | None) -> Iterator[str]:
-    if readout is None:
-        return
+def _readout(level: Behavioural, weights: np.ndarray, biases: np.ndarray) -> Iterator[str]:
     scale = level.scaling
-    for k, (row, bias) in enumerate(zip(readout.weights.tolist(), readout.biases.tolist(), strict=True)):
+    for k, (row, bias) in enumerate(zip(weights.tolist(), biases.tolist(), strict=True)):
         yield f"Rout{k} out{k} 0 {number(scale.leak_ohm)}"
         if bias:
             yield f"Iout{k} 0 out{k} {number(scale.ampere(bias))}"

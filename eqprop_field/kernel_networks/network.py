@@ -173,8 +173,7 @@ class KernelNetwork(eqx.Module):
             ValueError: for a signal with other channels than the network has inputs.
             ExplodedError: if a sequence exploded and `throw` is true.
         """
-        if inputs.channels != self.unit.inputs:
-            raise ValueError(f"the signal has {inputs.channels} channels and the network {self.unit.inputs} inputs")
+        inputs.check_channels(self.unit.inputs, "network")
         states = run(self.unit, self.weights, inputs.values.astype(self.low.dtype))
         recording = Recording(inputs.times, states, states[..., : self.unit.outputs])
         if throw:

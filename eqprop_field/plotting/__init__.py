@@ -4,8 +4,9 @@ from . import agreement as agreement
 from . import fidelity as fidelity
 from . import kernel_networks as kernel_networks
 from . import learning as learning
-from . import recordings as recordings
 from . import reverse_engineering as reverse_engineering
+from . import roessler as roessler
+from . import sequence as sequence
 from .alignment import alignment as alignment
 from .alignment import snapshot as snapshot
 from .alignment import training_alignment as training_alignment
@@ -17,7 +18,6 @@ from .in_circuit import in_circuit as in_circuit
 from .matrices import heat_maps as heat_maps
 from .phases import layer_names as layer_names
 from .ratios import ratios as ratios
-from .roessler import weight_dynamics as weight_dynamics
 from .stability import good_parameters as good_parameters
 from .stability import stability as stability
 from .stdp import poisson_pairs as poisson_pairs

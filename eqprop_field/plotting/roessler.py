@@ -1,6 +1,5 @@
-"""Pictures of a network that learns while it runs: how its error falls, and which of its synapses move."""
+"""Pictures of weight dynamics: how errors fall in online learning, and which synapses move."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,52 +7,69 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from ..sequence import RoesslerExperiment, WeightDynamics
+from .draw import draw
 from .style import COLOURS, CYCLE, panels, styled
 
 _DASHES = ["solid", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5))]
 
 
-@styled
-def weight_dynamics(
-    error: Mapping[str, Float[np.ndarray, "seeds epochs"]],
-    output_change: Mapping[str, Float[np.ndarray, "seeds epochs"]],
-    internal_change: Mapping[str, Float[np.ndarray, "seeds epochs"]],
-) -> np.ndarray:
+@draw.register
+def weight_dynamics(result: WeightDynamics, ax: Axes | None = None) -> Axes:
+    """Draws the weight dynamics of one rule; see `roessler`."""
+    return _draw({"median": result}, ax)
+
+
+@draw.register
+def roessler(result: RoesslerExperiment, ax: Axes | None = None) -> Axes:
     """Draws errors, and rates of weight change to the output neuron and among the others, over epochs.
 
     Lines are medians over the networks, bands reach from the first to the third quartile. An epoch in which a network
-    had exploded holds NaN, and is left out of both.
+    had exploded is left out of both.
 
     Args:
-        error: by rule, the mean squared error of every network and epoch.
-        output_change: by rule, the root mean square change a step of the synapses to the output neuron.
-        internal_change: by rule, the same for all other synapses.
+        result: the weight dynamics by rule.
+        ax: where to draw the errors alone; a new figure with both panels by default.
 
     Returns:
-        The Axes, top first.
+        The Axes of the errors.
     """
-    axes = panels([3.3, 3.3], share_x=True)
-    for (name, errors), colour, dash in zip(error.items(), CYCLE, _DASHES, strict=False):
-        _line(axes[0], errors, name, colour, dash)
-    shades = ((output_change, "output", COLOURS["red"]), (internal_change, "internal", COLOURS["blue"]))
-    for changes, which, colour in shades:
-        for (name, change), dash in zip(changes.items(), _DASHES, strict=False):
-            _line(axes[1], change, f"{which}, {name}", colour, dash)
-    networks = len(next(iter(error.values())))
-    axes[0].set(ylabel="mean squared error")
-    axes[0].set_title(f"Error while learning, median of {networks} networks")
-    axes[1].set(xlabel="epoch", ylabel="weight change a step")
-    axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[1].set_title("Rates of change: output and internal synapses")
-    if any(np.isfinite(errors).any() for errors in error.values()):
-        for ax in axes:
-            ax.set_yscale("log")
+    return _draw({result.names[name]: one for name, one in result.rules.items()}, ax)
+
+
+@styled
+def _draw(rules: dict[str, WeightDynamics], ax: Axes | None) -> Axes:
+    axes = panels([3.3, 3.3], share_x=True) if ax is None else [ax]
+    _errors(axes[0], rules)
+    if len(axes) > 1:
+        _changes(axes[1], rules)
+    if any(np.isfinite(one.error).any() for one in rules.values()):
+        for panel in axes:
+            panel.set_yscale("log")
         axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes[0].yaxis.set_major_formatter("{x:g}")
         axes[0].yaxis.set_minor_formatter(NullFormatter())
-    axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.04), ncols=2)
-    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
-    return axes
+    axes[-1].set(xlabel="epoch")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return axes[0]
+
+
+def _errors(ax: Axes, rules: dict[str, WeightDynamics]) -> None:
+    for (name, one), colour, dash in zip(rules.items(), CYCLE, _DASHES, strict=False):
+        _line(ax, one.error, name, colour, dash)
+    networks = len(next(iter(rules.values())).error)
+    ax.set(ylabel="mean squared error")
+    ax.set_title(f"Error while learning, median of {networks} networks")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.04), ncols=2)
+
+
+def _changes(ax: Axes, rules: dict[str, WeightDynamics]) -> None:
+    for which, colour in (("output", COLOURS["red"]), ("internal", COLOURS["blue"])):
+        for (name, one), dash in zip(rules.items(), _DASHES, strict=False):
+            _line(ax, getattr(one, f"{which}_change"), f"{which}, {name}", colour, dash)
+    ax.set(ylabel="weight change a step")
+    ax.set_title("Rates of change: output and internal synapses")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
 
 
 def _line(ax: Axes, curves: Float[np.ndarray, "seeds epochs"], label: str, colour: str, dash: Any) -> None:

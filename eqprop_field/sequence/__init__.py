@@ -1,4 +1,4 @@
-"""What it learns from signals in time."""
+"""Sequence learning with driven vector fields: online and batch learning rules, reservoirs, associative memories."""
 
 from ..signals import ExplodedError as ExplodedError
 from ..signals import Recording as Recording
@@ -15,8 +15,8 @@ from .aprl import BatchAPRL as BatchAPRL
 from .bptt import BPTT as BPTT
 from .bptt import SequenceEstimate as SequenceEstimate
 from .driven import AbstractIntegrator as AbstractIntegrator
-from .driven import Continuous as Continuous
-from .driven import EulerClock as EulerClock
+from .driven import ContinuousTime as ContinuousTime
+from .driven import EulerSteps as EulerSteps
 from .driven import fully_recurrent as fully_recurrent
 from .driven import simulate as simulate
 from .hopfield_memory import BinaryMemory as BinaryMemory
@@ -29,18 +29,21 @@ from .hopfield_memory import graded_energy as graded_energy
 from .hopfield_memory import overlap as overlap
 from .hopfield_memory import store as store
 from .liquid import Liquid as Liquid
-from .online import AbstractOnlineRule as AbstractOnlineRule
 from .online import OnlineRun as OnlineRun
+from .online import accumulated_update as accumulated_update
 from .online import learn_online as learn_online
-from .online import total_change as total_change
+from .online_rule import AbstractOnlineRule as AbstractOnlineRule
+from .online_rule import StepContext as StepContext
 from .readout import Readout as Readout
-from .reservoir import AbstractEchoState as AbstractEchoState
-from .reservoir import ContinuousEchoState as ContinuousEchoState
-from .reservoir import EchoState as EchoState
+from .reservoir import AbstractEchoStateNetwork as AbstractEchoStateNetwork
+from .reservoir import ContinuousEchoStateNetwork as ContinuousEchoStateNetwork
+from .reservoir import EchoStateNetwork as EchoStateNetwork
 from .reservoir import Reservoir as Reservoir
 from .reservoir import echo_distance as echo_distance
 from .reservoir import spectral_radius as spectral_radius
 from .rtrl import RTRL as RTRL
+from .weight_dynamics import RoesslerExperiment as RoesslerExperiment
 from .weight_dynamics import WeightDynamics as WeightDynamics
+from .weight_dynamics import roessler_experiment as roessler_experiment
 from .weight_dynamics import roessler_task as roessler_task
 from .weight_dynamics import weight_dynamics as weight_dynamics

@@ -1,7 +1,7 @@
-r"""Cheaper than RTRL: rules that keep a part of its sensitivity $S(k)$, or a random estimate of it.
+r"""Approximations of RTRL: online rules that keep a part of its sensitivity $S(k)$, or a random estimate of it.
 
-RFLO, e-prop and SnAp-1 drop what one neuron's synapses do to other neurons: biased, and local. UORO and KF-RTRL keep
-all of it in random projections: unbiased, and noisy. All take the negative gradient times a rate, as `RTRL` does.
+RFLO, e-prop and SnAp-1 drop the effect of a neuron's synapses on other neurons: biased, and local. UORO and KF-RTRL
+keep all of it in random projections: unbiased, and noisy. All take the negative gradient times a rate, as `RTRL` does.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from .._arrays import as_scalar
-from ..vector_fields import GraphField
-from .online import AbstractOnlineRule, Memory, StepContext
+from ..vector_fields import AbstractGraph
+from .online_rule import AbstractOnlineRule, AbstractTraceRule, RuleState, StepContext
 
 _TINY = 1e-30  # under a square root: no division by a norm of 0
 
 
-class RFLO(AbstractOnlineRule):
+class RFLO(AbstractTraceRule):
     r"""Random-feedback local online learning: traces that only leak, and errors that come back at random.
 
     $$p_{ab}(k) = (1-h_a)\,p_{ab}(k-1) + h_a\,\varphi_b(k-1), \qquad
@@ -40,19 +40,13 @@ class RFLO(AbstractOnlineRule):
     rate: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.05)
     biases: bool = eqx.field(static=True, default=False)
 
-    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
-        return jnp.zeros((neurons, visible.shape[1]), visible.dtype)
-
-    def restart(self, memory: Memory) -> Memory:
-        return jnp.zeros_like(memory)
-
-    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
-        trace = leaky_trace(memory, now)
-        back = (self.feedback @ now.error[: now.outputs]) * now.slopes if now.outputs else 0.0
-        signal = now.error + back
+    def step(self, state: RuleState, context: StepContext) -> tuple[Float[Array, "neurons sources"], RuleState]:
+        trace = leaky_trace(state, context)
+        back = (self.feedback @ context.error[: context.n_outputs]) * context.slopes if context.n_outputs else 0.0
+        signal = context.error + back
         return -self.rate * signal[:, None] * trace, trace
 
-    def check(self, field: GraphField) -> None:
+    def check(self, field: AbstractGraph) -> None:
         _check_feedback(self.feedback, field)
 
 
@@ -63,10 +57,10 @@ class EProp(AbstractOnlineRule):
       \bar\varepsilon_{oab}(k) = (1-h_o)\,\bar\varepsilon_{oab}(k-1) + h_o W_{oa}\,\rho'(x_a)\,\varepsilon_{ab}(k-1)$$
     $$\Delta W_{ab} = -\eta\,\Big[e_a\,\varepsilon_{ab} + \sum_o e_o\,\bar\varepsilon_{oab}\Big]$$
 
-    Exact where the neurons that are not read do not act on each other, and the output neurons act on nobody, themselves
-    included; there it is RTRL. With `feedback`, B_ao stands in the place of W_oa (random e-prop). Costs O(K N P) time a
-    step and memory for K output neurons; O(N P) with a readout, whose error comes back by its own weights. Source:
-    Bellec et al. 2020, Nature Communications 11, 3625.
+    Exact where the neurons that are not read do not act on each other, and the output neurons act on no neuron,
+    themselves included; there it is RTRL. With `feedback`, B_ao stands in the place of W_oa (random e-prop). Costs
+    O(K N P) time a step and memory for K output neurons; O(N P) with a readout, whose error comes back by its own
+    weights. Source: Bellec et al. 2020, Nature Communications 11, 3625.
 
     Attributes:
         rate: eta, a step.
@@ -78,33 +72,30 @@ class EProp(AbstractOnlineRule):
     feedback: Float[Array, "neurons outputs"] | None = None
     biases: bool = eqx.field(static=True, default=False)
 
-    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
-        own = jnp.zeros((neurons, visible.shape[1]), visible.dtype)
-        return own, jnp.zeros((outputs, *own.shape), own.dtype)
+    def init(self, neurons: int, outputs: int, mask: Float[Array, "rows sources"]) -> RuleState:
+        trace = jnp.zeros((neurons, mask.shape[1]), mask.dtype)
+        return trace, jnp.zeros((outputs, *trace.shape), trace.dtype)
 
-    def restart(self, memory: Memory) -> Memory:
-        return jax.tree.map(jnp.zeros_like, memory)
-
-    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
-        before, filtered = memory
-        trace = leaky_trace(before, now)
-        k = now.outputs
-        change = now.error[:, None] * trace
+    def step(self, state: RuleState, context: StepContext) -> tuple[Float[Array, "neurons sources"], RuleState]:
+        before, filtered = state
+        trace = leaky_trace(before, context)
+        k = context.n_outputs
+        change = context.error[:, None] * trace
         if k:
-            to_outputs = now.recurrent[:k] if self.feedback is None else self.feedback.T
-            # What an output neuron does to itself is its own leak alone, and is in its own trace.
+            to_outputs = context.recurrent[:k] if self.feedback is None else self.feedback.T
+            # The effect of an output neuron on itself is its leak alone, and is in its own trace.
             to_outputs = to_outputs.at[:, :k].set(0)
-            arriving = (to_outputs * now.slopes)[:, :, None] * before
-            filtered = now.keep[:k, None, None] * filtered + now.gain[:k, None, None] * arriving
-            change += jnp.tensordot(now.error[:k], filtered, 1)
+            arriving = (to_outputs * context.slopes)[:, :, None] * before
+            filtered = context.decay[:k, None, None] * filtered + context.step_size[:k, None, None] * arriving
+            change += jnp.tensordot(context.error[:k], filtered, 1)
         return -self.rate * change, (trace, filtered)
 
-    def check(self, field: GraphField) -> None:
+    def check(self, field: AbstractGraph) -> None:
         if self.feedback is not None:
             _check_feedback(self.feedback, field)
 
 
-class SnAp1(AbstractOnlineRule):
+class SnAp1(AbstractTraceRule):
     r"""RTRL with all of its sensitivity dropped but that of a neuron to its own synapses.
 
     $$s_{ab}(k) = J_{aa}\,s_{ab}(k-1) + h_a\,\varphi_b(k-1), \qquad \Delta W_{ab} = -\eta\,e_a\,s_{ab}$$
@@ -121,20 +112,14 @@ class SnAp1(AbstractOnlineRule):
     rate: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.05)
     biases: bool = eqx.field(static=True, default=False)
 
-    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
-        return jnp.zeros((neurons, visible.shape[1]), visible.dtype)
-
-    def restart(self, memory: Memory) -> Memory:
-        return jnp.zeros_like(memory)
-
-    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
-        own = now.keep + now.gain * jnp.diagonal(now.recurrent) * now.slopes
-        trace = own[:, None] * memory + jnp.outer(now.gain, now.sources)
-        return -self.rate * now.error[:, None] * trace, trace
+    def step(self, state: RuleState, context: StepContext) -> tuple[Float[Array, "neurons sources"], RuleState]:
+        diagonal = context.decay + context.step_size * jnp.diagonal(context.recurrent) * context.slopes
+        trace = diagonal[:, None] * state + jnp.outer(context.step_size, context.sources)
+        return -self.rate * context.error[:, None] * trace, trace
 
 
 class RankOne(NamedTuple):
-    """S is estimated by `neurons` (outer product) `synapses`."""
+    """The factors of a rank-one estimate of S: the outer product of `neurons` and `synapses`."""
 
     neurons: Array
     synapses: Array
@@ -159,19 +144,16 @@ class UORO(AbstractOnlineRule):
     rate: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.01)
     biases: bool = eqx.field(static=True, default=False)
 
-    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
-        return RankOne(jnp.zeros(neurons, visible.dtype), jnp.zeros((neurons, visible.shape[1]), visible.dtype))
+    def init(self, neurons: int, outputs: int, mask: Float[Array, "rows sources"]) -> RuleState:
+        return RankOne(jnp.zeros(neurons, mask.dtype), jnp.zeros((neurons, mask.shape[1]), mask.dtype))
 
-    def restart(self, memory: Memory) -> Memory:
-        return jax.tree.map(jnp.zeros_like, memory)
-
-    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
-        signs = _signs(now.key, now.gain.shape, now.gain.dtype)
-        carried = now.propagate(memory.neurons)
-        explicit = jnp.outer(signs * now.gain, now.sources)
-        first, second = _balance(memory.synapses, carried), _balance(explicit, signs)
-        after = RankOne(first * carried + second * signs, memory.synapses / first + explicit / second)
-        return -self.rate * jnp.dot(now.error, after.neurons) * after.synapses, after
+    def step(self, state: RuleState, context: StepContext) -> tuple[Float[Array, "neurons sources"], RuleState]:
+        signs = _signs(context.key, context.step_size.shape, context.step_size.dtype)
+        carried = context.propagate(state.neurons)
+        explicit = jnp.outer(signs * context.step_size, context.sources)
+        first, second = _balance(state.synapses, carried), _balance(explicit, signs)
+        after = RankOne(first * carried + second * signs, state.synapses / first + explicit / second)
+        return -self.rate * jnp.dot(context.error, after.neurons) * after.synapses, after
 
 
 class KFRTRL(AbstractOnlineRule):
@@ -192,19 +174,16 @@ class KFRTRL(AbstractOnlineRule):
     rate: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.01)
     biases: bool = eqx.field(static=True, default=False)
 
-    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
-        return RankOne(jnp.zeros((neurons, neurons), visible.dtype), jnp.zeros(visible.shape[1], visible.dtype))
+    def init(self, neurons: int, outputs: int, mask: Float[Array, "rows sources"]) -> RuleState:
+        return RankOne(jnp.zeros((neurons, neurons), mask.dtype), jnp.zeros(mask.shape[1], mask.dtype))
 
-    def restart(self, memory: Memory) -> Memory:
-        return jax.tree.map(jnp.zeros_like, memory)
-
-    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
-        one, two = _signs(now.key, (2,), now.gain.dtype)
-        carried = now.propagate(memory.neurons)
-        first, second = _balance(carried, memory.synapses), _balance(now.gain, now.sources)
-        sources = one * first * memory.synapses + two * second * now.sources
-        after = RankOne(one / first * carried + two / second * jnp.diag(now.gain), sources)
-        return -self.rate * jnp.outer(now.error @ after.neurons, after.synapses), after
+    def step(self, state: RuleState, context: StepContext) -> tuple[Float[Array, "neurons sources"], RuleState]:
+        one, two = _signs(context.key, (2,), context.step_size.dtype)
+        carried = context.propagate(state.neurons)
+        first, second = _balance(carried, state.synapses), _balance(context.step_size, context.sources)
+        sources = one * first * state.synapses + two * second * context.sources
+        after = RankOne(one / first * carried + two / second * jnp.diag(context.step_size), sources)
+        return -self.rate * jnp.outer(context.error @ after.neurons, after.synapses), after
 
 
 def random_feedback(key: Key[Array, ""], neurons: int, outputs: int, scale: float = 1.0) -> Float[Array, "n k"]:
@@ -213,15 +192,15 @@ def random_feedback(key: Key[Array, ""], neurons: int, outputs: int, scale: floa
     return drawn.at[:outputs].set(0)
 
 
-def _check_feedback(feedback: Array, field: GraphField) -> None:
+def _check_feedback(feedback: Array, field: AbstractGraph) -> None:
     wanted = (field.n_neurons, field.n_outputs)
     if feedback.shape != wanted:
         raise ValueError(f"feedback has shape {feedback.shape}, but this network needs {wanted}: use random_feedback")
 
 
-def leaky_trace(before: Array, now: StepContext) -> Array:
-    """What has passed each synapse, as its neuron's leak remembers it."""
-    return now.keep[:, None] * before + jnp.outer(now.gain, now.sources)
+def leaky_trace(before: Array, context: StepContext) -> Array:
+    """The presynaptic rates of every synapse, filtered by the leak of its neuron."""
+    return context.decay[:, None] * before + jnp.outer(context.step_size, context.sources)
 
 
 def _signs(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype) -> Array:

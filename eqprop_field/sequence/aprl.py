@@ -1,4 +1,4 @@
-"""Atiya-Parlos recurrent learning in continuous time, online and for whole sequences."""
+"""Atiya-Parlos recurrent learning (APRL) in continuous time, online and for whole sequences."""
 
 from typing import NamedTuple
 
@@ -10,22 +10,23 @@ from jaxtyping import Array, ArrayLike, Float
 from .._arrays import as_scalar
 from .._linalg import pseudo_inverse, solve
 from ..signals import Recording, Task
-from ..vector_fields import AbstractVectorField, GraphField
-from .bptt import SequenceEstimate, check_task, teacher_of
-from .driven import EulerClock, simulate
-from .online import AbstractOnlineRule, Memory, StepContext, visible_sources, with_synapses
+from ..vector_fields import AbstractGraph, AbstractVectorField
+from .bptt import SequenceEstimate, teacher_signal
+from .driven import EulerSteps, simulate
+from .online_rule import AbstractOnlineRule, RuleState, StepContext
+from .online_setup import OnlineSetup, with_synapses
 from .readout import Readout
 
 
 class Correlations(NamedTuple):
-    """What the online rule remembers: the inverse of V, and B."""
+    """The state of the online rule: the inverse of V, and B."""
 
     inverse: Array
     errors: Array
 
 
 class APRL(AbstractOnlineRule):
-    r"""Asks for states that lower the error, and takes the weights that come closest to giving them.
+    r"""Online APRL: target states that lower the error, and the least-squares change of the weights towards them.
 
     With $\gamma(k) = -e(k) + [(1-h) I + h\,W D(k-1)]\,e(k-1)$ (equation 10), q = V^{-1} phi(k-1), s = 1 + phi^T q:
 
@@ -38,9 +39,9 @@ class APRL(AbstractOnlineRule):
     step; with missing synapses every neuron has a V of its own, O(N P^2). V^{-1} is made symmetric at every step.
     Source: Schiller & Steil 2003, equations 5-10 and the online algorithm; Atiya & Parlos 2000.
 
-    The paper does not say what becomes of V and B at the end of an epoch. With V carried over and B reset, the default,
-    the errors have the shape of its Figure 1. Not defined for projected dynamics, where a clipped state answers no
-    weight.
+    The paper does not say whether V and B are kept at the end of an epoch. With V carried over and B reset, the
+    default, the errors have the shape of its Figure 1. Not defined for projected dynamics, where a clipped state does
+    not depend on the weights.
 
     Attributes:
         rate: eta, of the order of 1.
@@ -56,37 +57,37 @@ class APRL(AbstractOnlineRule):
     carry_errors: bool = eqx.field(static=True, default=False)
     biases: bool = eqx.field(static=True, default=False)
 
-    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
-        width = visible.shape[1]
-        ridge = self.ridge.astype(visible.dtype)
-        # A source that a row does not see has neither variance nor covariance: its change is 0 for good.
-        inverse = jnp.eye(width) * visible[:, :, None] / ridge
-        return Correlations(inverse.astype(visible.dtype), jnp.zeros((neurons, width), visible.dtype))
+    def init(self, neurons: int, outputs: int, mask: Float[Array, "rows sources"]) -> RuleState:
+        width = mask.shape[1]
+        ridge = self.ridge.astype(mask.dtype)
+        # A source from which a row has no synapse has neither variance nor covariance: its change is 0 for good.
+        inverse = jnp.eye(width) * mask[:, :, None] / ridge
+        return Correlations(inverse.astype(mask.dtype), jnp.zeros((neurons, width), mask.dtype))
 
-    def restart(self, memory: Memory) -> Memory:
-        seen = (jnp.diagonal(memory.inverse, axis1=1, axis2=2) > 0).astype(memory.inverse.dtype)
-        fresh = self.begin(len(memory.errors), 0, seen)
+    def reset(self, state: RuleState) -> RuleState:
+        seen = (jnp.diagonal(state.inverse, axis1=1, axis2=2) > 0).astype(state.inverse.dtype)
+        fresh = self.init(len(state.errors), 0, seen)
         return Correlations(
-            memory.inverse if self.carry_inverse else fresh.inverse,
-            memory.errors if self.carry_errors else fresh.errors,
+            state.inverse if self.carry_inverse else fresh.inverse,
+            state.errors if self.carry_errors else fresh.errors,
         )
 
-    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
-        wanted = -now.error + now.propagate(now.previous_error)
-        q = memory.inverse @ now.sources  # (rows, sources)
-        s = 1 + q @ now.sources
-        missed = wanted - jnp.sum(memory.errors * q, axis=1)
-        change = self.rate / now.gain[:, None] * missed[:, None] * (q / s[:, None])
-        inverse = memory.inverse - q[:, :, None] * q[:, None, :] / s[:, None, None]
+    def step(self, state: RuleState, context: StepContext) -> tuple[Float[Array, "neurons sources"], RuleState]:
+        desired = -context.error + context.propagate(context.previous_error)
+        q = state.inverse @ context.sources  # (rows, sources)
+        s = 1 + q @ context.sources
+        missed = desired - jnp.sum(state.errors * q, axis=1)
+        change = self.rate / context.step_size[:, None] * missed[:, None] * (q / s[:, None])
+        inverse = state.inverse - q[:, :, None] * q[:, None, :] / s[:, None, None]
         inverse = 0.5 * (inverse + jnp.swapaxes(inverse, 1, 2))
-        return change, Correlations(inverse, memory.errors + jnp.outer(wanted, now.sources))
+        return change, Correlations(inverse, state.errors + jnp.outer(desired, context.sources))
 
-    def check(self, field: GraphField) -> None:
-        check_unbounded(field)
+    def check(self, field: AbstractGraph) -> None:
+        check_unprojected(field)
 
 
 class BatchAPRL(eqx.Module):
-    r"""The same for whole sequences: $\Delta W = \frac{\eta}{h} B V^{-1}$ (equations 7-10), the weights held still.
+    r"""Batch APRL, for whole sequences: $\Delta W = \frac{\eta}{h} B V^{-1}$ (equations 7-10), the weights held still.
 
     $V = \sum_k \varphi(k)\varphi(k)^\top$ and $B = \sum_k \gamma(k)\varphi(k-1)^\top$ over all sequences. V is close to
     singular where states are nearly collinear, as for smooth signals: give a ridge. Costs O(T (N P + P^2) + P^3).
@@ -103,34 +104,39 @@ class BatchAPRL(eqx.Module):
 
     def estimate(
         self,
-        field: GraphField,
+        field: AbstractVectorField,
         task: Task,
         *,
         start: ArrayLike | None = None,
-        taught: bool = False,
+        teacher_forcing: bool = False,
         readout: Readout | None = None,
     ) -> SequenceEstimate:
         """MINUS the weight change at eta = 1, in the place of a gradient: `optax.sgd(eta)` makes the rule's step.
 
-        Arguments as for `BPTT.estimate`.
+        Args:
+            field: leaky integrators whose synapses are dense matrices, such as a graph of neurons.
+            task: inputs and targets.
+            start, teacher_forcing, readout: as for `BPTT.estimate`.
 
         Raises:
-            ValueError: for a task that does not fit the field, and for projected dynamics.
+            ValueError: for a field or task that `learn_online` refuses, and for projected dynamics.
         """
-        check_unbounded(field)
-        check_task(field, task, readout)
-        task = task.astype(field.dtype)
-        teacher = teacher_of(task) if taught else None
+        setup = OnlineSetup.of(field, task, self.biases, start=start, teacher_forcing=teacher_forcing, readout=readout)
+        check_unprojected(setup.field)
+        teacher = teacher_signal(setup.task) if teacher_forcing else None
         run = simulate(
-            field, task.inputs, integrator=EulerClock(), start=start, teacher=teacher, readout=readout, throw=False
+            field,
+            setup.task.inputs,
+            integrator=EulerSteps(),
+            start=start,
+            teacher=teacher,
+            readout=readout,
+            throw=False,
         )
-        visible = visible_sources(field, self.biases)
-        read = jnp.where(jnp.isfinite(task.targets), task.targets, run.states[..., : task.outputs]) if taught else None
-        gradient = _batch_gradient(self, field, task, run, visible, read, readout)
-        return SequenceEstimate(gradient, task.mean_squared_error(run.outputs), run)
+        return SequenceEstimate(_gradient(self, setup, run), setup.task.mean_squared_error(run.outputs), run)
 
 
-def check_unbounded(field: AbstractVectorField) -> None:
+def check_unprojected(field: AbstractGraph) -> None:
     """Refuses projected dynamics.
 
     Raises:
@@ -138,36 +144,25 @@ def check_unbounded(field: AbstractVectorField) -> None:
     """
     if field.projected:
         raise ValueError(
-            "APRL divides by what a weight does to the next state, and that is nothing for a state clipped to its "
-            "bound: use an activation without projection, such as tanh"
+            "APRL divides by the effect of a weight on the next state, which is 0 for a state clipped to its bound: "
+            "use an activation without projection, such as tanh"
         )
 
 
 @eqx.filter_jit
-def _batch_gradient(
-    rule: BatchAPRL,
-    field: GraphField,
-    task: Task,
-    run: Recording,
-    visible: Array,
-    read: Array | None,
-    readout: Readout | None,
-) -> GraphField:
-    n, k = field.n_neurons, field.n_outputs
-    errors = task.errors(run.outputs)
-    e = jnp.pad(errors, ((0, 0), (0, 0), (0, n - k))) if readout is None else readout.pull_back(errors)
-    states, slopes = run.states, field.activation.derivative(run.states)
-    if read is not None:
-        states = states.at[..., :k].set(read)
-        slopes = slopes.at[..., :k].multiply(jnp.isnan(task.targets))
+def _gradient(rule: BatchAPRL, setup: OnlineSetup, run: Recording) -> AbstractGraph:
+    field, task = setup.field, setup.task
+    e = setup.state_errors(task.errors(run.outputs))
+    states, free = setup.presynaptic(run.states, task.targets)
+    slopes = field.activation.derivative(run.states) * free
     ones = jnp.ones((*states.shape[:2], int(rule.biases)), states.dtype)
-    live = task.valid[1:, :, None]
-    sources = live * jnp.concatenate([field.activation(states), task.inputs.values, ones], axis=2)[:-1]
+    valid = task.valid[1:, :, None]
+    sources = valid * jnp.concatenate([field.activation(states), task.inputs.values, ones], axis=2)[:-1]
     h = task.inputs.step / field.tau
-    wanted = live * (-e[1:] + (1 - h) * e[:-1] + h * ((slopes * e)[:-1] @ field.recurrent_matrix().T))
-    seen = visible[:, None, :] * visible[:, :, None]
-    v = seen * jnp.einsum("tbp,tbq->pq", sources, sources)
-    b = visible * jnp.einsum("tbn,tbp->np", wanted, sources)
+    recurrent = (slopes * e)[:-1] @ field.recurrent_matrix().T
+    desired = valid * (-e[1:] + (1 - h) * e[:-1] + h * recurrent)
+    v = setup.mask[:, None, :] * setup.mask[:, :, None] * jnp.einsum("tbp,tbq->pq", sources, sources)
+    b = setup.mask * jnp.einsum("tbn,tbp->np", desired, sources)
 
     def solved(v: Array, b: Array) -> Array:
         """b V^-1 for the rows that share this V."""

@@ -1,4 +1,4 @@
-"""Backpropagation through time for driven networks: the reference that every rule for sequences is measured against."""
+"""Backpropagation through time (BPTT) for driven networks: the reference gradient of all rules for sequences."""
 
 import math
 from typing import Any
@@ -11,17 +11,17 @@ from jaxtyping import Array, ArrayLike, Float
 from ..signals import Recording, Signal, Task
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, flatten_state
-from .driven import AbstractIntegrator, EulerClock, check_drive, euler_step, started
+from .driven import AbstractIntegrator, EulerSteps, check_drive, euler_step, initial_state, outputs_of
 from .readout import Readout
 
 
 class SequenceEstimate(eqx.Module):
-    """What a rule makes of whole sequences.
+    """The estimate of a gradient from whole sequences.
 
     Attributes:
-        gradient: of E, or what a rule takes for it, with the structure of the field's `parameters()`: optax takes it.
-        error: the mean squared error over everything that is scored.
-        recording: what the network did.
+        gradient: of E, or the rule's estimate of it, with the structure of the field's `parameters()`: optax takes it.
+        error: the mean squared error over all scored targets.
+        recording: of the network.
     """
 
     gradient: AbstractVectorField
@@ -30,29 +30,29 @@ class SequenceEstimate(eqx.Module):
 
 
 class BPTT(eqx.Module):
-    r"""dE/dtheta of the summed error $E = \tfrac12 \sum_k \lVert y(k) - d(k)\rVert^2$, backwards through the steps.
+    r"""BPTT: dE/dtheta of the summed error $E = \tfrac12 \sum_k \lVert y(k) - d(k)\rVert^2$, by reverse mode.
 
     $$a(k) = e(k) + J(k)^\top a(k+1), \qquad
       \frac{dE}{d\theta} = \sum_k \Big(\frac{\partial F}{\partial\theta}\Big)^{\!\top} a(k+1)$$
 
-    for x(k+1) = F(x(k), theta), by JAX's reverse mode. The steps are taken in blocks of about sqrt(T), each computed
-    again on the way back: memory O(sqrt(T)) beside the states themselves, time O(T) at three evaluations a step.
-    `window` cuts the way back at every so many steps (the blocks of Williams & Peng 1990 with k1 = k2): cheaper, and
-    blind to anything that takes longer. Source: Pearlmutter 1995, section III; Werbos 1990.
+    for x(k+1) = F(x(k), theta). The steps are taken in blocks of about sqrt(T), each computed again in the backward
+    pass: memory O(sqrt(T)) beside the states themselves, time O(T) at three evaluations a step. `window` truncates the
+    backward pass at every so many steps (the blocks of Williams & Peng 1990 with k1 = k2): cheaper, and blind to longer
+    dependences. Source: Pearlmutter 1995, section III; Werbos 1990.
 
     Attributes:
-        integrator: `EulerClock()`, whose steps are differentiated exactly; or `Continuous()`, whose solution is.
-        window: after how many steps the way back is cut; never by default. Euler steps only.
+        integrator: `EulerSteps()`, whose steps are differentiated exactly; or `ContinuousTime()`, whose solution is.
+        window: after how many steps the backward pass is truncated; never by default. Euler steps only.
     """
 
-    integrator: AbstractIntegrator = eqx.field(default_factory=EulerClock)
+    integrator: AbstractIntegrator = eqx.field(default_factory=EulerSteps)
     window: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         if self.window is not None and self.window < 1:
             raise ValueError(f"window={self.window}: give at least one step, or None for the whole sequence")
-        if self.window is not None and not isinstance(self.integrator, EulerClock):
-            raise ValueError("a window counts Euler steps: use EulerClock, or leave the window away")
+        if self.window is not None and not isinstance(self.integrator, EulerSteps):
+            raise ValueError("a window counts Euler steps: use EulerSteps, or leave the window away")
 
     def estimate(
         self,
@@ -60,7 +60,7 @@ class BPTT(eqx.Module):
         task: Task,
         *,
         start: ArrayLike | None = None,
-        taught: bool = False,
+        teacher_forcing: bool = False,
         readout: Readout | None = None,
     ) -> SequenceEstimate:
         """The gradient for a batch of sequences, summed over them.
@@ -69,21 +69,21 @@ class BPTT(eqx.Module):
             field: the network.
             task: inputs and targets.
             start: the state at the first sample, as for `simulate`.
-            taught: whether targets are fed back in place of the outputs (teacher forcing).
-            readout: what reads the outputs; it is not learnt here.
+            teacher_forcing: whether targets are fed back in place of the outputs.
+            readout: a linear readout of all states; it is not learnt here.
 
         Raises:
             ValueError: for a task that does not fit the field.
         """
         check_task(field, task, readout)
         task = task.astype(field.dtype)
-        teacher = teacher_of(task) if taught else None
+        teacher = teacher_signal(task) if teacher_forcing else None
         check_drive(field, task.inputs, teacher)
-        return _estimate(self, field, task, started(field, task.batch, start), teacher, readout)
+        return _estimate(self, field, task, initial_state(field, task.batch, start), teacher, readout)
 
 
-def teacher_of(task: Task) -> Signal:
-    """The targets as the signal that is fed back."""
+def teacher_signal(task: Task) -> Signal:
+    """The targets as the signal of teacher forcing."""
     return Signal(task.targets, task.inputs.step, task.inputs.interpolation)
 
 
@@ -111,11 +111,11 @@ def _estimate(
 ) -> SequenceEstimate:
     def summed_error(parameters: AbstractVectorField) -> tuple[Array, Recording]:
         moved = eqx.combine(parameters, field)
-        if isinstance(rule.integrator, EulerClock):
+        if isinstance(rule.integrator, EulerSteps):
             states = _in_blocks(moved, task.inputs, start, teacher, rule.window)
         else:
             states = rule.integrator.states(moved, task.inputs, start, teacher)
-        outputs = states[..., : field.n_outputs] if readout is None else readout(states)
+        outputs = outputs_of(moved, states, readout)
         recording = Recording(task.inputs.times, states, outputs)
         return 0.5 * jnp.sum(task.errors(outputs) ** 2), recording
 
@@ -126,7 +126,7 @@ def _estimate(
 def _in_blocks(
     field: AbstractVectorField, inputs: Signal, start: State, teacher: Signal | None, window: int | None
 ) -> Array:
-    """The states of `EulerClock`, block by block: recomputed on the way back, and cut apart where there is a window."""
+    """The states of `EulerSteps`, block by block: recomputed in the backward pass, and truncated with a window."""
     steps = len(inputs.values) - 1
     block = max(1, math.isqrt(steps)) if window is None else min(window, steps)
     count = -(-steps // block)

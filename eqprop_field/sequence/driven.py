@@ -1,4 +1,4 @@
-"""Vector fields driven by a signal: integrated as ODEs, or by the Euler step that online rules follow."""
+"""Driven vector fields: simulated as ODEs, or by the Euler steps that online rules differentiate."""
 
 import abc
 from collections.abc import Callable
@@ -14,24 +14,24 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 from .._arrays import as_scalar
 from ..activations import ACTIVATIONS, Activation
 from ..signals import Recording, Signal
-from ..vector_fields import AbstractVectorField, GraphField, is_leaky_integrator
+from ..vector_fields import AbstractGraph, AbstractLeakyIntegrator, AbstractVectorField, field_class
 from ..vector_fields.base import State, flatten_state, project, projected_velocity, smooth_project, unflatten_state
-from ..vector_fields.leaky import check_projected
+from ..vector_fields.leaky import check_projected, require
 from .readout import Readout
 
 
 class AbstractIntegrator(eqx.Module):
-    """A way to integrate a driven field."""
+    """An integrator of driven fields."""
 
     @abc.abstractmethod
     def states(self, field: AbstractVectorField, inputs: Signal, start: State, teacher: Signal | None) -> Array:
         """The flattened states at the samples of `inputs`, from `start` on, (time, batch, neurons)."""
 
 
-class EulerClock(AbstractIntegrator):
+class EulerSteps(AbstractIntegrator):
     r"""One Euler step a sample: $x(k+1) = \Pi\,[\,x(k) + (\Delta t/\tau)\,\mu(x(k), u(k))\,]$, dt the time between.
 
-    First order in dt; it reads the samples themselves, whatever the signal does in between. For leaky integrators it is
+    First order in dt; it reads the samples alone, whatever the interpolation between them. For leaky integrators it is
     equation 2 of Schiller & Steil 2003. This is the dynamics that online rules differentiate.
     """
 
@@ -45,7 +45,7 @@ class EulerClock(AbstractIntegrator):
         return jnp.concatenate([path, flatten_state(last)[None]])
 
 
-class Continuous(AbstractIntegrator):
+class ContinuousTime(AbstractIntegrator):
     """The ODE by diffrax, the signal interpolated; steps end at the samples, where the signal has its kinks.
 
     Attributes:
@@ -74,13 +74,13 @@ def integrated(
     solver: diffrax.AbstractAdaptiveSolver,
     accuracy: Array | None,
 ) -> PyTree:
-    """The solution at the samples of `inputs`, of a system whose velocity has its kinks or jumps there.
+    """The solution at the samples of `inputs`, of a system whose velocity has kinks or jumps there.
 
     Args:
         velocity: of (time, state, None).
         start: the state at time 0.
-        inputs: what drives it.
-        solver: how to integrate.
+        inputs: the signal that drives it.
+        solver: the integrator.
         accuracy: relative and absolute error allowed a step; 1e-6 in float32 and 1e-9 in float64 by default.
     """
     dtype = jax.tree.leaves(start)[0].dtype
@@ -117,16 +117,16 @@ def simulate(
 ) -> Recording:
     r"""Drives a field with a signal: $\tau\,dx/dt = \mu(\theta, u(t), x)$.
 
-    With a teacher (Williams & Zipser 1989), whatever reads an output neuron reads the target in its place; the
-    neuron's own leak does not. A missing target (NaN) leaves the neuron to itself.
+    With a teacher (Williams & Zipser 1989), every synapse from an output neuron reads the target in its place; the
+    neuron's leak does not. A missing target (NaN) leaves the neuron to itself.
 
     Args:
-        field: what moves; any vector field.
+        field: any vector field.
         inputs: u(t), firing rates.
-        integrator: `EulerClock()` by default; `Continuous()` for the ODE.
+        integrator: `EulerSteps()` by default; `ContinuousTime()` for the ODE.
         start: the flattened state at time 0, (neurons,) or (batch, neurons); rest by default.
         teacher: the targets that are fed back; only for leaky integrators.
-        readout: what reads the outputs from all states; the output neurons' states by default.
+        readout: a linear readout of all states; the field's own outputs by default.
         throw: whether to raise if the state explodes. Nothing is raised while JAX traces.
 
     Raises:
@@ -135,9 +135,9 @@ def simulate(
     """
     check_drive(field, inputs, teacher)
     inputs = inputs.astype(field.dtype)
-    begun = started(field, inputs.values.shape[1], start)
+    initial = initial_state(field, inputs.values.shape[1], start)
     forced = None if teacher is None else teacher.astype(field.dtype)
-    recording = _simulate(field, inputs, EulerClock() if integrator is None else integrator, begun, forced, readout)
+    recording = _simulate(field, inputs, EulerSteps() if integrator is None else integrator, initial, forced, readout)
     if throw:
         recording.check()
     return recording
@@ -153,26 +153,30 @@ def _simulate(
     readout: Readout | None,
 ) -> Recording:
     states = integrator.states(field, inputs, start, teacher)
-    # The output neurons stand first in every flattened state.
-    return Recording(inputs.times, states, states[..., : field.n_outputs] if readout is None else readout(states))
+    return Recording(inputs.times, states, outputs_of(field, states, readout))
+
+
+def outputs_of(
+    field: AbstractVectorField, states: Float[Array, "time batch neurons"], readout: Readout | None
+) -> Float[Array, "time batch outputs"]:
+    """The outputs at flattened states: the readout's, or the field's own."""
+    if readout is not None:
+        return readout(states)
+    every = unflatten_state(field.initial_state(1), states.reshape(-1, states.shape[2]))
+    return field.output(every).reshape(*states.shape[:2], -1)
 
 
 def check_drive(field: AbstractVectorField, inputs: Signal, teacher: Signal | None = None) -> None:
-    """Refuses what cannot drive a field.
+    """Refuses signals that cannot drive a field.
 
     Raises:
         ValueError: for other numbers of channels or samples than the field and the inputs have, or a teacher for a
             field that is no network of leaky integrators.
     """
-    if inputs.channels != field.n_inputs:
-        raise ValueError(f"the signal has {inputs.channels} channels and the network {field.n_inputs} inputs")
+    inputs.check_channels(field.n_inputs, "network")
     if teacher is None:
         return
-    if not is_leaky_integrator(field):
-        raise ValueError(
-            f"teacher forcing is defined for leaky integrators, whose own leak is apart from what they read; "
-            f"{type(field).__name__} is none: use a GraphField or a LayeredField"
-        )
+    require(field, AbstractLeakyIntegrator, "teacher forcing")  # the leak apart from the synaptic current
     if teacher.values.shape != (*inputs.values.shape[:2], field.n_outputs):
         raise ValueError(
             f"the teacher has shape {teacher.values.shape}, but these inputs and this network need "
@@ -180,7 +184,7 @@ def check_drive(field: AbstractVectorField, inputs: Signal, teacher: Signal | No
         )
 
 
-def started(field: AbstractVectorField, batch: int, start: ArrayLike | None) -> State:
+def initial_state(field: AbstractVectorField, batch: int, start: ArrayLike | None) -> State:
     """The state at time 0, one for every sequence.
 
     Raises:
@@ -195,14 +199,14 @@ def started(field: AbstractVectorField, batch: int, start: ArrayLike | None) -> 
     return smooth_project(field, unflatten_state(rest, jnp.broadcast_to(flat, (batch, field.n_neurons))))
 
 
-def taught(field: AbstractVectorField, state: State, teacher: Float[Array, "batch outputs"]) -> State:
-    """The state that other neurons read: the output neurons' replaced by the target, where there is one."""
-    own = field.output(state)
-    return jax.tree.map(jnp.add, state, field.embed(jnp.where(jnp.isfinite(teacher), teacher - own, 0)))
+def presynaptic_state(field: AbstractVectorField, state: State, teacher: Float[Array, "batch outputs"]) -> State:
+    """The state that synapses read: the outputs replaced by the target, where there is one."""
+    outputs = field.output(state)
+    return jax.tree.map(jnp.add, state, field.embed(jnp.where(jnp.isfinite(teacher), teacher - outputs, 0)))
 
 
 def euler_step(field: AbstractVectorField, step: Array, state: State, rates: Array, teacher: Array | None) -> State:
-    """x(k+1) from x(k), u(k) and, where it is taught, d(k)."""
+    """x(k+1) from x(k), u(k) and, with teacher forcing, d(k)."""
     mu = _velocity(field, rates, teacher)(state)
     h = step.astype(field.dtype)
     moved = jax.tree.map(lambda s, m, tau: s + h * m / tau, state, mu, field.time_constants())
@@ -216,7 +220,7 @@ def _velocity(field: AbstractVectorField, rates: Array, teacher: Array | None) -
         return lambda state: field(state, drive)
 
     def forced(state: State) -> State:
-        read = taught(field, state, teacher)
+        read = presynaptic_state(field, state, teacher)
         return jax.tree.map(lambda mu, r, s: mu + (r - s), field(read, drive), read, state)
 
     return forced
@@ -231,10 +235,11 @@ def fully_recurrent(
     spread: float = 0.1,
     activation: Activation = ACTIVATIONS["tanh"],
     tau: ArrayLike = 1.0,
-) -> GraphField:
-    """A graph in which every neuron reads every neuron, itself included: the network of the recurrent-learning papers.
+) -> AbstractGraph:
+    """A fully recurrent graph of leaky integrators, self-synapses included: the network of the papers on online rules.
 
-    Weights and input weights are uniform on [-spread, spread], biases 0. (`GraphField.create` has no self-synapses.)
+    Weights and input weights are uniform on [-spread, spread], biases 0. (Graphs drawn by `create` have no
+    self-synapses.)
 
     Args:
         key: a JAX random key.
@@ -253,10 +258,10 @@ def fully_recurrent(
     taus = jnp.broadcast_to(jnp.asarray(tau, jnp.result_type(float)), (neurons,))
     if not bool(jnp.all(taus > 0)):
         raise ValueError("tau must be positive for every neuron")
-    among, into = jax.random.split(key)
-    return GraphField(
-        weights=spread * jax.random.uniform(among, (neurons, neurons), taus.dtype, -1, 1),
-        input_weights=spread * jax.random.uniform(into, (neurons, inputs), taus.dtype, -1, 1),
+    recurrent, from_inputs = jax.random.split(key)
+    return field_class("graph")(
+        weights=spread * jax.random.uniform(recurrent, (neurons, neurons), taus.dtype, -1, 1),
+        input_weights=spread * jax.random.uniform(from_inputs, (neurons, inputs), taus.dtype, -1, 1),
         biases=jnp.zeros(neurons, taus.dtype),
         mask=jnp.ones((neurons, neurons), bool),
         tau=taus,

@@ -1,8 +1,9 @@
-"""Associative memory: patterns that a symmetric network falls back into, in binary and in continuous time."""
+"""Associative memories: Hopfield networks that store patterns, in binary and in continuous time."""
 
+import dataclasses
 import enum
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,25 +12,27 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from ..activations import ACTIVATIONS
-from ..vector_fields import GraphField, HopfieldField
-from ..vector_fields.connectivity import masked
+from ..results import AbstractPytreeResult, AbstractResult
+from ..vector_fields import AbstractGraph, AbstractLeakyIntegrator, AbstractVectorField, field_class, flatten_state
+from ..vector_fields.base import State
+from ..vector_fields.leaky import require
 
 Patterns = Float[Array, "patterns neurons"]
 
 
 class Storage(enum.Enum):
-    """How patterns become weights; the value says when it works."""
+    """Storage rules: how patterns become weights; the value says when each works."""
 
     hebbian = "W = (1/N) sum xi xi^T: local; random patterns up to about 0.138 N (Amit, Gutfreund & Sompolinsky 1985)."
     projection = "W = (1/N) sum (C^-1) xi xi^T, C their overlaps: not local; any independent patterns, less than N."
 
 
 def store(patterns: ArrayLike, storage: Storage = Storage.hebbian) -> Float[Array, "neurons neurons"]:
-    """Symmetric weights with an empty diagonal that hold patterns of -1 and 1.
+    """Symmetric weights with an empty diagonal that store patterns of -1 and 1.
 
     Args:
         patterns: one a row (patterns, neurons).
-        storage: how.
+        storage: the storage rule.
 
     Raises:
         ValueError: for entries other than -1 and 1, or dependent patterns where they are projected.
@@ -59,25 +62,42 @@ def checked_patterns(patterns: ArrayLike) -> Patterns:
     return xi
 
 
-class Recall(NamedTuple):
-    """Where a binary memory came to.
+class Recall(AbstractPytreeResult):
+    """The result of a recall from a binary memory.
 
     Attributes:
         states: the last states (batch, neurons).
-        energies: before the first step and after each (time, batch).
+        energies: before the first update and after each (time, batch).
         period: 1 for a fixed point, 2 for a cycle of two, 0 where neither was reached (batch,).
     """
 
-    states: Array
-    energies: Array
-    period: Array
+    states: Float[Array, "batch neurons"]
+    energies: Float[Array, "time batch"]
+    period: Int[Array, " batch"]
+    stem: ClassVar[str] = "recall"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a sequence: `sequence`, `first_energy`, `last_energy`, `period`."""
+        columns = zip(self.energies[0].tolist(), self.energies[-1].tolist(), self.period.tolist(), strict=True)
+        names = ("first_energy", "last_energy", "period")
+        return [{"sequence": b} | dict(zip(names, row, strict=True)) for b, row in enumerate(columns)]
+
+    def summary(self) -> dict[str, Any]:
+        periods = np.asarray(self.period)
+        return {
+            "sequences": len(periods),
+            "neurons": self.states.shape[1],
+            "fixed_points": int((periods == 1).sum()),
+            "cycles": int((periods == 2).sum()),
+            "unfinished": int((periods == 0).sum()),
+        }
 
 
 class BinaryMemory(eqx.Module):
     r"""Neurons of -1 and 1: $s_i \leftarrow \mathrm{sign}(\sum_j W_{ij} s_j + b_i)$, kept where the sum is 0.
 
-    With symmetric W without a diagonal, updates one after another never raise $E = -\tfrac12 s^\top W s - b^\top s$ and
-    end in a fixed point after finitely many; all at once, they end in a fixed point or a cycle of two. Source: Hopfield
+    With symmetric W without a diagonal, asynchronous updates never raise $E = -\tfrac12 s^\top W s - b^\top s$ and
+    end in a fixed point after finitely many; synchronous ones end in a fixed point or a cycle of two. Source: Hopfield
     1982; for the cycle Goles & Olivos 1981.
 
     Attributes:
@@ -103,34 +123,34 @@ class BinaryMemory(eqx.Module):
         """E of every state."""
         return -0.5 * jnp.sum(states * (states @ self.weights), axis=1) - states @ self.biases
 
-    def one_by_one(self, states: ArrayLike, key: Key[Array, ""], *, sweeps: int = 100) -> Recall:
+    def asynchronous_update(self, states: ArrayLike, key: Key[Array, ""], *, sweeps: int = 100) -> Recall:
         """Updates every neuron in turn, in a new random order each sweep.
 
         Args:
-            states: where to begin (batch, neurons).
+            states: the initial states (batch, neurons).
             key: for the orders.
-            sweeps: the longest way.
+            sweeps: at most so many.
 
         Raises:
             ValueError: for states other than -1 and 1.
         """
-        return _one_by_one(self, checked_patterns(states), jax.random.split(key, sweeps))
+        return _asynchronous(self, checked_patterns(states), jax.random.split(key, sweeps))
 
-    def all_at_once(self, states: ArrayLike, *, steps: int = 200) -> Recall:
-        """Updates all neurons together. Arguments and errors as for `one_by_one`."""
-        return _all_at_once(self, checked_patterns(states), steps)
+    def synchronous_update(self, states: ArrayLike, *, steps: int = 200) -> Recall:
+        """Updates all neurons together. Arguments and errors as for `asynchronous_update`."""
+        return _synchronous(self, checked_patterns(states), steps)
 
-    def field(self, states: Array, which: Array | slice = slice(None)) -> Array:
+    def local_field(self, states: Array, which: Array | slice = slice(None)) -> Array:
         """The summed input of these neurons."""
         return states @ self.weights[:, which] + self.biases[which]
 
 
 @eqx.filter_jit
-def _one_by_one(memory: BinaryMemory, states: Array, keys: Array) -> Recall:
+def _asynchronous(memory: BinaryMemory, states: Array, keys: Array) -> Recall:
     def sweep(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         def update(carry: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], Array]:
             states, energy = carry
-            field = memory.field(states, i)
+            field = memory.local_field(states, i)
             new = jnp.where(field == 0, states[:, i], jnp.sign(field))
             energy = energy - (new - states[:, i]) * field  # a neuron does not act on itself
             return (states.at[:, i].set(new), energy), energy
@@ -138,16 +158,16 @@ def _one_by_one(memory: BinaryMemory, states: Array, keys: Array) -> Recall:
         after, energies = jax.lax.scan(update, carry, jax.random.permutation(key, states.shape[1]))
         return after, (energies, jnp.all(after[0] == carry[0], axis=1))
 
-    begun = memory.energy(states)
-    (last, _), (energies, same) = jax.lax.scan(sweep, (states, begun), keys)
-    path = jnp.concatenate([begun[None], energies.reshape(-1, len(states))])
+    initial = memory.energy(states)
+    (last, _), (energies, same) = jax.lax.scan(sweep, (states, initial), keys)
+    path = jnp.concatenate([initial[None], energies.reshape(-1, len(states))])
     return Recall(last, path, same[-1].astype(int))
 
 
 @eqx.filter_jit
-def _all_at_once(memory: BinaryMemory, states: Array, steps: int) -> Recall:
+def _synchronous(memory: BinaryMemory, states: Array, steps: int) -> Recall:
     def updated(states: Array) -> Array:
-        field = memory.field(states)
+        field = memory.local_field(states)
         return jnp.where(field == 0, states, jnp.sign(field))
 
     def step(pair: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
@@ -160,8 +180,8 @@ def _all_at_once(memory: BinaryMemory, states: Array, steps: int) -> Recall:
     return Recall(last, jnp.concatenate([memory.energy(states)[None], energies]), period)
 
 
-def continuous_memory(patterns: ArrayLike, *, gain: float = 4.0, storage: Storage = Storage.hebbian) -> HopfieldField:
-    """A `HopfieldField` with tanh units that holds patterns: start it near one, and any substrate lets it settle there.
+def continuous_memory(patterns: ArrayLike, *, gain: float = 4.0, storage: Storage = Storage.hebbian) -> AbstractGraph:
+    """A continuous Hopfield field with tanh units that stores patterns, to which it settles from states nearby.
 
     Its one input has no synapses; give it zeros. The gain multiplies the stored weights: 0 is the only memory of a
     network whose gain is at most 1.
@@ -169,7 +189,7 @@ def continuous_memory(patterns: ArrayLike, *, gain: float = 4.0, storage: Storag
     Args:
         patterns: of -1 and 1, one a row.
         gain: of the weights.
-        storage: how patterns become weights.
+        storage: the storage rule.
 
     Raises:
         ValueError: as `store`, and for a gain of at most 1.
@@ -178,7 +198,7 @@ def continuous_memory(patterns: ArrayLike, *, gain: float = 4.0, storage: Storag
         raise ValueError(f"gain={gain}: with a gain of at most 1 nothing but the state 0 is remembered")
     weights = gain * store(patterns, storage)
     n = len(weights)
-    return HopfieldField(
+    return field_class("hopfield")(
         weights=jnp.triu(weights, 1),
         input_weights=jnp.zeros((n, 1)),
         biases=jnp.zeros(n),
@@ -191,13 +211,11 @@ def continuous_memory(patterns: ArrayLike, *, gain: float = 4.0, storage: Storag
 
 
 def overlap(states: Float[Array, "batch n"], patterns: Patterns) -> Float[Array, "batch patterns"]:
-    """The mean of s_i xi_i, of signs of states: 1 where a pattern is recalled, 0 where it is forgotten."""
+    """The mean of sign(s_i) xi_i: 1 for a recalled pattern, about 0 for an unrelated one."""
     return jnp.sign(states) @ patterns.T / patterns.shape[1]
 
 
-def graded_energy(
-    field: GraphField, state: Float[Array, "batch n"], drive: Float[Array, "batch n"]
-) -> Float[Array, " batch"]:
+def graded_energy(field: AbstractVectorField, state: State, drive: State) -> Float[Array, " batch"]:
     r"""Hopfield's energy of graded neurons, for leaky integrators with symmetric weights, x' = -x + W rho(x) + d.
 
     $$E = -\tfrac12 V^\top W V - d^\top V + \sum_i \int_0^{V_i} \rho^{-1}(v)\,dv, \qquad V = \rho(x), \qquad
@@ -206,21 +224,27 @@ def graded_energy(
     with the integral as x rho(x) - int_0^x rho. Source: Hopfield 1984.
 
     Args:
-        field: with W = W^T.
+        field: leaky integrators with W = W^T.
         state: x.
         drive: d = W_in u + b, as `field.drive(u)` gives it.
 
     Raises:
-        ValueError: for an activation without an inverse that is known here (tanh and sigmoid), or asymmetric weights.
+        ValueError: for another field than leaky integrators, an activation without an inverse that is known here (tanh
+            and sigmoid), linear output neurons, or asymmetric weights.
     """
-    if field.activation.name not in _PRIMITIVES:
-        raise ValueError(f"{field.activation.name} has no inverse to integrate: use {' or '.join(_PRIMITIVES)}")
-    w = masked(field.mask, field.weights)
+    neurons = require(field, AbstractLeakyIntegrator, "the energy of graded neurons")
+    rho = neurons.activation
+    if rho.name not in _PRIMITIVES or neurons.free_outputs:
+        raise ValueError(
+            f"{rho.name} neurons have no inverse to integrate: use {' or '.join(_PRIMITIVES)} for all of them"
+        )
+    w = neurons.recurrent_matrix()
     if not bool(jnp.allclose(w, w.T, rtol=0, atol=1e-12)):
         raise ValueError("asymmetric weights have no energy: symmetrise them, or look at the trajectory itself")
-    rates = field.activation(state)
-    stored = state * rates - _PRIMITIVES[field.activation.name](state)
-    return jnp.sum(stored, axis=1) - 0.5 * jnp.sum(rates * (rates @ w), axis=1) - jnp.sum(drive * rates, axis=1)
+    x, d = flatten_state(state), flatten_state(drive)
+    rates = rho(x)
+    stored = x * rates - _PRIMITIVES[rho.name](x)
+    return jnp.sum(stored, axis=1) - 0.5 * jnp.sum(rates * (rates @ w), axis=1) - jnp.sum(d * rates, axis=1)
 
 
 # int_0^x rho.
@@ -230,16 +254,39 @@ _PRIMITIVES = {
 }
 
 
-class Capacity(NamedTuple):
-    """How well a memory recalls, against how much it holds.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Capacity(AbstractResult):
+    """The overlap of recalled states with the patterns cued, against the number of patterns stored.
 
     Attributes:
-        stored: patterns held (loads,).
-        overlap: with the pattern asked for, after recall (loads, trials).
+        stored: patterns stored (loads,).
+        overlap: with the pattern that was cued, after recall (loads, trials).
+        neurons: N.
     """
 
     stored: Int[np.ndarray, " loads"]
     overlap: Float[np.ndarray, "loads trials"]
+    neurons: int
+    stem: ClassVar[str] = "capacity"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a memory: `stored`, `load` (patterns a neuron), `trial`, `overlap`."""
+        return [
+            {"stored": stored, "load": stored / self.neurons, "trial": trial, "overlap": overlap}
+            for stored, overlaps in zip(self.stored.tolist(), self.overlap.tolist(), strict=True)
+            for trial, overlap in enumerate(overlaps)
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """The mean overlap by load, and the largest load at which it is at least 0.9."""
+        means = self.overlap.mean(axis=1)
+        recalled = self.stored[means >= 0.9]
+        return {
+            "neurons": self.neurons,
+            "trials": self.overlap.shape[1],
+            "largest_load": float(recalled.max() / self.neurons) if len(recalled) else 0.0,
+            "mean_overlap": dict(zip(map(str, self.stored.tolist()), means.tolist(), strict=True)),
+        }
 
 
 def capacity(
@@ -251,15 +298,15 @@ def capacity(
     flipped: float = 0.1,
     storage: Storage = Storage.hebbian,
 ) -> Capacity:
-    """Asks binary memories of random patterns for one of them, with a share of its neurons flipped.
+    """Measures recall against load: binary memories of random patterns are cued by one, some of its neurons flipped.
 
     Args:
         key: a JAX random key.
         neurons: N.
         stored: how many patterns, for each point of the curve.
         trials: memories a point.
-        flipped: the share of neurons that the cue has wrong.
-        storage: how patterns become weights.
+        flipped: the share of neurons that are flipped in the cue.
+        storage: the storage rule.
 
     Raises:
         ValueError: for numbers of patterns below 1, or a share outside [0, 0.5].
@@ -276,6 +323,6 @@ def capacity(
             patterns = jax.random.rademacher(keys[0], (load, neurons), jnp.result_type(float))
             wrong = jnp.arange(neurons) < round(flipped * neurons)
             cue = patterns[:1] * jnp.where(jax.random.permutation(keys[1], wrong), -1, 1)
-            recalled = BinaryMemory.of(patterns, storage).one_by_one(cue, keys[2], sweeps=30).states
+            recalled = BinaryMemory.of(patterns, storage).asynchronous_update(cue, keys[2], sweeps=30).states
             found[i, trial] = float(overlap(recalled, patterns)[0, 0])
-    return Capacity(loads, found)
+    return Capacity(loads, found, neurons)

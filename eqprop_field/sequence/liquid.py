@@ -1,4 +1,4 @@
-"""A liquid state machine: spiking neurons in space that nobody trains, read through filtered spikes."""
+"""Liquid state machines: random spiking networks that are not trained, with a linear readout of filtered spikes."""
 
 from typing import NamedTuple
 
@@ -11,42 +11,42 @@ from .._arrays import as_scalar, is_concrete
 from ..signals import Recording, Signal
 from .readout import Readout
 
-# Maass, Natschlaeger & Markram 2002: how likely and how strong (in mV of jump) a synapse is, by [post][pre], E then I.
-_LIKELY = ((0.3, 0.4), (0.2, 0.1))
-_STRONG = ((1.2, -2.4), (2.4, -2.4))
+# Maass, Natschlaeger & Markram 2002: probability and mean strength (mV a spike) of a synapse, by [post][pre], E then I.
+_PROBABILITY = ((0.3, 0.4), (0.2, 0.1))
+_STRENGTH = ((1.2, -2.4), (2.4, -2.4))
 _REFRACTORY = (3.0, 2.0)  # ms, E and I
 
 
-class _Cells(NamedTuple):
+class _NeuronState(NamedTuple):
     voltage: Array
-    resting: Array
+    refractory: Array
     current: Array
     trace: Array
 
 
 class Liquid(eqx.Module):
-    r"""Leaky integrate-and-fire neurons with synapses that decay.
+    r"""A liquid state machine: leaky integrate-and-fire neurons with exponential synapses.
 
     $$\tau_m \dot v = -v + I(t) + W_{in} u(t) + b, \qquad \tau_s \dot I = -I, \qquad
       I \leftarrow I + W s \ \text{at spikes}$$
 
-    in mV above rest: at v >= threshold a neuron spikes, goes to `reset`, and rests there for its refractory time.
+    in mV above rest: at v >= threshold a neuron spikes, goes to `reset`, and stays there for its refractory time.
     Voltages and currents are exact for input and currents that are held over a step; spikes fall on the grid. The
-    `states` of a recording are the spikes filtered by exp(-t/30 ms), which a linear readout takes. Not differentiable:
-    nothing but the readout learns. Source: Maass, Natschlaeger & Markram 2002.
+    `states` of a recording are the spikes filtered by exp(-t/30 ms), the input of the readout. Not differentiable:
+    only the readout is trained. Source: Maass, Natschlaeger & Markram 2002.
 
     Make one with `Liquid.create`.
 
     Attributes:
         weights: W (neurons, neurons), mV a spike; columns of inhibitory neurons are negative.
         input_weights: W_in (neurons, inputs), mV for an input of 1.
-        biases: b (neurons,), mV: a current that is always there.
-        refractory: how long a neuron rests after a spike (neurons,), ms.
+        biases: b (neurons,), mV: a constant current.
+        refractory: the refractory time (neurons,), ms.
         excitatory: which neurons excite (neurons,).
         positions: where the neurons are (neurons, 3), in units of the grid.
-        membrane: tau_m, ms; synapse: tau_s, ms; filter: of the spikes that are read, ms.
+        membrane: tau_m, ms; synapse: tau_s, ms; filter: of the spikes, ms.
         threshold: mV; reset: mV.
-        readout: what `fit` found; None before.
+        readout: of the filtered spikes; None before `fit`.
     """
 
     weights: Float[Array, "n n"]
@@ -67,7 +67,7 @@ class Liquid(eqx.Module):
         if is_concrete(*times) and not min(float(t) for t in times) > 0:
             raise ValueError("give time constants above 0, in ms")
         if is_concrete(self.threshold, self.reset) and not float(self.reset) < float(self.threshold):
-            raise ValueError(f"reset={float(self.reset):g}: a neuron is put below its threshold after a spike")
+            raise ValueError(f"reset={float(self.reset):g}: the reset must be below the threshold")
 
     @classmethod
     def create(
@@ -84,8 +84,8 @@ class Liquid(eqx.Module):
     ) -> "Liquid":
         r"""Draws a liquid on a grid three neurons wide and three deep: 80 % excite, 20 % inhibit.
 
-        Two neurons at the distance D are joined with probability $C\,e^{-(D/\lambda)^2}$, C = 0.3, 0.2, 0.4, 0.1 from E
-        to E, from E to I, from I to E, from I to I.
+        Two neurons at the distance D are connected with probability $C e^{-(D/\lambda)^2}$, C = 0.3, 0.2, 0.4, 0.1 from
+        E to E, from E to I, from I to E, from I to I.
 
         Args:
             key: a JAX random key.
@@ -111,13 +111,13 @@ class Liquid(eqx.Module):
         excites = jax.random.permutation(keys[0], neurons) >= round(0.2 * neurons)
         kind = (~excites).astype(int)
         distance = jnp.linalg.norm(places[:, None] - places[None], axis=2)
-        likely = jnp.asarray(_LIKELY)[kind[:, None], kind[None]] * jnp.exp(-((distance / reach) ** 2))
-        joined = jax.random.bernoulli(keys[1], likely) & ~jnp.eye(neurons, dtype=bool)
-        sizes = scale * jnp.asarray(_STRONG)[kind[:, None], kind[None]]
+        probability = jnp.asarray(_PROBABILITY)[kind[:, None], kind[None]] * jnp.exp(-((distance / reach) ** 2))
+        connected = jax.random.bernoulli(keys[1], probability) & ~jnp.eye(neurons, dtype=bool)
+        sizes = scale * jnp.asarray(_STRENGTH)[kind[:, None], kind[None]]
         spread = jax.random.gamma(keys[2], 1.0, (neurons, neurons), wide)
         reached = jax.random.bernoulli(keys[3], input_density, (neurons, inputs))
         return cls(
-            weights=jnp.where(joined, sizes * spread, 0),
+            weights=jnp.where(connected, sizes * spread, 0),
             input_weights=jnp.where(reached, input_scale * jax.random.uniform(keys[4], reached.shape, wide), 0),
             biases=bias * (1 + 0.1 * jax.random.uniform(keys[5], (neurons,), wide)),
             refractory=jnp.asarray(_REFRACTORY, wide)[kind],
@@ -126,7 +126,7 @@ class Liquid(eqx.Module):
         )
 
     def run(self, inputs: Signal) -> Recording:
-        """Drives the liquid from rest; the signal's step is the step of the integration, in ms.
+        """Simulates the liquid from rest; the signal's step is the step of the integration, in ms.
 
         Returns:
             The filtered spikes at every sample, and the readout's outputs (no channels before there is a readout).
@@ -134,26 +134,21 @@ class Liquid(eqx.Module):
         Raises:
             ValueError: for a signal that does not fit.
         """
-        self._check(inputs)
+        inputs.check_channels(self.input_weights.shape[1], "liquid")
         states, _ = _run(self, inputs)
         outputs = states[..., :0] if self.readout is None else self.readout(states)
         return Recording(inputs.times, states, outputs)
 
     def spikes(self, inputs: Signal) -> Bool[Array, "time batch n"]:
-        """Who spikes at which sample. Arguments and errors as for `run`."""
-        self._check(inputs)
+        """Which neuron spikes at which sample. Arguments and errors as for `run`."""
+        inputs.check_channels(self.input_weights.shape[1], "liquid")
         return _run(self, inputs)[1]
 
     def fit(self, inputs: Signal, targets: ArrayLike, *, washout: int = 100, ridge: float = 1e-3) -> "Liquid":
-        """The same liquid with the readout that answers best. Arguments and errors as for `Readout.fit` and `run`."""
+        """The same liquid with a fitted readout. Arguments and errors as for `Readout.fit` and `run`."""
         wanted = Signal.sampled(targets, inputs.step, missing=True).values
         readout = Readout.fit(self.run(inputs).states, wanted, washout=washout, ridge=ridge)
         return eqx.tree_at(lambda liquid: liquid.readout, self, readout, is_leaf=lambda leaf: leaf is None)
-
-    def _check(self, inputs: Signal) -> None:
-        wanted = self.input_weights.shape[1]
-        if inputs.channels != wanted:
-            raise ValueError(f"the signal has {inputs.channels} channels and the liquid {wanted} inputs")
 
 
 @eqx.filter_jit
@@ -162,19 +157,19 @@ def _run(liquid: Liquid, inputs: Signal) -> tuple[Array, Array]:
     leak, decay, forget = (jnp.exp(-dt / tau) for tau in (liquid.membrane, liquid.synapse, liquid.filter))
     rows = (inputs.values.shape[1], len(liquid.biases))
 
-    def step(cells: _Cells, rates: Array) -> tuple[_Cells, tuple[Array, Array]]:
-        drive = rates @ liquid.input_weights.T + liquid.biases + cells.current
-        awake = cells.resting <= 0
-        voltage = jnp.where(awake, leak * cells.voltage + (1 - leak) * drive, liquid.reset)
-        spike = awake & (voltage >= liquid.threshold)
-        after = _Cells(
+    def step(now: _NeuronState, rates: Array) -> tuple[_NeuronState, tuple[Array, Array]]:
+        drive = rates @ liquid.input_weights.T + liquid.biases + now.current
+        active = now.refractory <= 0
+        voltage = jnp.where(active, leak * now.voltage + (1 - leak) * drive, liquid.reset)
+        spike = active & (voltage >= liquid.threshold)
+        after = _NeuronState(
             voltage=jnp.where(spike, liquid.reset, voltage),
             # Half a step of slack: the times are multiples of dt up to rounding.
-            resting=jnp.where(spike, liquid.refractory - 0.5 * dt, jnp.maximum(cells.resting - dt, -dt)),
-            current=decay * cells.current + spike.astype(voltage.dtype) @ liquid.weights.T,
-            trace=forget * cells.trace + spike,
+            refractory=jnp.where(spike, liquid.refractory - 0.5 * dt, jnp.maximum(now.refractory - dt, -dt)),
+            current=decay * now.current + spike.astype(voltage.dtype) @ liquid.weights.T,
+            trace=forget * now.trace + spike,
         )
         return after, (after.trace, spike)
 
     blank = jnp.zeros(rows, liquid.biases.dtype)
-    return jax.lax.scan(step, _Cells(blank, blank, blank, blank), inputs.values)[1]
+    return jax.lax.scan(step, _NeuronState(blank, blank, blank, blank), inputs.values)[1]

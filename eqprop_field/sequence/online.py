@@ -1,101 +1,23 @@
-"""Learning while the network runs: the interface of every online rule, and the loop that they share."""
+"""Online learning: a driven network whose synapses a rule changes at every step."""
 
-import abc
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
-from .._arrays import is_concrete
+from ..results import AbstractPytreeResult, known
 from ..signals import EXPLOSION_BOUND, Task
-from ..vector_fields import AbstractVectorField, GraphField
-from .bptt import check_task, teacher_of
-from .driven import check_drive, started
+from ..vector_fields import AbstractGraph, AbstractVectorField
+from .online_rule import AbstractOnlineRule, RuleState, StepContext
+from .online_setup import OnlineSetup, synapses, with_synapses
 from .readout import Readout
 
-Memory = PyTree[Array]
 
-
-class StepContext(eqx.Module):
-    r"""One step of a driven network as a rule sees it: $x(k) = \kappa\,x(k-1) + h\,W\varphi(k-1)$, kappa = 1 - h.
-
-    Attributes:
-        weights: W = [recurrent, input (, bias)] BEFORE the step (neurons, sources).
-        sources: phi(k-1) = [rho(x(k-1)), u(k-1) (, 1)], what every synapse carries.
-        slopes: rho'(x(k-1)), 0 where a teacher stood in the neuron's place.
-        keep: kappa by neuron, 0 for one that was clipped to its bound.
-        gain: h = dt/tau by neuron, 0 for one that was clipped.
-        error: e(k) = dE(k)/dx(k).
-        previous_error: e(k-1); 0 at the first step, where there is none.
-        outputs: how many neurons are read directly (the first ones); 0 with a readout of all.
-        key: a fresh random key.
-    """
-
-    weights: Float[Array, "neurons sources"]
-    sources: Float[Array, " sources"]
-    slopes: Float[Array, " neurons"]
-    keep: Float[Array, " neurons"]
-    gain: Float[Array, " neurons"]
-    error: Float[Array, " neurons"]
-    previous_error: Float[Array, " neurons"]
-    key: Key[Array, ""]
-    outputs: int = eqx.field(static=True)
-
-    @property
-    def recurrent(self) -> Float[Array, "neurons neurons"]:
-        """W without the columns of inputs and bias."""
-        return self.weights[:, : len(self.slopes)]
-
-    def propagate(self, tangents: Float[Array, "neurons *any"]) -> Float[Array, "neurons *any"]:
-        """J tangents, with J = dx(k)/dx(k-1) = kappa + h W diag(rho')."""
-
-        def rows(factor: Array) -> Array:
-            return factor.reshape(-1, *[1] * (tangents.ndim - 1))
-
-        among = jnp.tensordot(self.recurrent, rows(self.slopes) * tangents, 1)
-        return rows(self.keep) * tangents + rows(self.gain) * among
-
-
-class AbstractOnlineRule(eqx.Module):
-    """Changes the synapses of a driven graph at every step, from what it has at hand and a memory of its own.
-
-    Attributes:
-        biases: whether biases learn too: they are the strengths of a clamped source that is always 1.
-    """
-
-    biases: eqx.AbstractVar[bool]
-
-    @abc.abstractmethod
-    def begin(self, neurons: int, outputs: int, visible: Float[Array, "rows sources"]) -> Memory:
-        """The memory before the first sequence.
-
-        Args:
-            neurons: N.
-            outputs: how many of them are read directly; 0 with a readout of all.
-            visible: 1 where a neuron has a synapse from a source; a single row where all neurons have the same.
-        """
-
-    @abc.abstractmethod
-    def restart(self, memory: Memory) -> Memory:
-        """The memory when a sequence starts anew, the network having been put to its first state."""
-
-    @abc.abstractmethod
-    def step(self, memory: Memory, now: StepContext) -> tuple[Float[Array, "neurons sources"], Memory]:
-        """The change of W at this step, and the memory for the next."""
-
-    def check(self, field: GraphField) -> None:
-        """Refuses networks that the rule is not defined for; none by default.
-
-        Raises:
-            ValueError: saying why, and what to use instead.
-        """
-        del field
-
-
-class OnlineRun(eqx.Module):
-    """What became of a network that learnt while it ran.
+class OnlineRun(AbstractPytreeResult):
+    """The result of online learning.
 
     Errors and changes are taken WHILE learning: the weights move within an epoch.
 
@@ -108,12 +30,13 @@ class OnlineRun(eqx.Module):
         exploded: the epoch in which the network or its learning exploded, from 0; -1 if it did not.
     """
 
-    field: GraphField
-    last: GraphField
+    field: AbstractGraph
+    last: AbstractGraph
     error: Float[Array, " epochs"]
     output_change: Float[Array, " epochs"]
     internal_change: Float[Array, " epochs"]
     exploded: Int[Array, ""]
+    stem: ClassVar[str] = "online"
 
     @property
     def best(self) -> Int[Array, ""]:
@@ -131,19 +54,25 @@ class OnlineRun(eqx.Module):
             "lower the learning rate, start from smaller weights, or sample more finely"
         )
 
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an epoch, counted from 1: `epoch`, `mean_squared_error`, `output_change`, `internal_change`."""
+        curves = np.stack([self.error, self.output_change, self.internal_change], axis=1).tolist()
+        names = ("mean_squared_error", "output_change", "internal_change")
+        return [{"epoch": i + 1} | dict(zip(names, map(known, row), strict=True)) for i, row in enumerate(curves)]
 
-def synapses(field: GraphField, biases: bool) -> Float[Array, "neurons sources"]:
-    """W = [recurrent, input (, bias)] side by side; on a gradient, the gradient's."""
-    columns = [field.weights, field.input_weights]
-    return jnp.concatenate([*columns, field.biases[:, None]] if biases else columns, axis=1)
+    def summary(self) -> dict[str, Any]:
+        return {
+            "epochs": len(self.error),
+            "best_epoch": int(self.best) + 1,
+            "lowest_error": known(self.error[self.best]),
+            "last_error": known(self.error[-1]),
+            "exploded": int(self.exploded),
+            "ended": self.advice,
+        }
 
-
-def with_synapses(field: GraphField, weights: Float[Array, "neurons sources"]) -> GraphField:
-    """The field with these; its own biases where the matrix has none."""
-    n, m = field.n_neurons, field.n_inputs
-    biases = weights[:, n + m] if weights.shape[1] > n + m else field.biases
-    new = (weights[:, :n], weights[:, n : n + m], biases)
-    return eqx.tree_at(lambda f: (f.weights, f.input_weights, f.biases), field, new)
+    @property
+    def failure(self) -> str | None:
+        return self.advice if int(self.exploded) == 0 else None
 
 
 def learn_online(
@@ -154,43 +83,44 @@ def learn_online(
     epochs: int = 1,
     key: Key[Array, ""] | None = None,
     start: ArrayLike | None = None,
-    taught: bool = False,
+    teacher_forcing: bool = False,
     readout: Readout | None = None,
 ) -> OnlineRun:
     """Runs a task again and again, learning at every step; the sequences of a batch follow one another.
 
-    The network makes the Euler steps of `EulerClock`, and goes back to `start` with each sequence. An epoch in which a
+    The network makes the Euler steps of `EulerSteps`, and goes back to `start` with each sequence. An epoch in which a
     state passes a million, or anything is not finite, is the last one. Runs under `jax.vmap` over field and key.
 
     Args:
         rule: how to learn.
-        field: a `GraphField`.
+        field: leaky integrators whose synapses are dense matrices, such as a graph of neurons.
         task: inputs and targets.
         epochs: how often.
         key: for rules that draw; the same draws every time by default.
         start: the state at the first sample, as for `simulate`.
-        taught: whether targets are fed back in place of the outputs (teacher forcing).
-        readout: what reads the outputs; it is not learnt.
+        teacher_forcing: whether targets are fed back in place of the outputs.
+        readout: the readout; it is not learnt. The output neurons are read by default.
 
     Raises:
         ValueError: for a field or a task that do not fit the rule or each other.
     """
     if epochs < 1:
         raise ValueError(f"epochs={epochs}: give at least one")
-    plant, task, begun = _prepared(rule, field, task, start, taught, readout)
-    return _learn(rule, plant, task, begun, jax.random.key(0) if key is None else key, epochs)
+    options: dict[str, Any] = {"start": start, "teacher_forcing": teacher_forcing, "readout": readout}
+    setup = _checked(rule, OnlineSetup.of(field, task, rule.biases, **options))
+    return _learn(rule, setup, jax.random.key(0) if key is None else key, epochs)
 
 
-def total_change(
+def accumulated_update(
     rule: AbstractOnlineRule,
     field: AbstractVectorField,
     task: Task,
     *,
     key: Key[Array, ""] | None = None,
     start: ArrayLike | None = None,
-    taught: bool = False,
+    teacher_forcing: bool = False,
     readout: Readout | None = None,
-) -> GraphField:
+) -> AbstractGraph:
     """The sum of the changes that a rule WOULD make, the weights held still: its batch form.
 
     Arguments as for `learn_online`. Returns the structure of `field.parameters()`; biases that do not learn have 0.
@@ -198,178 +128,151 @@ def total_change(
     Raises:
         ValueError: as `learn_online`.
     """
-    plant, task, begun = _prepared(rule, field, task, start, taught, readout)
-    key = jax.random.key(0) if key is None else key
-    change = _total(rule, plant, task, begun, key)
-    parameters = plant.field.parameters()
-    return with_synapses(jax.tree.map(jnp.zeros_like, parameters), change)
+    options: dict[str, Any] = {"start": start, "teacher_forcing": teacher_forcing, "readout": readout}
+    setup = _checked(rule, OnlineSetup.of(field, task, rule.biases, **options))
+    change = _accumulate(rule, setup, jax.random.key(0) if key is None else key)
+    return with_synapses(jax.tree.map(jnp.zeros_like, setup.field.parameters()), change)
 
 
-class _Plant(eqx.Module):
-    """The network and how it is read."""
-
-    field: GraphField
-    visible: Float[Array, "rows sources"]
-    readout: Readout | None
-    taught: bool = eqx.field(static=True)
-
-    @property
-    def reads(self) -> int:
-        """How many neurons are read directly."""
-        return self.field.n_outputs if self.readout is None else 0
-
-    def outputs(self, state: Array) -> Array:
-        return state[: self.field.n_outputs] if self.readout is None else self.readout(state)
-
-    def seen(self, state: Array, target: Array) -> tuple[Array, Array | float]:
-        """The state that synapses read, with targets in the place of the outputs where they are taught; and 0 there."""
-        if not self.taught:
-            return state, 1.0
-        known = jnp.isfinite(target)
-        forced = state.at[: len(target)].set(jnp.where(known, target, state[: len(target)]))
-        return forced, jnp.ones_like(state).at[: len(target)].set(~known)
-
-    def at_neurons(self, error: Array) -> Array:
-        """dE/dx from the error of the outputs."""
-        if self.readout is not None:
-            return self.readout.pull_back(error)
-        return jnp.pad(error, (0, self.field.n_neurons - self.field.n_outputs))
+def _checked(rule: AbstractOnlineRule, setup: OnlineSetup) -> OnlineSetup:
+    rule.check(setup.field)
+    return setup
 
 
-def _prepared(
-    rule: AbstractOnlineRule,
-    field: AbstractVectorField,
-    task: Task,
-    start: ArrayLike | None,
-    taught: bool,
-    readout: Readout | None,
-) -> tuple[_Plant, Task, Array]:
-    if not isinstance(field, GraphField):
-        raise ValueError(
-            f"online rules change one matrix of synapses, which {type(field).__name__} has not: use a GraphField "
-            "(GraphField.from_layers for layers)"
-        )
-    rule.check(field)
-    check_task(field, task, readout)
-    check_drive(field, task.inputs, teacher_of(task) if taught else None)
-    plant = _Plant(field, visible_sources(field, rule.biases), readout, taught)
-    return plant, task.astype(field.dtype), started(field, task.batch, start)
+class _LoopState(NamedTuple):
+    """The state of the loop over samples.
+
+    Attributes:
+        state: of the neurons.
+        error: e(k-1).
+        weights: W.
+        rule: the state of the rule.
+        alive: whether nothing has exploded.
+    """
+
+    state: Float[Array, " neurons"]
+    error: Float[Array, " neurons"]
+    weights: Float[Array, "neurons sources"]
+    rule: RuleState
+    alive: Bool[Array, ""]
 
 
-def visible_sources(field: GraphField, biases: bool) -> Float[Array, "rows sources"]:
-    """1 where a neuron has a synapse from a source; one row for all neurons where they have the same."""
-    into = jnp.ones_like(field.input_weights) if field.input_mask is None else field.input_mask
-    columns = [field.mask, into] + [jnp.ones((field.n_neurons, 1))] * biases
-    visible = jnp.concatenate([column.astype(field.dtype) for column in columns], axis=1)
-    return visible[:1] if is_concrete(visible) and bool(jnp.all(visible == visible[0])) else visible
+class _Sample(NamedTuple):
+    """One sample of a sequence: inputs and targets before the step, targets after it."""
+
+    rates: Array
+    forced: Array
+    targets: Array
+    valid: Array
+    key: Array
 
 
-class _Way(eqx.Module):
-    """Where the run has come to."""
+class _Sums(NamedTuple):
+    """Sums over the samples of a sequence: squared errors, changes of W, and squared changes."""
 
-    state: Array
-    error: Array
-    weights: Array
-    memory: Any
-    alive: Array
+    errors: Array
+    changes: Array
+    squared_changes: Array
 
 
-def _one_step(
-    rule: AbstractOnlineRule, plant: _Plant, step: Array, applied: bool, way: _Way, sample: Any
-) -> tuple[_Way, tuple[Array, Array]]:
+def _step(
+    rule: AbstractOnlineRule, setup: OnlineSetup, update: bool, before: _LoopState, sample: _Sample
+) -> tuple[_LoopState, tuple[Array, Array]]:
     """A step of network and rule; returns the change of W and the squared error, both 0 where nothing is learnt."""
-    rates, forced, wanted, live, key = sample
-    field = plant.field
-    weights, h = way.weights, step / field.tau
-    seen, own = plant.seen(way.state, forced)
-    sources = jnp.concatenate([field.activation(seen), rates, jnp.ones(int(rule.biases), field.dtype)])
-    held = 0.0 if rule.biases else field.biases
-    moved = way.state + h * (weights @ sources + held - way.state)
-    state, free = (field.activation(moved), field.activation.derivative(moved)) if field.projected else (moved, 1.0)
-    scored = jnp.where(jnp.isfinite(wanted), plant.outputs(state) - wanted, 0)
-    now = StepContext(
+    field, weights, h = setup.field, before.weights, setup.task.inputs.step / setup.field.tau
+    seen, free = setup.presynaptic(before.state, sample.forced)
+    sources = jnp.concatenate([field.activation(seen), sample.rates, jnp.ones(int(rule.biases), field.dtype)])
+    fixed = 0.0 if rule.biases else field.biases
+    moved = before.state + h * (weights @ sources + fixed - before.state)
+    state, inside = (field.activation(moved), field.activation.derivative(moved)) if field.projected else (moved, 1.0)
+    errors = jnp.where(jnp.isfinite(sample.targets), setup.outputs(state) - sample.targets, 0)
+    context = StepContext(
         weights=weights,
         sources=sources,
-        slopes=own * field.activation.derivative(way.state),
-        keep=free * (1 - h),
-        gain=free * h,
-        error=plant.at_neurons(scored),
-        previous_error=way.error,
-        outputs=plant.reads,
-        key=key,
+        slopes=free * field.activation.derivative(before.state),
+        decay=inside * (1 - h),
+        step_size=inside * h,
+        error=setup.state_errors(errors),
+        previous_error=before.error,
+        n_outputs=setup.directly_read,
+        key=sample.key,
     )
-    change, memory = rule.step(way.memory, now)
-    change = jnp.where(plant.visible > 0, change, 0).astype(weights.dtype)
+    change, rule_state = rule.step(before.rule, context)
+    change = jnp.where(setup.mask > 0, change, 0).astype(weights.dtype)
     sound = jnp.all(jnp.abs(state) < EXPLOSION_BOUND) & jnp.all(jnp.isfinite(change))
-    after = _Way(state, now.error, weights + change if applied else weights, memory, way.alive & sound)
-    goes_on = live & after.alive
-    kept = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), after, way)
-    kept = eqx.tree_at(lambda w: w.alive, kept, jnp.where(live, after.alive, way.alive))
-    return kept, (jnp.where(goes_on, change, 0), jnp.where(goes_on, jnp.sum(scored**2), 0))
+    weights = weights + change if update else weights
+    after = _LoopState(state, context.error, weights, rule_state, before.alive & sound)
+    accepted = sample.valid & after.alive
+    kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), after, before)
+    kept = kept._replace(alive=jnp.where(sample.valid, after.alive, before.alive))
+    return kept, (jnp.where(accepted, change, 0), jnp.where(accepted, jnp.sum(errors**2), 0))
 
 
 def _sequence(
-    rule: AbstractOnlineRule, plant: _Plant, task: Task, start: Array, applied: bool, way: _Way, which: Any
-) -> tuple[_Way, Any]:
-    """One sequence of the batch: the sums of squared errors, of changes, and of squared changes."""
+    rule: AbstractOnlineRule, setup: OnlineSetup, update: bool, loop: _LoopState, which: tuple[Array, Array]
+) -> tuple[_LoopState, _Sums]:
+    """One sequence of the batch, by its number and a key."""
     b, key = which
-    way = _Way(start[b], jnp.zeros_like(start[b]), way.weights, rule.restart(way.memory), way.alive)
-    keys = jax.random.split(key, len(task.targets) - 1)
+    task, start = setup.task, setup.start[b]
+    loop = loop._replace(state=start, error=jnp.zeros_like(start), rule=rule.reset(loop.rule))
     targets, inputs = task.targets[:, b], task.inputs.values[:, b]
-    samples = (inputs[:-1], targets[:-1], targets[1:], task.valid[1:, b], keys)
+    keys = jax.random.split(key, len(targets) - 1)
+    samples = _Sample(inputs[:-1], targets[:-1], targets[1:], task.valid[1:, b], keys)
 
-    def step(carry: tuple[_Way, Array, Array, Array], sample: Any) -> tuple[Any, None]:
-        way, errors, total, squares = carry
-        way, (change, squared) = _one_step(rule, plant, task.inputs.step, applied, way, sample)
-        return (way, errors + squared, total + change, squares + change**2), None
+    def step(carry: tuple[_LoopState, _Sums], sample: _Sample) -> tuple[tuple[_LoopState, _Sums], None]:
+        loop, sums = carry
+        loop, (change, squared) = _step(rule, setup, update, loop, sample)
+        return (loop, _Sums(sums[0] + squared, sums[1] + change, sums[2] + change**2)), None
 
-    blank = jnp.zeros_like(way.weights)
-    (way, *sums), _ = jax.lax.scan(step, (way, jnp.zeros((), start.dtype), blank, blank), samples)
-    return way, sums
+    zero = jnp.zeros_like(loop.weights)
+    (loop, sums), _ = jax.lax.scan(step, (loop, _Sums(jnp.zeros((), start.dtype), zero, zero)), samples)
+    return loop, sums
+
+
+def _epoch(
+    rule: AbstractOnlineRule, setup: OnlineSetup, update: bool, loop: _LoopState, key: Key[Array, ""]
+) -> tuple[_LoopState, _Sums]:
+    """All sequences of the batch, one after another; sums by sequence."""
+    which = (jnp.arange(setup.task.batch), jax.random.split(key, setup.task.batch))
+    return jax.lax.scan(lambda loop, at: _sequence(rule, setup, update, loop, at), loop, which)
+
+
+def _loop_state(rule: AbstractOnlineRule, setup: OnlineSetup) -> _LoopState:
+    start = setup.start[0]
+    weights = jnp.where(setup.mask > 0, synapses(setup.field, rule.biases), 0)
+    rule_state = rule.init(setup.field.n_neurons, setup.directly_read, setup.mask)
+    return _LoopState(start, jnp.zeros_like(start), weights, rule_state, jnp.ones((), bool))
 
 
 @eqx.filter_jit
-def _total(rule: AbstractOnlineRule, plant: _Plant, task: Task, start: Array, key: Key[Array, ""]) -> Array:
-    way = _begin(rule, plant, start)
-    which = (jnp.arange(task.batch), jax.random.split(key, task.batch))
-    _, (_, total, _) = jax.lax.scan(lambda w, at: _sequence(rule, plant, task, start, False, w, at), way, which)
-    return jnp.sum(total, axis=0)
-
-
-def _begin(rule: AbstractOnlineRule, plant: _Plant, start: Array) -> _Way:
-    weights = jnp.where(plant.visible > 0, synapses(plant.field, rule.biases), 0)
-    memory = rule.begin(plant.field.n_neurons, plant.reads, plant.visible)
-    return _Way(start[0], jnp.zeros_like(start[0]), weights, memory, jnp.ones((), bool))
+def _accumulate(rule: AbstractOnlineRule, setup: OnlineSetup, key: Key[Array, ""]) -> Array:
+    _, sums = _epoch(rule, setup, False, _loop_state(rule, setup), key)
+    return jnp.sum(sums.changes, axis=0)
 
 
 @eqx.filter_jit
-def _learn(
-    rule: AbstractOnlineRule, plant: _Plant, task: Task, start: Array, key: Key[Array, ""], epochs: int
-) -> OnlineRun:
-    scored = jnp.maximum(jnp.sum(jnp.isfinite(task.targets[1:])), 1)
-    steps = jnp.sum(task.valid[1:])
-    reads, columns = plant.field.n_outputs, synapses(plant.field, rule.biases).shape[1]
+def _learn(rule: AbstractOnlineRule, setup: OnlineSetup, key: Key[Array, ""], epochs: int) -> OnlineRun:
+    scored = jnp.maximum(jnp.sum(jnp.isfinite(setup.task.targets[1:])), 1)
+    steps = jnp.sum(setup.task.valid[1:])
+    k, columns = setup.field.n_outputs, synapses(setup.field, rule.biases).shape[1]
 
-    def epoch(carry: Any, key: Key[Array, ""]) -> tuple[Any, Any]:
-        way, best, lowest = carry
-        which = (jnp.arange(task.batch), jax.random.split(key, task.batch))
-        way, (errors, _, squares) = jax.lax.scan(
-            lambda w, at: _sequence(rule, plant, task, start, True, w, at), way, which
-        )
-        squares = jnp.sum(squares, axis=0) / (steps * columns)
-        output, internal = jnp.sum(squares[:reads]) / reads, jnp.sum(squares[reads:]) / (len(squares) - reads)
-        found = jnp.stack([jnp.sum(errors) / scored, jnp.sqrt(output), jnp.sqrt(internal)])
-        found = jnp.where(way.alive, found, jnp.nan)
-        better = way.alive & (found[0] < lowest)
-        best = jnp.where(better, way.weights, best)
-        return (way, best, jnp.where(better, found[0], lowest)), (found, way.alive)
+    def epoch(carry: tuple[_LoopState, Array, Array], key: Key[Array, ""]) -> tuple[Any, tuple[Array, Array]]:
+        loop, best, lowest = carry
+        loop, sums = _epoch(rule, setup, True, loop, key)
+        squares = jnp.sum(sums.squared_changes, axis=0) / (steps * columns)
+        output, internal = jnp.sum(squares[:k]) / k, jnp.sum(squares[k:]) / (len(squares) - k)
+        found = jnp.stack([jnp.sum(sums.errors) / scored, jnp.sqrt(output), jnp.sqrt(internal)])
+        found = jnp.where(loop.alive, found, jnp.nan)
+        better = loop.alive & (found[0] < lowest)
+        best = jnp.where(better, loop.weights, best)
+        return (loop, best, jnp.where(better, found[0], lowest)), (found, loop.alive)
 
-    way = _begin(rule, plant, start)
-    begun = (way, way.weights, jnp.asarray(jnp.inf, start.dtype))
-    (way, best, _), (found, alive) = jax.lax.scan(epoch, begun, jax.random.split(key, epochs))
+    loop = _loop_state(rule, setup)
+    start = (loop, loop.weights, jnp.asarray(jnp.inf, setup.start.dtype))
+    (loop, best, _), (found, alive) = jax.lax.scan(epoch, start, jax.random.split(key, epochs))
     return OnlineRun(
-        field=with_synapses(plant.field, best),
-        last=with_synapses(plant.field, way.weights),
+        field=with_synapses(setup.field, best),
+        last=with_synapses(setup.field, loop.weights),
         error=found[:, 0],
         output_change=found[:, 1],
         internal_change=found[:, 2],

@@ -1,4 +1,4 @@
-"""A linear readout of states, and its closed-form fit."""
+"""Linear readouts of states, fitted in closed form."""
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ from .._arrays import is_concrete
 
 
 class Readout(eqx.Module):
-    """y = R x + c, read from states without acting on them.
+    """A linear readout y = R x + c of states, which has no effect on them.
 
     Attributes:
         weights: R (outputs, neurons).
@@ -25,7 +25,7 @@ class Readout(eqx.Module):
         return states @ self.weights.T + self.biases
 
     def pull_back(self, errors: Float[Array, "*any outputs"]) -> Float[Array, "*any neurons"]:
-        """R^T e: what output errors are at the neurons."""
+        """R^T e: the errors of the outputs, propagated back to the neurons."""
         return errors @ self.weights
 
     @classmethod
@@ -38,8 +38,8 @@ class Readout(eqx.Module):
         traceable. With lambda = 0 it is the solution of least norm. Source: Jaeger 2001; Lukosevicius 2012, eq. 9.
 
         Args:
-            states: what is read (time, neurons) or (time, batch, neurons).
-            targets: what is wanted (time, outputs) or (time, batch, outputs); samples with a NaN are left out.
+            states: (time, neurons) or (time, batch, neurons).
+            targets: (time, outputs) or (time, batch, outputs); samples with a NaN are left out.
             washout: how many samples at the beginning are left out.
             ridge: lambda, in units of squared states, summed over samples.
 

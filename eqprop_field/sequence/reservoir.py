@@ -1,4 +1,4 @@
-"""Echo state networks: a random network that is not trained, and a linear readout that is."""
+"""Echo state networks: random recurrent networks that are not trained, with a linear readout that is."""
 
 import abc
 
@@ -15,11 +15,11 @@ from ..signals import Recording, Signal
 from .driven import integrated
 from .readout import Readout
 
-_WORTH = 6  # a gathered entry costs about so many entries of a dense product
+_GATHER_COST = 6  # of a gathered entry, in entries of a dense product
 
 
-class FanIn(eqx.Module):
-    """A sparse matrix by rows, all with as many entries: what a gather takes fewer steps for than a dense product.
+class EllpackMatrix(eqx.Module):
+    """A sparse matrix in ELLPACK format, with the same number of entries in every row, multiplied by a gather.
 
     Attributes:
         sources: the columns of each row's entries (neurons, synapses).
@@ -30,19 +30,19 @@ class FanIn(eqx.Module):
     strengths: Float[Array, "n synapses"]
 
     @classmethod
-    def of(cls, weights: "Float[Array, 'n n'] | FanIn") -> "FanIn | Array":
-        """The matrix in this form if it is sparse enough to be worth it, else as it is."""
-        if isinstance(weights, FanIn) or not is_concrete(weights):
+    def of(cls, weights: "Float[Array, 'n n'] | EllpackMatrix") -> "EllpackMatrix | Array":
+        """The matrix in this format if it is sparse enough for a gather to be faster, else as it is."""
+        if isinstance(weights, EllpackMatrix) or not is_concrete(weights):
             return weights
         dense = np.asarray(weights)
         rows, columns = np.nonzero(dense)
         counts = np.bincount(rows, minlength=len(dense))
         most = max(1, int(counts.max()))
-        if most * _WORTH > len(dense):
+        if most * _GATHER_COST > len(dense):
             return weights
-        place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        column = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         sources, strengths = np.zeros((len(dense), most), np.int32), np.zeros((len(dense), most), dense.dtype)
-        sources[rows, place], strengths[rows, place] = columns, dense[rows, columns]
+        sources[rows, column], strengths[rows, column] = columns, dense[rows, columns]
         return cls(jnp.asarray(sources), jnp.asarray(strengths))
 
     def __matmul__(self, state: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -55,14 +55,14 @@ class Reservoir(eqx.Module):
     $$r = \rho(W x + W_{in} u + W_{fb}\, y + b)$$
 
     Attributes:
-        weights: W (neurons, neurons); a sparse one becomes a `FanIn` for the time of a run.
+        weights: W (neurons, neurons); a sparse one is an `EllpackMatrix` during a run.
         input_weights: W_in (neurons, inputs).
         biases: b (neurons,).
-        feedback_weights: W_fb (neurons, outputs), with no columns where nothing is fed back.
+        feedback_weights: W_fb (neurons, outputs); no columns without feedback.
         activation: rho.
     """
 
-    weights: Float[Array, "n n"] | FanIn
+    weights: Float[Array, "n n"] | EllpackMatrix
     input_weights: Float[Array, "n inputs"]
     biases: Float[Array, " n"]
     feedback_weights: Float[Array, "n outputs"]
@@ -147,12 +147,12 @@ def spectral_radius(weights: ArrayLike) -> float:
     return float(np.abs(np.linalg.eigvals(np.asarray(weights, np.float64))).max())
 
 
-class AbstractEchoState(eqx.Module):
-    """A reservoir in time, with a readout once it is fitted.
+class AbstractEchoStateNetwork(eqx.Module):
+    """An echo state network: a reservoir, with a linear readout once it is fitted.
 
     Attributes:
         reservoir: the random weights.
-        readout: what `fit` found; None before.
+        readout: of the states; None before `fit`.
     """
 
     reservoir: eqx.AbstractVar[Reservoir]
@@ -165,7 +165,7 @@ class AbstractEchoState(eqx.Module):
     def run(
         self, inputs: Signal, *, start: ArrayLike | None = None, teacher: Signal | None = None, throw: bool = True
     ) -> Recording:
-        """Drives the reservoir.
+        """Simulates the reservoir.
 
         Args:
             inputs: u.
@@ -177,14 +177,14 @@ class AbstractEchoState(eqx.Module):
             The states, and the readout's outputs (no channels before there is a readout).
 
         Raises:
-            ValueError: for a signal, a start or a teacher that does not fit, feedback with nothing to feed back, or a
+            ValueError: for a signal, a start or a teacher that does not fit, feedback without teacher or readout, or a
                 run that exploded.
         """
         self._check(inputs, teacher)
         batch, n = inputs.values.shape[1], len(self.reservoir.biases)
         first = jnp.zeros((batch, n)) if start is None else jnp.broadcast_to(jnp.asarray(start), (batch, n))
-        quick = eqx.tree_at(lambda esn: esn.reservoir.weights, self, FanIn.of(self.reservoir.weights))
-        recording = _run(quick, inputs, first.astype(self.reservoir.biases.dtype), teacher)
+        compact = eqx.tree_at(lambda esn: esn.reservoir.weights, self, EllpackMatrix.of(self.reservoir.weights))
+        recording = _run(compact, inputs, first.astype(self.reservoir.biases.dtype), teacher)
         if throw and is_concrete(recording) and bool(jnp.any(recording.exploded)):
             raise ValueError(
                 "the reservoir exploded: lower its radius, raise the ridge of a readout that is fed back, or use tanh"
@@ -200,17 +200,19 @@ class AbstractEchoState(eqx.Module):
         ridge: float = 1e-6,
         noise: float = 0.0,
         key: Key[Array, ""] | None = None,
-    ) -> "AbstractEchoState":
-        """The same reservoir with the readout that answers best; feedback is forced by the teacher meanwhile.
+    ) -> "AbstractEchoStateNetwork":
+        """Fits the readout; with feedback, the targets are fed back meanwhile (teacher forcing).
 
         Args:
             inputs: u.
-            targets: what is wanted (time, outputs) or (time, batch, outputs); samples with NaN are left
-                out, and fed back as 0.
+            targets: (time, outputs) or (time, batch, outputs); samples with NaN are left out, and fed back as 0.
             washout: samples at the beginning that the readout is not fitted to.
             ridge: as for `Readout.fit`.
-            noise: standard deviation of Gaussian noise on what is fed back, which makes a free-running network stable;
-                needs a key.
+            noise: standard deviation of Gaussian noise on the feedback, which stabilises a free-running network; needs
+                a key.
+
+        Returns:
+            The same network with the fitted readout.
 
         Raises:
             ValueError: as `run` and `Readout.fit`, and for noise without a key.
@@ -224,16 +226,13 @@ class AbstractEchoState(eqx.Module):
                     raise ValueError("noise on the teacher is drawn: give a key")
                 fed = fed + noise * jax.random.normal(key, fed.shape, fed.dtype)
             teacher = Signal(fed, inputs.step, inputs.interpolation)
-        states = self.run(inputs, teacher=teacher, throw=False).states  # the fit looks at them itself
+        states = self.run(inputs, teacher=teacher, throw=False).states  # the fit checks them itself
         readout = Readout.fit(states, wanted.values, washout=washout, ridge=ridge)
         return eqx.tree_at(lambda esn: esn.readout, self, readout, is_leaf=lambda leaf: leaf is None)
 
     def _check(self, inputs: Signal, teacher: Signal | None) -> None:
         reservoir = self.reservoir
-        if inputs.channels != reservoir.input_weights.shape[1]:
-            raise ValueError(
-                f"the signal has {inputs.channels} channels and the reservoir {reservoir.input_weights.shape[1]} inputs"
-            )
+        inputs.check_channels(reservoir.input_weights.shape[1], "reservoir")
         if teacher is not None and teacher.values.shape != (*inputs.values.shape[:2], reservoir.feedback):
             raise ValueError(
                 f"the teacher has shape {teacher.values.shape}, but these inputs and this reservoir need "
@@ -248,15 +247,17 @@ class AbstractEchoState(eqx.Module):
                 )
 
 
-class EchoState(AbstractEchoState):
-    r"""In discrete time: $x(k) = (1-a)\,x(k-1) + a\,\rho(W x(k-1) + W_{in} u(k) + W_{fb}\,y(k-1) + b)$.
+class EchoStateNetwork(AbstractEchoStateNetwork):
+    r"""An echo state network in discrete time.
 
-    The state at sample k knows the input of sample k, and the output of the one before.
+    $$x(k) = (1-a)\,x(k-1) + a\,\rho(W x(k-1) + W_{in} u(k) + W_{fb}\,y(k-1) + b)$$
+
+    The state at sample k depends on the input of sample k, and on the output of sample k - 1.
 
     Attributes:
         reservoir: the random weights.
         leak: a, in (0, 1].
-        readout: what `fit` found; None before.
+        readout: of the states; None before `fit`.
     """
 
     reservoir: Reservoir
@@ -279,17 +280,17 @@ class EchoState(AbstractEchoState):
         return jax.lax.scan(step, start, (inputs.values[:, 0], forced))[1]
 
 
-class ContinuousEchoState(AbstractEchoState):
-    r"""In continuous time: $c\,\dot x = -a\,x + \rho(W x + W_{in} u(t) + W_{fb}\,y(t) + b)$, by diffrax.
+class ContinuousEchoStateNetwork(AbstractEchoStateNetwork):
+    r"""An echo state network in continuous time, by diffrax: $c\dot x = -a x + \rho(W x + W_{in} u + W_{fb} y + b)$.
 
-    Its Euler steps are `EchoState` with the leak a dt/c, for a = 1.
+    Its Euler steps are `EchoStateNetwork` with the leak a dt/c, for a = 1.
 
     Attributes:
         reservoir: the random weights.
         time_constant: c, in the unit of the signal's time.
         decay: a.
         accuracy: relative and absolute error allowed a step; 1e-6 in float32 and 1e-9 in float64 by default.
-        readout: what `fit` found; None before.
+        readout: of the states; None before `fit`.
     """
 
     reservoir: Reservoir
@@ -315,8 +316,8 @@ class ContinuousEchoState(AbstractEchoState):
         return integrated(velocity, start, inputs, diffrax.Tsit5(), self.accuracy)
 
 
-def echo_distance(network: AbstractEchoState, inputs: Signal, starts: ArrayLike) -> Float[Array, " time"]:
-    """How far apart two states are that the same input drives: the echo state property is that this tends to 0.
+def echo_distance(network: AbstractEchoStateNetwork, inputs: Signal, starts: ArrayLike) -> Float[Array, " time"]:
+    """The distance of two states under the same input, which tends to 0 for a network with the echo state property.
 
     Args:
         network: a reservoir without feedback.
@@ -336,7 +337,7 @@ def echo_distance(network: AbstractEchoState, inputs: Signal, starts: ArrayLike)
     return jnp.linalg.norm(states[:, 0] - states[:, 1], axis=1)
 
 
-def _fed_back(network: AbstractEchoState, state: Array, taught: Array | None) -> Array:
+def _fed_back(network: AbstractEchoStateNetwork, state: Array, taught: Array | None) -> Array:
     if network.reservoir.feedback == 0:
         return state[:0]
     if taught is not None or network.readout is None:
@@ -345,11 +346,11 @@ def _fed_back(network: AbstractEchoState, state: Array, taught: Array | None) ->
 
 
 @eqx.filter_jit
-def _run(network: AbstractEchoState, inputs: Signal, start: Array, teacher: Signal | None) -> Recording:
+def _run(network: AbstractEchoStateNetwork, inputs: Signal, start: Array, teacher: Signal | None) -> Recording:
     def one(values: Array, start: Array, taught: Array | None) -> Array:
-        own = Signal(values[:, None], inputs.step, inputs.interpolation)
+        single = Signal(values[:, None], inputs.step, inputs.interpolation)
         forced = None if taught is None else Signal(taught[:, None], inputs.step, inputs.interpolation)
-        return network._states(own, start, forced)
+        return network._states(single, start, forced)
 
     taught = None if teacher is None else teacher.values
     states = jax.vmap(one, in_axes=(1, 0, None if taught is None else 1), out_axes=1)(inputs.values, start, taught)

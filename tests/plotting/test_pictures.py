@@ -117,17 +117,6 @@ def test_digits_say_right_and_wrong_not_by_colour_alone():
     assert [ax.get_title() for ax in axes] == ["3 ✓", "6 ✗ (5)"]
 
 
-def test_weight_dynamics_draw_medians_and_leave_explosions_out():
-    rng = np.random.default_rng(0)
-    curves = {"A": rng.uniform(1, 2, (5, 7)), "B": rng.uniform(1, 2, (5, 7))}
-    curves["B"][:, 5:] = np.nan
-    axes = plotting.weight_dynamics(curves, curves, curves)
-    first, second = axes[0].get_lines()
-    np.testing.assert_allclose(first.get_ydata(), np.median(curves["A"], axis=0))
-    assert list(second.get_xdata()) == [1, 2, 3, 4, 5]
-    assert len(axes[1].get_lines()) == 4
-
-
 def test_in_circuit_draws_every_circuit_its_twin_and_the_first_ones_weights():
     losses = np.array([[1.0, 0.1, 0.01], [2.0, 1.0, np.nan]])
     weights, kinds = np.arange(24.0).reshape(12, 2), np.array([0, 1])

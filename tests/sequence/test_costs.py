@@ -1,12 +1,11 @@
-"""What the rules cost, as documented: sizes of what they remember, and operations counted by the compiler."""
+"""Costs of the online rules, as documented: sizes of their states, and operations counted by the compiler."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eqprop_field.sequence import APRL, KFRTRL, RFLO, RTRL, UORO, EProp, SnAp1
-from eqprop_field.sequence.online import StepContext
+from eqprop_field.sequence import APRL, KFRTRL, RFLO, RTRL, UORO, EProp, SnAp1, StepContext
 
 
 def rules(n: int) -> dict:
@@ -21,16 +20,16 @@ def rules(n: int) -> dict:
     }
 
 
-def moment(n: int) -> StepContext:
+def context(n: int) -> StepContext:
     return StepContext(jnp.ones((n, n + 1)), jnp.ones(n + 1), *(jnp.ones(n) for _ in range(5)), jax.random.key(0), 1)
 
 
 def cost(name: str, n: int) -> tuple[float, int]:
-    """Floating-point operations of a step, and numbers remembered."""
+    """Floating-point operations of a step, and the size of the rule's state."""
     rule = rules(n)[name]
-    memory = rule.begin(n, 1, jnp.ones((1, n + 1)))
-    compiled = jax.jit(lambda memory, now: rule.step(memory, now)).lower(memory, moment(n)).compile()
-    return float(compiled.cost_analysis()["flops"]), sum(leaf.size for leaf in jax.tree.leaves(memory))
+    state = rule.init(n, 1, jnp.ones((1, n + 1)))
+    compiled = jax.jit(lambda state, now: rule.step(state, now)).lower(state, context(n)).compile()
+    return float(compiled.cost_analysis()["flops"]), sum(leaf.size for leaf in jax.tree.leaves(state))
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from scipy.integrate import solve_ivp
 
 import eqprop_field as epf
 from eqprop_field.sequence import (
-    Continuous,
-    EulerClock,
+    ContinuousTime,
+    EulerSteps,
     ExplodedError,
     Readout,
     Signal,
@@ -45,7 +45,7 @@ def by_scipy(field: epf.GraphField, u: np.ndarray, teacher: np.ndarray | None = 
 
 
 def test_the_ode_is_that_of_scipy(network):
-    found = simulate(network, Signal.sampled(U, 0.1), integrator=Continuous())
+    found = simulate(network, Signal.sampled(U, 0.1), integrator=ContinuousTime())
     np.testing.assert_allclose(found.states[:, 0], by_scipy(network, U), atol=1e-7)
     np.testing.assert_array_equal(found.outputs, found.states[..., :1])
     np.testing.assert_allclose(found.times, T)
@@ -54,16 +54,16 @@ def test_the_ode_is_that_of_scipy(network):
 def test_a_teacher_stands_in_what_is_read_not_in_the_leak(network):
     d = np.cos(3 * T)
     teacher = Signal.sampled(d[:, None], 0.1)
-    found = simulate(network, Signal.sampled(U, 0.1), integrator=Continuous(), teacher=teacher)
+    found = simulate(network, Signal.sampled(U, 0.1), integrator=ContinuousTime(), teacher=teacher)
     np.testing.assert_allclose(found.states[:, 0], by_scipy(network, U, d), atol=1e-7)
 
 
 def test_a_missing_teacher_leaves_the_network_alone(network):
     nothing = Signal.sampled(np.full((60, 1), np.nan), 0.1, missing=True)
-    for integrator in (EulerClock(), Continuous()):
-        taught = simulate(network, Signal.sampled(U, 0.1), integrator=integrator, teacher=nothing)
+    for integrator in (EulerSteps(), ContinuousTime()):
+        forced = simulate(network, Signal.sampled(U, 0.1), integrator=integrator, teacher=nothing)
         alone = simulate(network, Signal.sampled(U, 0.1), integrator=integrator)
-        np.testing.assert_allclose(taught.states, alone.states, atol=1e-12)
+        np.testing.assert_allclose(forced.states, alone.states, atol=1e-12)
 
 
 def test_euler_steps_are_equation_2_and_first_order(network):
@@ -86,7 +86,7 @@ def test_euler_steps_are_equation_2_and_first_order(network):
 def test_a_held_signal_charges_a_linear_neuron_in_closed_form():
     field = fully_recurrent(jax.random.key(0), neurons=1, inputs=1, outputs=1, activation=epf.activation("linear"))
     field = eqx.tree_at(lambda f: (f.weights, f.input_weights), field, (jnp.zeros((1, 1)), jnp.ones((1, 1))))
-    found = simulate(field, Signal.sampled(np.array([[1.0], [-1.0], [0.0]]), 2.0, "hold"), integrator=Continuous())
+    found = simulate(field, Signal.sampled(np.array([[1.0], [-1.0], [0.0]]), 2.0, "hold"), integrator=ContinuousTime())
     after_one = 1 - np.exp(-2)
     np.testing.assert_allclose(found.states[:, 0, 0], [0, after_one, -1 + (after_one + 1) * np.exp(-2)], atol=1e-8)
 
@@ -100,7 +100,7 @@ def test_every_field_can_be_driven(kind, request, key):
     u = np.random.default_rng(0).uniform(size=(1, field.n_inputs))
     held = Signal.sampled(np.tile(u, (400, 1)), 0.1)
     rest = epf.Equilibrium().settle(field, u)
-    for integrator in (EulerClock(), Continuous(solver=diffrax.Dopri5())):
+    for integrator in (EulerSteps(), ContinuousTime(solver=diffrax.Dopri5())):
         run = simulate(field, held, integrator=integrator)
         np.testing.assert_allclose(run.outputs[-1], field.output(rest.state), atol=1e-6)
 
@@ -118,7 +118,7 @@ def test_a_network_with_synapses_to_itself_is_kept_in_a_file(network, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_explosion_is_said():
+def test_an_explosion_is_reported():
     wild = fully_recurrent(
         jax.random.key(1), neurons=3, inputs=1, outputs=1, spread=80.0, activation=epf.activation("linear")
     )
@@ -136,7 +136,7 @@ def test_a_linear_signal_is_numpys_interpolation(time, samples):
     np.testing.assert_allclose(signal.at(jnp.asarray(time))[0], expected, atol=1e-12)
 
 
-def test_sequences_of_different_lengths_are_joined_with_nothing_scored_behind_their_end(network):
+def test_sequences_of_different_lengths_are_stacked_with_nothing_scored_behind_their_end(network):
     parts = [(U[:20], U[:20, :1]), (U[5:50], U[5:50, :1])]
     task = Task.stack([u for u, _ in parts], [d for _, d in parts], 0.1)
     assert task.targets.shape == (45, 2, 1) and int(task.valid.sum()) == 65
@@ -149,7 +149,7 @@ def test_sequences_of_different_lengths_are_joined_with_nothing_scored_behind_th
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda f: Task.of(U, U[:-1], 0.1), "60 samples of 1 sequences and the targets 59"),
         (lambda f: Task.of(np.where(U > 0.99, np.nan, U), U, 0.1), "NaN or infinity at"),
@@ -167,6 +167,6 @@ def test_sequences_of_different_lengths_are_joined_with_nothing_scored_behind_th
         (lambda f: fully_recurrent(jax.random.key(0), neurons=2, inputs=1, outputs=1, tau=0.0), "tau must be"),
     ],
 )
-def test_what_cannot_be_driven_is_refused(network, make, said):
-    with pytest.raises(ValueError, match=said):
+def test_impossible_signals_and_tasks_are_refused(network, make, message):
+    with pytest.raises(ValueError, match=message):
         make(network)

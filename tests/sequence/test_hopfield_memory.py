@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import eqprop_field as epf
 from eqprop_field.sequence import (
     BinaryMemory,
-    Continuous,
+    ContinuousTime,
     Signal,
     Storage,
     capacity,
@@ -35,11 +35,11 @@ def symmetric(n: int, seed: int) -> np.ndarray:
 
 
 @given(st.integers(0, 10_000))
-def test_updates_one_by_one_never_raise_the_energy_and_end(seed):
+def test_asynchronous_updates_never_raise_the_energy_and_end(seed):
     """C26."""
     rng = np.random.default_rng(seed)
     memory = BinaryMemory(jnp.asarray(symmetric(12, seed)), jnp.asarray(rng.normal(size=12)))
-    found = memory.one_by_one(rng.choice([-1.0, 1.0], (5, 12)), jax.random.key(seed), sweeps=40)
+    found = memory.asynchronous_update(rng.choice([-1.0, 1.0], (5, 12)), jax.random.key(seed), sweeps=40)
     assert np.diff(found.energies, axis=0).max() <= 1e-12
     assert (found.period == 1).all()
     w, b = np.asarray(memory.weights), np.asarray(memory.biases)
@@ -49,11 +49,11 @@ def test_updates_one_by_one_never_raise_the_energy_and_end(seed):
 
 
 @given(st.integers(0, 10_000))
-def test_updates_all_at_once_end_in_a_period_of_two_at_most(seed):
+def test_synchronous_updates_end_in_a_period_of_two_at_most(seed):
     rng = np.random.default_rng(seed)
     memory = BinaryMemory(jnp.asarray(symmetric(12, seed)), jnp.zeros(12))
     states = rng.choice([-1.0, 1.0], (8, 12))
-    found = memory.all_at_once(states)
+    found = memory.synchronous_update(states)
     assert set(np.unique(found.period)) <= {1, 2}
     state, w = states[0], np.asarray(memory.weights)
     for _ in range(200):
@@ -62,16 +62,16 @@ def test_updates_all_at_once_end_in_a_period_of_two_at_most(seed):
     assert int(found.period[0]) == (1 if (np.sign(w @ state) == state).all() else 2)
 
 
-def test_two_neurons_that_excite_each_other_swap_for_ever():
+def test_two_neurons_that_excite_each_other_alternate():
     memory = BinaryMemory(jnp.asarray([[0.0, 1.0], [1.0, 0.0]]), jnp.zeros(2))
-    assert memory.all_at_once(np.array([[1.0, -1.0]])).period[0] == 2
-    assert memory.one_by_one(np.array([[1.0, -1.0]]), KEY).period[0] == 1
+    assert memory.synchronous_update(np.array([[1.0, -1.0]])).period[0] == 2
+    assert memory.asynchronous_update(np.array([[1.0, -1.0]]), KEY).period[0] == 1
 
 
 @pytest.mark.parametrize("storage", list(Storage))
 def test_patterns_are_recalled_from_a_quarter_of_wrong_neurons(storage):
     cue = PATTERNS * np.where(np.arange(60) % 6 == 0, -1, 1)
-    found = BinaryMemory.of(PATTERNS, storage).one_by_one(cue, KEY)
+    found = BinaryMemory.of(PATTERNS, storage).asynchronous_update(cue, KEY)
     np.testing.assert_array_equal(np.argmax(overlap(found.states, jnp.asarray(PATTERNS)), axis=1), np.arange(4))
     assert float(jnp.diagonal(overlap(found.states, jnp.asarray(PATTERNS))).min()) > 0.95
 
@@ -79,7 +79,7 @@ def test_patterns_are_recalled_from_a_quarter_of_wrong_neurons(storage):
 def test_the_projection_holds_patterns_that_hebb_cannot():
     many = np.asarray(jax.random.rademacher(KEY, (25, 60), float))
     for storage, holds in ((Storage.hebbian, False), (Storage.projection, True)):
-        found = BinaryMemory.of(many, storage).one_by_one(many, KEY)
+        found = BinaryMemory.of(many, storage).asynchronous_update(many, KEY)
         assert bool((np.asarray(found.states) == many).all()) is holds
 
 
@@ -108,7 +108,7 @@ def test_the_graded_energy_falls_as_its_rate_says(rho):
         KEY, neurons=8, inputs=2, outputs=1, symmetry=1.0, gain=3.0, activation=epf.activation(rho), tau=0.7
     )
     u = np.full((60, 2), 0.4)
-    path = simulate(field, Signal.sampled(u, 0.005), integrator=Continuous(accuracy=1e-12), start=np.ones(8)).states
+    path = simulate(field, Signal.sampled(u, 0.005), integrator=ContinuousTime(accuracy=1e-12), start=np.ones(8)).states
     drive = field.drive(jnp.asarray(u[:1]))
     energies = np.asarray(jax.vmap(lambda s: graded_energy(field, s, drive))(path))[:, 0]
     assert np.diff(energies).max() <= 1e-10
@@ -129,22 +129,22 @@ def test_asymmetric_networks_have_no_energy_and_may_cycle(graph):
     start = np.zeros(12)
     start[0] = 1.0
     signal = Signal.sampled(np.zeros((800, 4)), 0.1)
-    path = np.asarray(simulate(turning, signal, integrator=Continuous(), start=start).states)[-200:, 0, 0]
+    path = np.asarray(simulate(turning, signal, integrator=ContinuousTime(), start=start).states)[-200:, 0, 0]
     assert np.ptp(path) > 0.5 and (np.diff(np.sign(path)) != 0).sum() > 4
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: store(np.zeros((2, 3))), "-1 and 1 a row"),
         (lambda: store(np.ones((2, 5)), Storage.projection), "depend on each other"),
         (lambda: BinaryMemory(jnp.eye(2), jnp.zeros(2)), "empty diagonal"),
-        (lambda: BinaryMemory.of(PATTERNS).all_at_once(np.zeros((1, 60))), "-1 and 1 a row"),
+        (lambda: BinaryMemory.of(PATTERNS).synchronous_update(np.zeros((1, 60))), "-1 and 1 a row"),
         (lambda: continuous_memory(PATTERNS, gain=1.0), "nothing but the state 0"),
         (lambda: capacity(KEY, stored=(0,)), "at least 1"),
         (lambda: capacity(KEY, flipped=0.9), "between 0 and 0.5"),
     ],
 )
-def test_what_cannot_be_remembered_is_refused(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_impossible_memories_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

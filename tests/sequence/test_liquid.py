@@ -11,7 +11,7 @@ from eqprop_field.sequence import Liquid, Signal
 KEY = jax.random.key(2)
 
 
-def lonely(bias: float) -> Liquid:
+def unconnected(bias: float) -> Liquid:
     liquid = Liquid.create(KEY, neurons=20)
     alone = (jnp.zeros((20, 20)), jnp.full(20, bias))
     return eqx.tree_at(lambda q: (q.weights, q.biases), liquid, alone)
@@ -20,7 +20,7 @@ def lonely(bias: float) -> Liquid:
 @pytest.mark.parametrize("bias", [16.0, 22.0])
 def test_a_neuron_by_itself_fires_at_the_rate_of_the_closed_form(bias):
     """1 / (refractory + tau ln((b - reset) / (b - threshold))), up to the grid of 0.1 ms."""
-    liquid = lonely(bias)
+    liquid = unconnected(bias)
     spikes = np.asarray(liquid.spikes(Signal.sampled(np.zeros((20_000, 1)), 0.1)))[:, 0]
     for neuron in (int(np.argmax(liquid.excitatory)), int(np.argmin(liquid.excitatory))):
         interval = float(liquid.refractory[neuron]) + 30 * np.log((bias - 13.5) / (bias - 15))
@@ -28,12 +28,12 @@ def test_a_neuron_by_itself_fires_at_the_rate_of_the_closed_form(bias):
         np.testing.assert_allclose(found, interval, atol=0.11)
 
 
-def test_below_threshold_nobody_fires():
-    assert not np.asarray(lonely(14.9).spikes(Signal.sampled(np.zeros((2000, 1)), 1.0))).any()
+def test_below_threshold_no_neuron_fires():
+    assert not np.asarray(unconnected(14.9).spikes(Signal.sampled(np.zeros((2000, 1)), 1.0))).any()
 
 
 def test_filtered_spikes_are_sums_of_exponentials():
-    liquid, signal = lonely(16.0), Signal.sampled(np.zeros((300, 1)), 1.0)
+    liquid, signal = unconnected(16.0), Signal.sampled(np.zeros((300, 1)), 1.0)
     spikes, states = np.asarray(liquid.spikes(signal))[:, 0, 0], np.asarray(liquid.run(signal).states)[:, 0, 0]
     late = np.arange(300)[:, None] - np.flatnonzero(spikes)[None]
     np.testing.assert_allclose(states, np.where(late >= 0, np.exp(-late / 30), 0).sum(axis=1), atol=1e-12)
@@ -67,14 +67,14 @@ def test_a_readout_tells_what_went_in_a_while_ago():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Liquid.create(KEY, neurons=1), "at least 2"),
         (lambda: Liquid.create(KEY, reach=0.0), "above 0"),
-        (lambda: eqx.tree_at(lambda q: q.reset, Liquid.create(KEY, neurons=9), 16.0).__check_init__(), "below its thr"),
+        (lambda: eqx.tree_at(lambda q: q.reset, Liquid.create(KEY, neurons=9), 16.0).__check_init__(), "below the thr"),
         (lambda: Liquid.create(KEY, neurons=9).run(Signal.sampled(np.zeros((5, 2)))), "2 channels and the liquid 1"),
     ],
 )
-def test_what_makes_no_liquid_is_refused(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_impossible_liquids_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

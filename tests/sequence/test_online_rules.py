@@ -17,18 +17,20 @@ from eqprop_field.sequence import (
     RTRL,
     UORO,
     BatchAPRL,
-    Continuous,
+    ContinuousTime,
     EProp,
     Readout,
     SnAp1,
     Task,
+    accumulated_update,
     fully_recurrent,
     learn_online,
     random_feedback,
     simulate,
-    total_change,
 )
-from eqprop_field.sequence.online import synapses
+from eqprop_field.sequence.online_setup import synapses
+
+KEY = jax.random.key(0)
 
 
 def matrix(tree: epf.GraphField) -> np.ndarray:
@@ -53,15 +55,15 @@ def test_bptt_is_the_finite_difference_of_the_summed_error(network, task):
         assert float(where(gradient)[at]) == pytest.approx((errors[0] - errors[1]) / 2e-6, rel=1e-6)
 
 
-@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("forced", [False, True])
 @pytest.mark.parametrize("read", [False, True])
-def test_rtrl_with_held_weights_is_bptt(network, task, taught, read):
+def test_rtrl_with_held_weights_is_bptt(network, task, forced, read):
     """C17."""
     readout = Readout(jnp.linspace(-1, 1, 6)[None], jnp.zeros(1)) if read else None
     start = np.linspace(-0.5, 0.5, 6)
-    exact = BPTT().estimate(network, task, start=start, taught=taught, readout=readout).gradient
+    exact = BPTT().estimate(network, task, start=start, teacher_forcing=forced, readout=readout).gradient
     rule = RTRL(rate=1.0, biases=True)
-    carried = total_change(rule, network, task, start=start, taught=taught, readout=readout)
+    carried = accumulated_update(rule, network, task, start=start, teacher_forcing=forced, readout=readout)
     assert apart(-np.asarray(synapses(carried, True)), np.asarray(synapses(exact, True))) < 1e-12
 
 
@@ -71,7 +73,7 @@ def test_rtrl_is_bptt_where_states_are_clipped_and_synapses_missing(task, key):
     states = np.asarray(simulate(field, task.inputs).states)
     assert (states == 0).any() and (states == 1).any()
     exact = BPTT().estimate(field, task).gradient
-    assert apart(-matrix(total_change(RTRL(rate=1.0), field, task)), matrix(exact)) < 1e-12
+    assert apart(-matrix(accumulated_update(RTRL(rate=1.0), field, task)), matrix(exact)) < 1e-12
 
 
 def test_the_window_cuts_the_way_back(network, task):
@@ -94,14 +96,14 @@ def test_the_gradient_of_the_ode_is_the_limit_of_the_steps(network):
         d[::finer, 0] = np.cos(t[::finer])
         return matrix(rule.estimate(network, Task.of(np.stack([np.sin(t), t], 1), d, 0.1 / finer)).gradient)
 
-    exact = gradient(1, BPTT(Continuous(accuracy=1e-8)))
+    exact = gradient(1, BPTT(ContinuousTime(accuracy=1e-8)))
     errors = [apart(gradient(finer, BPTT()), exact) for finer in (8, 16)]
     assert errors[0] < 0.05 and errors[0] / errors[1] == pytest.approx(2, abs=0.3)
 
 
 def test_held_aprl_online_adds_up_to_the_batch(network, task):
     """C11."""
-    online = total_change(APRL(rate=0.7, ridge=0.3, carry_errors=True), network, task)
+    online = accumulated_update(APRL(rate=0.7, ridge=0.3, carry_errors=True), network, task)
     batch = BatchAPRL(ridge=0.3, relative=False).estimate(network, task).gradient
     assert apart(matrix(online), -0.7 * matrix(batch)) < 1e-9
 
@@ -110,7 +112,7 @@ def test_aprl_gives_every_neuron_its_own_v_where_synapses_are_missing(network, t
     rng = np.random.default_rng(0)
     mask = rng.uniform(size=(6, 6)) < 0.6
     sparse = eqx.tree_at(lambda f: f.mask, network, jnp.asarray(mask))
-    online = matrix(total_change(APRL(ridge=0.3, carry_errors=True), sparse, task))
+    online = matrix(accumulated_update(APRL(ridge=0.3, carry_errors=True), sparse, task))
     batch = matrix(BatchAPRL(ridge=0.3, relative=False).estimate(sparse, task).gradient)
     assert apart(online, -batch) < 1e-9
     assert (online[:, :6][~mask] == 0).all()
@@ -182,7 +184,7 @@ def without_recurrence(field: epf.GraphField) -> epf.GraphField:
 def test_eprop_is_exact_without_recurrence(network, task):
     feedforward = without_recurrence(network)
     exact = matrix(BPTT().estimate(feedforward, task).gradient)
-    found = -matrix(total_change(EProp(rate=1.0), feedforward, task))
+    found = -matrix(accumulated_update(EProp(rate=1.0), feedforward, task))
     # The columns of the output neuron are synapses that would close the loop.
     np.testing.assert_allclose(found[:, 1:], exact[:, 1:], atol=1e-12 * np.abs(exact).max())
 
@@ -190,13 +192,13 @@ def test_eprop_is_exact_without_recurrence(network, task):
 def test_random_eprop_and_rflo_differ_from_it_only_in_their_feedback(network, task):
     feedforward = without_recurrence(network)
     own = jnp.asarray(feedforward.weights[:1].T)
-    exact = matrix(total_change(EProp(rate=1.0), feedforward, task))
-    given = matrix(total_change(EProp(rate=1.0, feedback=own), feedforward, task))
+    exact = matrix(accumulated_update(EProp(rate=1.0), feedforward, task))
+    given = matrix(accumulated_update(EProp(rate=1.0, feedback=own), feedforward, task))
     np.testing.assert_allclose(given, exact, atol=1e-14)
     random = random_feedback(jax.random.key(1), 6, 1)
-    rflo = matrix(total_change(RFLO(feedback=random, rate=1.0), feedforward, task))
+    rflo = matrix(accumulated_update(RFLO(feedback=random, rate=1.0), feedforward, task))
     np.testing.assert_allclose(rflo[0], exact[0], atol=1e-14)
-    silent = matrix(total_change(RFLO(feedback=jnp.zeros((6, 1)), rate=1.0), feedforward, task))
+    silent = matrix(accumulated_update(RFLO(feedback=jnp.zeros((6, 1)), rate=1.0), feedforward, task))
     assert (silent[1:] == 0).all()
 
 
@@ -204,20 +206,20 @@ def test_snap1_with_a_readout_is_exact_for_neurons_by_themselves(network, task):
     alone = eqx.tree_at(lambda f: f.weights, network, jnp.diag(jnp.diagonal(network.weights)))
     readout = Readout(jnp.linspace(-1, 1, 6)[None], jnp.zeros(1))
     exact = BPTT().estimate(alone, task, readout=readout).gradient
-    found = total_change(SnAp1(rate=1.0), alone, task, readout=readout)
+    found = accumulated_update(SnAp1(rate=1.0), alone, task, readout=readout)
     own = np.concatenate([np.eye(6, dtype=bool), np.ones((6, 2), bool)], axis=1)
     np.testing.assert_allclose(-matrix(found)[own], matrix(exact)[own], rtol=1e-10)
 
 
 @pytest.mark.parametrize("rule", [UORO(rate=1.0), KFRTRL(rate=1.0)], ids=["UORO", "KF-RTRL"])
 def test_random_estimates_are_unbiased(rule, network, task):
-    """The mean over 10 000 draws is RTRL within three standard errors, for all synapses but what chance allows."""
+    """The mean over 10 000 draws is RTRL within three standard errors, for all but a few synapses."""
     short = Task(eqx.tree_at(lambda s: s.values, task.inputs, task.inputs.values[:12, :1]),
                  task.targets[:12, :1], task.valid[:12, :1])  # fmt: skip
-    exact = matrix(total_change(RTRL(rate=1.0), network, short))
+    exact = matrix(accumulated_update(RTRL(rate=1.0), network, short))
 
     def draw(key):
-        return synapses(total_change(rule, network, short, key=key), False)
+        return synapses(accumulated_update(rule, network, short, key=key), False)
 
     draws = np.asarray(jax.vmap(draw)(jax.random.split(jax.random.key(3), 10_000)))
     error = draws.std(axis=0, ddof=1) / 100
@@ -269,20 +271,22 @@ def test_an_explosion_ends_learning_and_keeps_the_best(network, task):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda f, t: learn_online(RTRL(), f, t, epochs=0), "at least one"),
-        (lambda f, t: learn_online(RTRL(), epf.LayeredField.create(jax.random.key(0), (2, 1)), t), "use a GraphField"),
-        (lambda f, t: learn_online(APRL(), epf.GraphField.create(jax.random.key(0), neurons=3, inputs=2, outputs=1), t),
+        (lambda f, t: learn_online(RTRL(), epf.LayeredField.create(KEY, (2, 1)), t), "a graph of neurons"),
+        (lambda f, t: learn_online(RTRL(), epf.HopfieldField.create(KEY, neurons=2, inputs=2, outputs=1), t),
+         "leaky integrators"),
+        (lambda f, t: learn_online(APRL(), epf.GraphField.create(KEY, neurons=3, inputs=2, outputs=1), t),
          "clipped to its bound"),
         (lambda f, t: BatchAPRL().estimate(dataclasses.replace(f, projected=True), t), "clipped to its bound"),
         (lambda f, t: learn_online(RFLO(feedback=jnp.zeros((3, 1))), f, t), "needs \\(6, 1\\)"),
         (lambda f, t: learn_online(RTRL(), f, t, readout=Readout(jnp.zeros((2, 6)), jnp.zeros(2))),
          "1 targets a sample"),
         (lambda f, t: BPTT(window=0), "at least one step"),
-        (lambda f, t: BPTT(Continuous(), window=3), "counts Euler steps"),
+        (lambda f, t: BPTT(ContinuousTime(), window=3), "counts Euler steps"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_learnt_is_refused(network, task, make, said):
-    with pytest.raises(ValueError, match=said):
+def test_impossible_learning_is_refused(network, task, make, message):
+    with pytest.raises(ValueError, match=message):
         make(network, task)

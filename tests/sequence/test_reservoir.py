@@ -9,8 +9,8 @@ from scipy.integrate import solve_ivp
 import eqprop_field as epf
 from eqprop_field.datasets import roessler
 from eqprop_field.sequence import (
-    ContinuousEchoState,
-    EchoState,
+    ContinuousEchoStateNetwork,
+    EchoStateNetwork,
     Readout,
     Reservoir,
     Signal,
@@ -43,7 +43,7 @@ def oracle(reservoirpy, weights: Reservoir, leak: float, ridge: float = 1e-6):
 def test_states_outputs_and_readout_are_those_of_reservoirpy(reservoirpy):
     weights = small()
     pool, ridge = oracle(reservoirpy, weights, 0.3)
-    mine = EchoState(weights, 0.3).fit(U, PATH[:, 1:2], washout=200)
+    mine = EchoStateNetwork(weights, 0.3).fit(U, PATH[:, 1:2], washout=200)
     np.testing.assert_allclose(mine.run(U).states[:, 0], pool.run(PATH[:, :1]), atol=1e-10)
     pool.reset()
     model = pool >> ridge
@@ -85,7 +85,7 @@ def test_without_a_ridge_the_solution_has_the_least_norm():
 def test_the_continuous_reservoir_is_that_of_scipy():
     weights = small()
     w, w_in, b = (np.asarray(a) for a in (weights.weights, weights.input_weights, weights.biases))
-    network = ContinuousEchoState(weights, time_constant=0.5, decay=0.8)
+    network = ContinuousEchoStateNetwork(weights, time_constant=0.5, decay=0.8)
     found = network.run(Signal(U.values[:40], U.step)).states[:, 0]
     t = 0.1 * np.arange(40)
 
@@ -102,13 +102,13 @@ def test_steps_of_the_continuous_reservoir_are_the_discrete_one():
     errors = []
     for finer in (4, 8):
         held = Signal.sampled(np.repeat(PATH[:30, :1], finer, axis=0), 0.1 / finer, "hold")
-        smooth = ContinuousEchoState(weights, time_constant=0.5).run(held).states[:, 0]
-        steps = EchoState(weights, 0.2 / finer).run(held).states[:, 0]
+        smooth = ContinuousEchoStateNetwork(weights, time_constant=0.5).run(held).states[:, 0]
+        steps = EchoStateNetwork(weights, 0.2 / finer).run(held).states[:, 0]
         errors.append(np.abs(smooth[finer::finer] - steps[finer - 1 : -1 : finer]).max())
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.3)
 
 
-@pytest.mark.parametrize("kind", [EchoState, ContinuousEchoState])
+@pytest.mark.parametrize("kind", [EchoStateNetwork, ContinuousEchoStateNetwork])
 def test_different_beginnings_are_forgotten(kind):
     starts = jax.random.uniform(KEY, (2, 30), minval=-1, maxval=1)
     apart = np.asarray(echo_distance(kind(small()), U, starts))
@@ -122,7 +122,7 @@ def test_sparse_weights_compute_what_dense_ones_do(entries):
     w = np.where(rng.uniform(size=(40, 40)) < entries / 40, rng.normal(size=(40, 40)), 0) / 4
     w[7] = 0
     dense = Reservoir(jnp.asarray(w), jnp.ones((40, 1)), jnp.zeros(40), jnp.zeros((40, 0)))
-    x, found = np.zeros(40), np.asarray(EchoState(dense).run(Signal(U.values[:9], U.step)).states)[:, 0]
+    x, found = np.zeros(40), np.asarray(EchoStateNetwork(dense).run(Signal(U.values[:9], U.step)).states)[:, 0]
     for k in range(9):
         x = np.tanh(w @ x + PATH[k, 0])
         np.testing.assert_allclose(found[k], x, atol=1e-13)
@@ -131,7 +131,7 @@ def test_sparse_weights_compute_what_dense_ones_do(entries):
 def test_a_reservoir_without_the_property_remembers_its_beginning():
     """Without input or bias the dynamics are odd: x and -x stay opposite, and far from the unstable 0."""
     start = jax.random.uniform(KEY, (30,), minval=-1, maxval=1)
-    without = EchoState(small(radius=2.0, input_scale=0.0, bias_scale=0.0))
+    without = EchoStateNetwork(small(radius=2.0, input_scale=0.0, bias_scale=0.0))
     apart = echo_distance(without, U, jnp.stack([start, -start]))
     assert float(apart[-200:].min()) > 0.1
 
@@ -149,7 +149,7 @@ def test_a_network_runs_on_by_its_own_feedback(kind):
     t = 0.2 * np.arange(600)
     d, nothing = 0.7 * np.sin(t)[:, None], Signal.sampled(np.zeros((600, 1)), 0.2)
     weights = small(feedback=1, input_scale=0.0, radius=0.8)
-    network = EchoState(weights, 0.4) if kind == "discrete" else ContinuousEchoState(weights)
+    network = EchoStateNetwork(weights, 0.4) if kind == "discrete" else ContinuousEchoStateNetwork(weights)
     fitted = network.fit(nothing, d, noise=1e-4 if kind == "discrete" else 0.0, key=KEY, ridge=1e-8)
     teacher = Signal.sampled(d, 0.2)
     left = fitted.run(nothing, teacher=teacher).states[-1]
@@ -161,31 +161,34 @@ def test_a_network_runs_on_by_its_own_feedback(kind):
 
 def test_sequences_of_a_batch_do_not_know_each_other():
     pair = Signal.sampled(np.stack([PATH[:50, :1], PATH[50:100, :1]], 1), 0.1)
-    both = EchoState(small()).run(pair).states
-    alone = EchoState(small()).run(Signal.sampled(PATH[50:100, :1], 0.1)).states
+    both = EchoStateNetwork(small()).run(pair).states
+    alone = EchoStateNetwork(small()).run(Signal.sampled(PATH[50:100, :1], 0.1)).states
     np.testing.assert_allclose(both[:, 1], alone[:, 0], atol=1e-14)
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Reservoir.create(KEY, neurons=0, inputs=1), "at least 1"),
         (lambda: Reservoir.create(KEY, neurons=5, inputs=1, density=0.0), "above 0 and at most 1"),
         (lambda: Reservoir.create(KEY, neurons=5, inputs=1, radius=-1.0), "radius=-1"),
-        (lambda: EchoState(small(), 0.0), "above 0 and at most 1"),
-        (lambda: ContinuousEchoState(small(), decay=0.0), "above 0"),
-        (lambda: EchoState(small()).run(Signal.sampled(PATH[:9], 0.1)), "3 channels and the reservoir 1"),
-        (lambda: EchoState(small(feedback=1)).run(U), "nothing to feed back yet"),
-        (lambda: EchoState(small(feedback=1)).run(U, teacher=Signal.sampled(PATH, 0.1)), "the teacher has shape"),
-        (lambda: EchoState(small(feedback=1)).fit(U, PATH[:, :1], noise=0.1), "give a key"),
-        (lambda: EchoState(small()).fit(U, PATH[:-1, :1]), "one target for every state"),
-        (lambda: EchoState(small()).fit(U, PATH[:, :1], washout=1200), "leave out fewer"),
-        (lambda: EchoState(small()).fit(U, np.full((1200, 1), np.nan)), "0 samples with a target"),
-        (lambda: EchoState(small()).fit(U, PATH[:, :1], ridge=-1.0), "ridge=-1"),
-        (lambda: EchoState(small(radius=9.0, activation=epf.activation("linear"))).run(U), "exploded"),
-        (lambda: echo_distance(EchoState(small(feedback=1)), U, np.zeros((2, 30))), "without feedback"),
+        (lambda: EchoStateNetwork(small(), 0.0), "above 0 and at most 1"),
+        (lambda: ContinuousEchoStateNetwork(small(), decay=0.0), "above 0"),
+        (lambda: EchoStateNetwork(small()).run(Signal.sampled(PATH[:9], 0.1)), "3 channels and the reservoir 1"),
+        (lambda: EchoStateNetwork(small(feedback=1)).run(U), "nothing to feed back yet"),
+        (
+            lambda: EchoStateNetwork(small(feedback=1)).run(U, teacher=Signal.sampled(PATH, 0.1)),
+            "the teacher has shape",
+        ),
+        (lambda: EchoStateNetwork(small(feedback=1)).fit(U, PATH[:, :1], noise=0.1), "give a key"),
+        (lambda: EchoStateNetwork(small()).fit(U, PATH[:-1, :1]), "one target for every state"),
+        (lambda: EchoStateNetwork(small()).fit(U, PATH[:, :1], washout=1200), "leave out fewer"),
+        (lambda: EchoStateNetwork(small()).fit(U, np.full((1200, 1), np.nan)), "0 samples with a target"),
+        (lambda: EchoStateNetwork(small()).fit(U, PATH[:, :1], ridge=-1.0), "ridge=-1"),
+        (lambda: EchoStateNetwork(small(radius=9.0, activation=epf.activation("linear"))).run(U), "exploded"),
+        (lambda: echo_distance(EchoStateNetwork(small(feedback=1)), U, np.zeros((2, 30))), "without feedback"),
     ],
 )
-def test_what_makes_no_reservoir_is_refused(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_impossible_reservoirs_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
         make()
