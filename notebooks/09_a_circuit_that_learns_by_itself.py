@@ -25,8 +25,7 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
-from eqprop_field import circuits, plotting
-from eqprop_field.datasets import voltages
+from eqprop_field import circuits
 
 jax.config.update("jax_enable_x64", True)
 
@@ -38,45 +37,25 @@ jax.config.update("jax_enable_x64", True)
 # shut.
 
 # %%
-task, lesson = voltages("xor"), circuits.TASK_SCHEDULES["xor"]
-network = lesson.network(jax.random.key(7))
-epochs = 60
-
-
-def course_of(epochs: int) -> circuits.PlasticCircuit:
-    order = list(range(len(task.x))) * epochs
-    return circuits.compile_plastic(network, task.x, task.y, order, plasticity=lesson.plasticity, tests=task.test_x)
-
-
-plan = course_of(epochs)
-course = circuits.learn_in_circuit(plan)
-print(f"{plan.circuit.total_time:.0f} time constants, {len(plan.bounds)} capacitors")
-for x, y, s in zip(task.test_x, task.test_y, course.tested, strict=True):
+xor = circuits.learn_in_circuit("xor", seeds=[7], epochs=60)
+(record,) = xor.records
+circuit = record.plastic.circuit
+print(f"{circuit.total_time:.0f} time constants, {len(record.plastic.bounds)} capacitors")
+for x, y, s in zip(xor.task.test_x, xor.task.test_y, record.tested, strict=True):
     print(f"{x}  target {y[0]:+.1f}  output {s[0]:+.3f}")
 
 # %% [markdown]
-# The same differential equations, integrated without ngspice, edges of the gate included, learn the same.
+# The same differential equations, integrated without ngspice, edges of the gate included, learn the same (grey).
 
 # %%
-twin = circuits.twin(plan)
-kinds, names = plan.kinds
-axes = plotting.in_circuit(
-    course.unlearnt(4)[None],
-    course.weights[: course.learning],
-    kinds,
-    names,
-    twins=twin.unlearnt(4)[None],
-    learnt=lesson.learnt,
-)
-apart = np.abs(course.unlearnt(4) / twin.unlearnt(4) - 1)[twin.unlearnt(4) > 0.01]
-print(f"while the loss is above 0.01, ngspice and the equations are {apart.max():.1%} apart at most")
-axes[0].figure
+print(xor)
+xor.plot().figure
 
 # %% [markdown]
 # What the capacitors hold at the end is a network like any other: it can be saved, trained on, or analysed.
 
 # %%
-learnt = course.field(network)
+learnt = record.field(xor.network)
 print({name: np.round(np.asarray(tensor), 2).tolist() for name, tensor in learnt.tensors().items() if "b" not in name})
 
 # %% [markdown]
@@ -88,17 +67,16 @@ print({name: np.round(np.asarray(tensor), 2).tolist() for name, tensor in learnt
 # currents are all there is.
 
 # %%
-short = course_of(12)
-level = circuits.Transistor(cell="gilbert", accuracy=circuits.LEARNING)
-ideal = circuits.twin(short, edge=level.edge)
-built = {
-    "ODE": ideal,
-    "MOS neurons and synapses": circuits.learn_in_circuit(short, level=level),
-    "plasticity in MOS too": circuits.learn_in_circuit(short, level=level, multiplier="transistor"),
-}
+options = {"seeds": [7], "epochs": 12, "level": circuits.Transistor(cell="gilbert", accuracy=circuits.LEARNING)}
+mos = circuits.learn_in_circuit("xor", **options)
+all_mos = circuits.learn_in_circuit("xor", **options, multiplier="transistor", with_reference=False)
 figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
-for name, found in built.items():
-    ax.plot(np.arange(1, 13), found.unlearnt(4), "o-", markersize=3, label=name)
+for name, losses in {
+    "ODE": mos.reference_losses,
+    "MOS neurons and synapses": mos.losses,
+    "plasticity in MOS too": all_mos.losses,
+}.items():
+    ax.plot(np.arange(1, 13), losses[0], "o-", markersize=3, label=name)
 ax.set(xlabel="epoch", ylabel="loss / variance", yscale="log")
 ax.legend()
 ax.grid(alpha=0.3)
@@ -112,7 +90,7 @@ figure
 # back would unlearn what their way there taught: all of dW would be taken away again.
 
 # %%
-phase = lesson.plasticity
+phase = xor.schedule.plasticity
 times, opened = np.array([-0.3, -0.02, -0.01, 3.98, 3.99, 4.3]), np.array([0, 0, 1, 1, 0, 0])
 figure, ax = plt.subplots(figsize=(6, 2.2), layout="constrained")
 ax.step([-0.3, 0, phase.nudged_time, 4.3], [0, phase.beta, 0, 0], where="post", label="beta")

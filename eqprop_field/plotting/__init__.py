@@ -2,6 +2,7 @@
 
 from . import agreement as agreement
 from . import fidelity as fidelity
+from . import in_circuit as in_circuit
 from . import kernel_networks as kernel_networks
 from . import learning as learning
 from . import reverse_engineering as reverse_engineering
@@ -14,7 +15,6 @@ from .budget import budget as budget
 from .digits import digits as digits
 from .draw import draw as draw
 from .gdu import successive_updates as successive_updates
-from .in_circuit import in_circuit as in_circuit
 from .matrices import heat_maps as heat_maps
 from .phases import layer_names as layer_names
 from .ratios import ratios as ratios

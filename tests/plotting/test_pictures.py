@@ -117,16 +117,6 @@ def test_digits_say_right_and_wrong_not_by_colour_alone():
     assert [ax.get_title() for ax in axes] == ["3 ✓", "6 ✗ (5)"]
 
 
-def test_in_circuit_draws_every_circuit_its_twin_and_the_first_ones_weights():
-    losses = np.array([[1.0, 0.1, 0.01], [2.0, 1.0, np.nan]])
-    weights, kinds = np.arange(24.0).reshape(12, 2), np.array([0, 1])
-    axes = plotting.in_circuit(losses, weights, kinds, ["inputs", "biases"], twins=2 * losses, learnt=0.05)
-    assert any(np.array_equal(line, losses[0]) for line in drawn(axes[0]))
-    assert any(np.array_equal(line, 2 * losses[0]) for line in drawn(axes[0]))
-    np.testing.assert_array_equal(drawn(axes[1]), weights.T)
-    assert [text.get_text() for text in axes[1].get_legend().get_texts()] == ["inputs", "biases"]
-
-
 def test_save_writes_a_png_whole(tmp_path):
     (ax,) = plotting.heat_maps({"W": np.eye(3)})
     plotting.save(ax.figure, tmp_path / "made" / "w.png")

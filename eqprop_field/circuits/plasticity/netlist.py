@@ -28,7 +28,7 @@ def plastic_netlist(
     `state_nodes`. One half of every membrane's capacitor is the one that senses its change.
 
     Args:
-        plastic: what learns.
+        plastic: the circuit, from `compile_plastic`.
         level: what neurons, synapses and nudges are made of: `Behavioural()` or `Transistor(cell="gilbert")`.
         multiplier: what multiplies rate and change: an ideal source or, for transistors, a Gilbert cell.
         klu: whether to ask for the KLU solver.
@@ -67,10 +67,10 @@ def _gate(plastic: PlasticCircuit, wiring: AbstractWiring) -> Iterator[str]:
     for node, shut_v, open_v in wiring.gate_levels:
         volts = shut_v + (open_v - shut_v) * opened
         seconds = wiring.level.scaling.tau_s * times
-        told = [f"{number(t)} {number(v)}" for t, v in zip(seconds.tolist(), volts.tolist(), strict=True)]
+        corners = [f"{number(t)} {number(v)}" for t, v in zip(seconds.tolist(), volts.tolist(), strict=True)]
         yield f"V{node} {node} 0 PWL("
-        for first in range(0, len(told), _CORNERS_PER_LINE):
-            yield f"+ {' '.join(told[first : first + _CORNERS_PER_LINE])}"
+        for first in range(0, len(corners), _CORNERS_PER_LINE):
+            yield f"+ {' '.join(corners[first : first + _CORNERS_PER_LINE])}"
         yield "+ )"
 
 

@@ -1,4 +1,4 @@
-"""What learns, from what, and when: the plastic circuit as data."""
+"""The plastic circuit as data: its synapses, the rule they follow, and the samples in their order."""
 
 import dataclasses
 import math
@@ -60,7 +60,7 @@ class Plasticity:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlasticCircuit:
-    """A circuit whose synapses learn.
+    """A circuit whose synapses are plastic.
 
     Attributes:
         circuit: the network with explicit inputs; their last one is the constant input of the biases. Its weights are

@@ -1,4 +1,4 @@
-"""How a circuit learnt: run in ngspice, and read back presentation by presentation."""
+"""Plastic circuits run in ngspice, and the records of their training, presentation by presentation."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ class TrainingRecord:
     """What a circuit did while it learnt, one row for every presentation of a sample, tests included.
 
     Attributes:
-        plastic: what learnt.
+        plastic: the circuit that was trained.
         times: when each free phase ended, dimensionless (presentations,).
         outputs: states of the output neurons then (presentations, outputs).
         weights: W of every synapse then, in the order of `plastic.bounds` (presentations, synapses).
@@ -59,7 +59,7 @@ class TrainingRecord:
         apart = self.outputs - self._targets[self.samples]
         return 0.5 * np.sum(apart[: self.learning] ** 2, axis=1)
 
-    def unlearnt(self, epoch: int) -> Float[np.ndarray, " epochs"]:
+    def relative_loss(self, epoch: int) -> Float[np.ndarray, " epochs"]:
         """The mean cost of every so many presentations, as a share of what the targets' mean would cost."""
         shown = self._targets[self.samples[: self.learning]]
         return self.loss(epoch) / (0.5 * np.mean(np.sum((shown - shown.mean(axis=0)) ** 2, axis=1)))
@@ -88,17 +88,17 @@ class TrainingRecord:
         return _placed(like, recurrent, inputs[:, :-1], rate * inputs[:, -1])
 
 
-def learn_in_circuit(
+def run_plastic(
     plastic: PlasticCircuit,
     *,
     level: AbstractLevel | None = None,
     multiplier: Multiplier = "behavioural",
     engine: AbstractEngine | None = None,
 ) -> TrainingRecord:
-    """Lets the circuit learn in one transient of ngspice.
+    """Runs a plastic circuit, which learns, in one transient of ngspice.
 
     Args:
-        plastic: what learns, from `compile_plastic`.
+        plastic: the circuit, from `compile_plastic`.
         level: what it is built of, `Behavioural(accuracy=LEARNING)` by default; see `plastic_netlist`.
         multiplier: what its plasticity is built of.
         engine: what runs it, `Batch()` by default.
@@ -108,13 +108,13 @@ def learn_in_circuit(
         SimulatorFailed: if ngspice gave no usable result, as where learning ran away.
         NgspiceMissing: if there is none.
     """
-    (found,) = learn_side_by_side([plastic], level=level, multiplier=multiplier, engine=engine, workers=1)
+    (found,) = run_plastics([plastic], level=level, multiplier=multiplier, engine=engine, workers=1)
     if isinstance(found, SimulatorFailed):
         raise found
     return found
 
 
-def learn_side_by_side(
+def run_plastics(
     plastics: Sequence[PlasticCircuit],
     *,
     level: AbstractLevel | None = None,
@@ -123,9 +123,9 @@ def learn_side_by_side(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[TrainingRecord | SimulatorFailed]:
-    """Lets circuits learn, each in a simulator of its own; a failure takes the place of its course.
+    """Runs plastic circuits, each in a simulator of its own; a failure takes the place of its record.
 
-    Arguments as for `learn_in_circuit`; `workers` says how many simulators run at once (one for each core by default),
+    Arguments as for `run_plastic`; `workers` says how many simulators run at once (one for each core by default),
     `progress` is called with the circuits that are done and their number.
     """
     level = Behavioural(accuracy=LEARNING) if level is None else level

@@ -1,4 +1,4 @@
-"""The ODE twin: the differential equations of the circuit that learns, every edge of its sources included."""
+"""The reference ODE: the differential equations of the circuit that learns, every edge of its sources included."""
 
 import functools
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class _State(NamedTuple):
     u_in: Float[Array, "neurons inputs"]
 
 
-def twin(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> TrainingRecord:
+def reference_ode(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> TrainingRecord:
     r"""Learns by the differential equations instead of a simulator, in float64.
 
     $$\tau_i\dot s_i = \sum_j B_{ij}\tanh(u_{ij})\,\rho_j - s_i + \beta(t)\,(y_i(t) - s_i), \qquad
@@ -59,8 +59,8 @@ def twin(plastic: PlasticCircuit, *, edge: float = Behavioural.edge) -> Training
     netlist's sources are; no step crosses a corner.
 
     Args:
-        plastic: what learns, from `compile_plastic`.
-        edge: how long beta, inputs and targets take to change; the level's `edge`, which a long course makes longer.
+        plastic: the circuit, from `compile_plastic`.
+        edge: how long beta, inputs and targets take to change; the level's `edge`, which a long schedule makes longer.
     """
     circuit = plastic.circuit
     times = np.cumsum([window.duration for window in circuit.schedule])
