@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from .arguments import Names, OptionalFloat, OptionalSizes, Repair, checked_gain
+from .arguments import Names, NudgeOptions, OptionalFloat, OptionalSizes, Repair, checked_gain
 from .command import AbstractCommand, Outcome
 from .numbers import AtLeastOne
 
@@ -44,6 +44,8 @@ class AlignTraining(AbstractCommand):
     """Validation samples that alignment is measured on."""
     beta: OptionalFloat = None
     """Influence parameter of training and of measuring."""
+    nudging: Literal["one-sided", "symmetric"] = "symmetric"
+    """One nudged phase at beta, or two at beta and -beta, for rules whose name does not say it."""
     gain: OptionalFloat = None
     """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
     repair: Repair = dataclasses.field(default_factory=Repair)
@@ -58,7 +60,6 @@ class AlignTraining(AbstractCommand):
         from ..activations import activation
         from ..analysis import align_training
         from ..learning import RULES, named_rules
-        from ..substrates import Nudging
         from ..training import load_dataset
         from ..vector_fields import field_class
         from .files import folder_for
@@ -66,7 +67,8 @@ class AlignTraining(AbstractCommand):
 
         recipe = self._recipe()
         names = RULES if "all" in self.rules else self.rules
-        rules = named_rules(names, Nudging.symmetric(recipe.beta), recipe.learning_rule().substrate)
+        nudging = NudgeOptions(beta=recipe.beta, nudging=self.nudging).build()
+        rules = named_rules(names, nudging, recipe.learning_rule().substrate)
         dataset = load_dataset(self.data, self.data_dir, seed=self.seed)
         folder = folder_for(self.out)
         keys = [jax.random.key(self.seed + k) for k in range(self.seeds)]
@@ -74,8 +76,8 @@ class AlignTraining(AbstractCommand):
         fields = [field_class("layered").create(key, recipe.sizes, **options) for key in keys]
         with bar("alignment over training") as progress:
             found = align_training(fields, rules, dataset, recipe.settings, samples=self.samples, progress=progress)
-        context = {"data": self.data, "sizes": list(recipe.sizes), "beta": recipe.beta, "gain": recipe.gain}
-        return Outcome.saved(found, folder, **context)
+        context = {"data": self.data, "sizes": list(recipe.sizes), "gain": recipe.gain}
+        return Outcome.saved(found, folder, **context, beta=recipe.beta, nudging=self.nudging)
 
     def _recipe(self) -> "Recipe":
         from ..training import FIRST_RECIPES, RECIPES

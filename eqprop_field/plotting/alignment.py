@@ -141,13 +141,15 @@ def _whole_update(ax: Axes, result: Alignment, few: bool) -> None:
 
 
 def _by_layer(ax: Axes, result: Alignment) -> None:
+    """The means of few rules; dashes and markers tell layers, colours tell rules, or layers where there is one rule."""
     alone = len(result.rules) == 1
-    for r, (rule, cosine) in enumerate(zip(result.rules, result.cosine, strict=True)):
-        for k, layer in enumerate(result.layers[1:]):
-            name = f"layer {layer}" if layer.isdigit() else layer
-            style = {"linestyle": _DASHES[k % 4], "marker": MARKERS[k % 7], "markersize": 5}
-            style |= {"color": CYCLE[(k if alone else r) % len(CYCLE)], "label": name if alone else f"{rule}, {name}"}
-            ax.plot(result.symmetries, _spread(cosine[..., k + 1])[1], **style)
+    for k, layer in enumerate(result.layers[1:]):
+        look = {"linestyle": _DASHES[k % 4], "marker": MARKERS[k % 7], "markersize": 5}
+        for r, cosine in enumerate(result.cosine):
+            colour = CYCLE[(k if alone else r) % len(CYCLE)]
+            ax.plot(result.symmetries, _spread(cosine[..., k + 1])[1], **look, color=colour)
+        name = f"layer {layer}" if layer.isdigit() else layer
+        ax.plot([], [], **look, color=CYCLE[k % len(CYCLE)] if alone else INK, label=name)
     _finish(ax, "weight symmetry c", "Layer by layer" + (" (layer 0 is the output)" if "0" in result.layers else ""))
     ax.legend(loc="lower right", ncols=2)
 
@@ -159,16 +161,14 @@ def _one_layer(ax: Axes, result: Alignment, layer: int) -> None:
     _finish(ax, "weight symmetry c", layer_name(result.layers[layer]), False)
 
 
-def _networks(ax: Axes, result: Alignment, few: bool) -> None:
-    """A point a network, the mean over its samples."""
-    for r, (rule, cosine) in enumerate(zip(result.rules, result.cosine, strict=True)):
+def _networks(ax: Axes, result: Alignment, wide: bool) -> None:
+    """A point a network, the mean over its samples; colours and markers are those of the first panel."""
+    for r, cosine in enumerate(result.cosine):
         look, networks = rule_style(r), cosine[..., 0].reshape(-1, cosine.shape[2])
         asymmetry = np.where(np.isfinite(networks), result.jacobian_asymmetry.reshape(networks.shape), np.nan)
-        dots = {"color": look["color"], "markersize": 4.5, "alpha": 0.65, "markeredgewidth": 0, "label": rule}
+        dots = {"color": look["color"], "markersize": 4.5, "alpha": 0.65, "markeredgewidth": 0}
         ax.plot(_mean_of_rows(asymmetry), _mean_of_rows(networks), look["marker"], **dots)
-    _finish(ax, "Jacobian asymmetry ‖J − Jᵀ‖ / ‖J + Jᵀ‖", "Every network, against its Jacobian", few)
-    if few:
-        ax.legend(loc="lower left")
+    _finish(ax, "Jacobian asymmetry ‖J − Jᵀ‖ / ‖J + Jᵀ‖", "Every network, against its Jacobian", wide)
 
 
 def _spread(cosine: Float[np.ndarray, "symmetry seed sample"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -55,3 +55,20 @@ def test_gains_that_mean_nothing(text):
     with pytest.raises(ValueError, match="gains"):
         _gains(text)
     assert _gains("0.5:2:4") == (0.5, 1.0, 1.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--seeds", "0"), ("--seeds", "2.5"), ("--samples", "-3"), ("--seed", "-1"), ("--seed", str(2**32))],
+)
+def test_numbers_out_of_range_are_refused_by_their_option(run, tmp_path, option):
+    refused = run("align", "--sizes", "3,2", *option, "--out", tmp_path / "o")
+    assert refused.code == 2 and refused.out == ""
+    assert len(refused.err.splitlines()) == 1
+    assert option[0] in refused.err and "give a whole number" in refused.err
+
+
+@pytest.mark.parametrize("time", ["0", "-1", "inf", "nan", "long"])
+def test_times_are_finite_and_above_0(run, tmp_path, time):
+    refused = run("stability", "--sizes", "3,2", "--time", time, "--out", tmp_path / "o")
+    assert refused.code == 2 and "--time" in refused.err and "above 0" in refused.err
