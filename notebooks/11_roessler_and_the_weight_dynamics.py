@@ -32,7 +32,7 @@ from eqprop_field.sequence import (
     accumulated_update,
     fully_recurrent,
     learn_online,
-    roessler_experiment,
+    roessler,
     roessler_task,
 )
 
@@ -91,6 +91,6 @@ plotting.heat_maps({"Change of W, one epoch of APRL": np.asarray(run.last.weight
 # again; RTRL goes on improving. The output neuron's synapses move faster throughout.
 
 # %%
-found = roessler_experiment()
+found = roessler(jax.random.split(jax.random.key(0), 8))
 print(found)
 found.figure().plot().figure

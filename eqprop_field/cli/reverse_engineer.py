@@ -7,6 +7,7 @@ import tyro
 
 from .arguments import Names, Sizes
 from .command import AbstractCommand, Outcome
+from .numbers import AtLeastOne, Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,11 @@ class ReverseEngineer(AbstractCommand):
     """Numbers of units."""
     rules: Names = ("backward", "best_of", "extended", "lbfgs", "lm", "adam")
     """Rules, joined by commas."""
-    seeds: int = 5
+    seeds: AtLeastOne = 5
     """Runs of every cell: another root, learner and input each."""
-    nrmse: float = 5e-3
+    nrmse: Positive = 5e-3
     """An error that is good enough."""
-    seconds: float = 60.0
+    seconds: Positive = 60.0
     """The longest processor time of a run."""
     resume: bool = False
     """Go on with what is in --out."""
@@ -41,13 +42,13 @@ class ReverseEngineer(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-        from ..kernel_networks import reverse_engineering_table
+        from ..kernel_networks import reverse_engineer
         from .files import folder_for
         from .progress import bar
 
         folder = folder_for(self.out)
         with bar("reverse engineering") as progress:
-            table = reverse_engineering_table(
+            table = reverse_engineer(
                 self.units,
                 self.sizes,
                 self.rules,

@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from .command import AbstractCommand, Outcome, Refused
+from .command import AbstractCommand, Outcome
+from .numbers import AtLeastOne, Positive, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,38 +21,38 @@ class Roessler(AbstractCommand):
     Example: eqprop-field roessler --out roessler
     """
 
-    seeds: int = 8
+    seeds: AtLeastOne = 8
     """Random networks."""
-    epochs: int = 60
+    epochs: AtLeastOne = 60
     """Runs through the signal."""
-    neurons: int = 10
+    neurons: Annotated[int, at_least(2)] = 10
     """Neurons of each network."""
-    samples: int = 1001
+    samples: Annotated[int, at_least(3)] = 1001
     """Samples of the signal, an epoch."""
-    step: float = 0.1
+    step: Positive = 0.1
     """Time between samples."""
-    spread: float = 0.1
+    spread: Positive = 0.1
     """Initial weights are uniform between minus and plus this."""
-    aprl_rate: float = 1.0
+    aprl_rate: Positive = 1.0
     """Learning rate of APRL."""
-    rtrl_rate: float = 0.05
+    rtrl_rate: Positive = 0.05
     """Learning rate of RTRL."""
     out: Path = tyro.MISSING
     """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-        self._check()
+
         import jax
 
-        from ..sequence import RoesslerExperiment, roessler_experiment
+        from ..sequence import roessler
         from .files import folder_for
-        from .progress import stages
+        from .progress import bar
 
         folder = folder_for(self.out)
-        with stages(list(RoesslerExperiment.names.values())) as done:
-            found = roessler_experiment(
-                seeds=self.seeds,
+        with bar("Roessler attractor") as progress:
+            found = roessler(
+                jax.random.split(jax.random.key(self.seed), self.seeds),
                 epochs=self.epochs,
                 neurons=self.neurons,
                 samples=self.samples,
@@ -58,25 +60,6 @@ class Roessler(AbstractCommand):
                 spread=self.spread,
                 aprl_rate=self.aprl_rate,
                 rtrl_rate=self.rtrl_rate,
-                key=jax.random.key(self.seed),
-                done=lambda _: done(),
+                progress=progress,
             )
         return Outcome.saved(found, folder)
-
-    def _check(self) -> None:
-        for option, count, least in (
-            ("--seeds", self.seeds, 1),
-            ("--epochs", self.epochs, 1),
-            ("--neurons", self.neurons, 2),
-            ("--samples", self.samples, 3),
-        ):
-            if count < least:
-                raise Refused(f"{option} {count}: give at least {least}")
-        for option, value in (
-            ("--step", self.step),
-            ("--spread", self.spread),
-            ("--aprl-rate", self.aprl_rate),
-            ("--rtrl-rate", self.rtrl_rate),
-        ):
-            if not 0 < value < float("inf"):
-                raise Refused(f"{option} {value:g}: give a finite number above 0")

@@ -50,12 +50,12 @@ from .problem import BackwardPass as BackwardPass
 from .problem import ErrorLimiter as ErrorLimiter
 from .problem import Problem as Problem
 from .reverse_engineering import ReverseEngineeringResult as ReverseEngineeringResult
-from .reverse_engineering import reverse_engineer as reverse_engineer
+from .reverse_engineering import reverse_engineer_run as reverse_engineer_run
 from .reverse_engineering import reverse_problem as reverse_problem
 from .second_order import SecondOrder as SecondOrder
 from .second_order import estimate_states as estimate_states
 from .table import ReverseEngineeringTable as ReverseEngineeringTable
-from .table import reverse_engineering_table as reverse_engineering_table
+from .table import reverse_engineer as reverse_engineer
 from .tasks import delayed_product_task as delayed_product_task
 from .tasks import generation_task as generation_task
 from .tasks import sierpinski as sierpinski

@@ -136,7 +136,7 @@ def reverse_problem(kind: str, size: int, seed: int) -> Problem:
     return Problem(learner, Task.of(inputs, root.run(Signal.sampled(inputs)).outputs[:, 0]))
 
 
-def reverse_engineer(
+def reverse_engineer_run(
     kind: str,
     size: int,
     rule: str,

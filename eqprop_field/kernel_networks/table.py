@@ -14,7 +14,7 @@ import numpy as np
 from .._files import write_json, write_text
 from ..results import AbstractResult
 from .optimiser import Progress
-from .reverse_engineering import RULES, UNITS, reverse_engineer
+from .reverse_engineering import RULES, UNITS, reverse_engineer_run
 
 GOAL = 1e-2  # the NRMSE of a solved cell
 _LARGEST_LM = 32  # units; beyond, the Jacobian alone has tens of millions of entries
@@ -98,7 +98,7 @@ class ReverseEngineeringTable(AbstractResult):
         return [_RUNS, "table.md", *super()._write(folder)]
 
 
-def reverse_engineering_table(
+def reverse_engineer(
     units: Sequence[str],
     sizes: Sequence[int],
     rules: Sequence[str],
@@ -140,7 +140,7 @@ def reverse_engineering_table(
     for number, cell in enumerate(missing):
         if progress is not None:
             progress(len(cells) - len(missing) + number, len(cells))
-        runs.append(reverse_engineer(*cell, nrmse=nrmse, seconds=seconds).summary())
+        runs.append(reverse_engineer_run(*cell, nrmse=nrmse, seconds=seconds).summary())
         if path is not None:
             write_json(path, {"settings": settings, "rows": runs})
     return ReverseEngineeringTable(runs, settings)

@@ -44,6 +44,6 @@ from .reservoir import spectral_radius as spectral_radius
 from .rtrl import RTRL as RTRL
 from .weight_dynamics import RoesslerExperiment as RoesslerExperiment
 from .weight_dynamics import WeightDynamics as WeightDynamics
-from .weight_dynamics import roessler_experiment as roessler_experiment
+from .weight_dynamics import roessler as roessler
 from .weight_dynamics import roessler_task as roessler_task
 from .weight_dynamics import weight_dynamics as weight_dynamics

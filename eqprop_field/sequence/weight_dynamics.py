@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from ..datasets import roessler
+from .. import datasets
 from ..results import AbstractResult, known
 from ..signals import Task
 from .aprl import APRL
@@ -151,9 +151,9 @@ def roessler_task(samples: int = 1001, step: float = 0.1) -> Task:
     The paper does not name its coordinates; these are our choice.
 
     Raises:
-        ValueError: as `roessler`.
+        ValueError: as `datasets.roessler`.
     """
-    path = roessler(samples, step=step)
+    path = datasets.roessler(samples, step=step)
     u, d = path[:, :1] / np.abs(path[:, 0]).max(), 0.8 * path[:, 1:2] / np.abs(path[:, 1]).max()
     return Task.of(u, d, step)
 
@@ -195,9 +195,9 @@ def weight_dynamics(
     return WeightDynamics(*(np.asarray(part) for part in found))
 
 
-def roessler_experiment(
+def roessler(
+    keys: Key[Array, " seeds"],
     *,
-    seeds: int = 8,
     epochs: int = 60,
     neurons: int = 10,
     samples: int = 1001,
@@ -205,13 +205,12 @@ def roessler_experiment(
     spread: float = 0.1,
     aprl_rate: float = 1.0,
     rtrl_rate: float = 0.05,
-    key: Key[Array, ""] | None = None,
-    done: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> RoesslerExperiment:
     """The experiment of Schiller & Steil 2003, Figure 1: one coordinate of the Roessler attractor from another, online.
 
     Args:
-        seeds: random networks.
+        keys: one JAX random key a network; all rules start from the same ones.
         epochs: runs through the signal.
         neurons: neurons of each network.
         samples: samples of the signal, an epoch.
@@ -219,8 +218,7 @@ def roessler_experiment(
         spread: initial weights are uniform between minus and plus this.
         aprl_rate: learning rate of APRL.
         rtrl_rate: learning rate of RTRL.
-        key: of the networks; the same ones every time by default.
-        done: called with the name of every rule when it is done.
+        progress: called with the rules done and their number.
 
     Raises:
         ValueError: as `roessler_task` and `weight_dynamics`, and for rates that are not positive.
@@ -231,11 +229,9 @@ def roessler_experiment(
         "aprl_reset": APRL(rate=aprl_rate, carry_inverse=False, carry_errors=False),
         "aprl_carried": APRL(rate=aprl_rate, carry_inverse=True, carry_errors=True),
     }
-    task = roessler_task(samples, step)
-    keys = jax.random.split(jax.random.key(0) if key is None else key, seeds)
-    found = {}
+    task, found = roessler_task(samples, step), {}
     for name, rule in rules.items():
         found[name] = weight_dynamics(rule, task, keys, epochs=epochs, neurons=neurons, spread=spread)
-        if done is not None:
-            done(name)
+        if progress is not None:
+            progress(len(found), len(rules))
     return RoesslerExperiment(found)

@@ -38,9 +38,9 @@ def test_the_table_is_filled_and_gone_on_with(run, tmp_path):
     [
         (("--units", "LNLX"), "choose from L, LNL, AIF, SoftMax, LSTM"),
         (("--rules", "guess"), "choose from backward, best_of, extended"),
-        (("--seeds", 0), "give numbers of at least 1"),
+        (("--seeds", 0), "give a whole number of at least 1"),
         (("--sizes", "0"), "give numbers of at least 1"),
-        (("--nrmse", 0), "give numbers above 0"),
+        (("--nrmse", 0), "above 0"),
         (("--seed", -1), "give a whole number"),
     ],
 )

@@ -16,7 +16,7 @@ from eqprop_field.kernel_networks import (
     ReverseEngineeringTable,
     fit_gibbs,
     reverse_engineer,
-    reverse_engineering_table,
+    reverse_engineer_run,
 )
 from eqprop_field.signals import Task
 
@@ -54,8 +54,8 @@ def test_a_gibbs_fit_has_a_row_an_observable_and_no_picture(tmp_path):
 
 
 def test_a_run_of_the_table_is_a_row_and_the_table_has_their_medians(tmp_path):
-    table = reverse_engineering_table(["L"], [1], ["lbfgs"], [0, 1], folder=tmp_path)
-    run = reverse_engineer("L", 1, "lbfgs", 0)
+    table = reverse_engineer(["L"], [1], ["lbfgs"], [0, 1], folder=tmp_path)
+    run = reverse_engineer_run("L", 1, "lbfgs", 0)
     known = {name: value for name, value in run.rows()[0].items() if name != "seconds"}
     assert table.rows()[0] | known == table.rows()[0]
     assert run.plot().get_title(loc="left").startswith("1 L units by lbfgs")
@@ -94,4 +94,4 @@ def test_a_cell_without_a_good_run_is_unsolved_and_its_whiskers_are_drawn():
 )
 def test_impossible_tables_are_refused(cells, options, message):
     with pytest.raises(ValueError, match=message):
-        reverse_engineering_table(*cells, **options)
+        reverse_engineer(*cells, **options)
