@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.circuits import Accuracy, Behavioural, Scaling, compile_circuit, compile_each, parse_raw, schedule
+from eqprop_field.circuits import (
+    LEVELS,
+    Accuracy,
+    Behavioural,
+    Scaling,
+    compile_circuit,
+    compile_each,
+    parse_raw,
+    schedule,
+)
 from eqprop_field.circuits.levels.base import number
 from eqprop_field.circuits.library import subcircuit
 
@@ -63,9 +72,10 @@ def test_klu_is_asked_for_only_where_it_is_there(pair):
     assert ".options klu\n" in Behavioural().emit(pair, klu=True).text
 
 
-def test_unknown_activation_names_the_library(pair):
-    with pytest.raises(ValueError, match=r"no subcircuit 'swish'.*tanh"):
-        Behavioural().emit(dataclasses.replace(pair, activation="swish"))
+@pytest.mark.parametrize("level", ["behavioural", "crossbar", "opamp", "ota"])
+def test_unknown_activation_says_how_to_make_it_known(pair, level):
+    with pytest.raises(ValueError, match=r"activation 'swish': give its Activation a SPICE expression.*ACTIVATIONS"):
+        LEVELS[level]().emit(dataclasses.replace(pair, activation="swish"))
 
 
 @pytest.mark.parametrize("value", [1.0, -1.8e-4, 5e-324, 1.7976931348623157e308, 0.1 + 0.2])

@@ -270,19 +270,18 @@ class AbstractLevel(abc.ABC):
         }
 
 
-def fitting(own: Subcircuit | None, standard: str) -> Subcircuit:
+def fitting(own: Subcircuit | None, standard: Subcircuit) -> Subcircuit:
     """The user's own subcircuit if there is one and its ports are those of the library's `standard`, else that.
 
     Raises:
         ValueError: for other ports.
     """
-    expected = subcircuit(standard)
     if own is None:
-        return expected
-    if tuple(port.lower() for port in own.ports) != expected.ports:
+        return standard
+    if tuple(port.lower() for port in own.ports) != standard.ports:
         raise ValueError(
-            f"the subcircuit {own.name} has the ports {' '.join(own.ports)}, but it stands in the place of {standard}, "
-            f"which has {' '.join(expected.ports)}: give it the same ports in the same order"
+            f"the subcircuit {own.name} has the ports {' '.join(own.ports)}, but it stands in the place of "
+            f"{standard.name}, which has {' '.join(standard.ports)}: give it the same ports in the same order"
         )
     return own
 

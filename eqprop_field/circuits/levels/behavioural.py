@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from ..ir import Circuit
-from ..library import Subcircuit, subcircuit
+from ..library import Subcircuit, ideal_neuron, subcircuit
 from ..scaling import Scaling
 from .base import (
     AbstractLevel,
@@ -66,8 +66,8 @@ class Behavioural(AbstractLevel):
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         # The library's own synapse is written out, element by element: there may be many thousands.
-        synapse = {} if self.synapse is None else {"synapse": fitting(self.synapse, "synapse")}
-        neuron = fitting(self.neuron, circuit.activation)
+        synapse = {} if self.synapse is None else {"synapse": fitting(self.synapse, subcircuit("synapse"))}
+        neuron = fitting(self.neuron, ideal_neuron(circuit.activation))
         return {"neuron": neuron, **synapse, **clamp_part(circuit), **nudge_part(circuit), **_transposing_part(circuit)}
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:

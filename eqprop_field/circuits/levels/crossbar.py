@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..ir import Circuit, Synapses
-from ..library import Subcircuit, subcircuit
+from ..library import Subcircuit, ideal_neuron, subcircuit
 from ..scaling import Scaling
 from .base import (
     AbstractLevel,
@@ -78,8 +78,8 @@ class Crossbar(AbstractLevel):
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         return {
             "opamp": subcircuit("opamp"),
-            "neuron": fitting(self.neuron, circuit.activation),
-            "synapse": fitting(self.synapse, "crossbar_synapse"),
+            "neuron": fitting(self.neuron, ideal_neuron(circuit.activation)),
+            "synapse": fitting(self.synapse, subcircuit("crossbar_synapse")),
             "row": subcircuit("crossbar_row"),
             "column": subcircuit("crossbar_column"),
             **clamp_part(circuit),

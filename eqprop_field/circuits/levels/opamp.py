@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from ..ir import Circuit
-from ..library import Subcircuit, subcircuit
+from ..library import Subcircuit, rate_stage, subcircuit
 from ..scaling import Scaling
 from .base import (
     AbstractLevel,
@@ -63,9 +63,9 @@ class OpAmp(AbstractLevel):
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         return {
             "opamp": subcircuit("opamp"),
-            "rate": subcircuit(f"rate_{circuit.activation}"),
-            "neuron": fitting(self.neuron, "opamp_neuron"),
-            "synapse": fitting(self.synapse, "opamp_synapse"),
+            "rate": rate_stage(circuit.activation),
+            "neuron": fitting(self.neuron, subcircuit("opamp_neuron")),
+            "synapse": fitting(self.synapse, subcircuit("opamp_synapse")),
             **({} if circuit.bounds is None else {"clamp": subcircuit("opamp_clamp")}),
             **nudge_part(circuit, "opamp_nudge"),
         }

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from ..ir import Circuit
-from ..library import Subcircuit, subcircuit
+from ..library import Subcircuit, rate_stage, subcircuit
 from ..scaling import Scaling
 from .base import (
     AbstractLevel,
@@ -61,9 +61,9 @@ class OtaC(AbstractLevel):
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         return {
             "ota": subcircuit("ota"),
-            "rate": subcircuit(f"rate_{circuit.activation}"),
-            "neuron": fitting(self.neuron, "ota_neuron"),
-            "synapse": fitting(self.synapse, "ota_synapse"),
+            "rate": rate_stage(circuit.activation),
+            "neuron": fitting(self.neuron, subcircuit("ota_neuron")),
+            "synapse": fitting(self.synapse, subcircuit("ota_synapse")),
             **clamp_part(circuit),
             **nudge_part(circuit, "ota_nudge"),
         }

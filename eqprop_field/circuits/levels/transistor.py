@@ -74,8 +74,8 @@ class Transistor(AbstractLevel):
             )
         return {
             "models": models(self.model),
-            "neuron": fitting(self.neuron, "mos_neuron"),
-            "synapse": fitting(self.synapse, "mos_synapse" if self.cell == "ota" else "gilbert_synapse"),
+            "neuron": fitting(self.neuron, subcircuit("mos_neuron")),
+            "synapse": fitting(self.synapse, subcircuit("mos_synapse" if self.cell == "ota" else "gilbert_synapse")),
             **({} if circuit.target is None else {"nudge": subcircuit("mos_nudge")}),
         }
 

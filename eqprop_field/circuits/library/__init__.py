@@ -7,6 +7,8 @@ import os
 import pathlib
 import re
 
+from ...activations import ACTIVATIONS
+
 _LONGEST = 1_000_000  # bytes of a user's file
 # What may stand in a user's file: passive parts, sources, switches, semiconductors and calls. Not among them are the
 # code models of XSPICE (A), some of which read files or start programs.
@@ -70,6 +72,53 @@ def models(name: str) -> Subcircuit:
     """
     text = _read(name, "mod", "device models")
     return Subcircuit(name, (), text, _defined(_logical_lines(text)))
+
+
+def ideal_neuron(activation: str) -> Subcircuit:
+    """The neuron whose rate is this activation of its voltage, ideally: leak, membrane and one source.
+
+    It is a file of the library where there is one, else it is written from the activation's SPICE expression.
+
+    Raises:
+        ValueError: for an activation without one.
+    """
+    if _in_library(activation):
+        return subcircuit(activation)
+    name = f"neuron_{re.sub(r'[^a-z0-9]', '_', activation.lower())}"
+    return Subcircuit.parse(
+        f"* Neuron with the activation {ascii(activation)[1:-1]}; ports and parameters are those of tanh.sub.\n"
+        f".subckt {name} s r capacitance=1n leak=1k unit=1 start=0\n"
+        "Cm s 0 {capacitance} ic={start}\n"
+        "Rl s 0 {leak}\n"
+        f"Br 0 r I=unit*({_expression(activation)})\n"
+        "Rr r 0 1\n"
+        ".ends"
+    )
+
+
+def rate_stage(activation: str) -> Subcircuit:
+    """The activation alone, as a stage that bears a load; from the library or as `ideal_neuron`.
+
+    Raises:
+        ValueError: for an activation without a SPICE expression.
+    """
+    if _in_library(activation):
+        return subcircuit(f"rate_{activation}")
+    return Subcircuit.parse(f".subckt rate s r unit=1\nBr r 0 V=unit*({_expression(activation)})\n.ends")
+
+
+def _in_library(activation: str) -> bool:
+    return importlib.resources.files(__name__).joinpath(f"rate_{activation}.sub").is_file()
+
+
+def _expression(activation: str) -> str:
+    """rho of the voltage v(s) in units."""
+    if activation not in ACTIVATIONS or not ACTIVATIONS[activation].spice:
+        raise ValueError(
+            f"no circuit can be built with the activation {activation!r}: give its Activation a SPICE expression and "
+            f"enter it, ACTIVATIONS[{activation!r}] = ..."
+        )
+    return ACTIVATIONS[activation].spice.format(v="(v(s)/unit)")
 
 
 def _read(name: str, ending: str, what: str) -> str:

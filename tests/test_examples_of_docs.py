@@ -1,0 +1,182 @@
+"""What a user adds: each file of docs/examples runs, and prints what numpy and scipy make of the same equations."""
+
+import ast
+import pathlib
+import re
+import runpy
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.linalg
+import scipy.optimize
+
+import eqprop_field as epf
+from eqprop_field import circuits
+
+_NUMBER = r"(?<![\w.])-?\d+\.?\d*(?:e-?\d+)?"
+_FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "examples"
+needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _registries():
+    """What an example registers is forgotten after the test."""
+    registries = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, content in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(content)
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs an example as a script; gives its names, and the numbers of every line that it prints."""
+
+    def run(name: str) -> tuple[dict, list[list[float]]]:
+        with jax.enable_x64(False):  # as a user runs it
+            names = runpy.run_path(str(_FOLDER / name), run_name="__main__")
+        printed = capsys.readouterr().out.splitlines()
+        return names, [
+            [float(word) for word in re.findall(r"(?<![\w.])-?\d+\.?\d*(?:e-?\d+)?", line)] for line in printed
+        ]
+
+    return run
+
+
+def numerical(function, at, step=1e-6):
+    """The Jacobian of a function of numpy vectors by central differences, (results, arguments)."""
+    moves = step * np.eye(len(at))
+    return np.stack([(function(at + d) - function(at - d)) / (2 * step) for d in moves], axis=-1)
+
+
+@pytest.mark.parametrize("path", sorted(_FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_is_short_and_says_what_it_shows(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    assert len(ast.get_docstring(ast.parse(text)) or "") > 200
+
+
+def wilson_cowan(parameters, state, x, neurons):
+    """mu of one sample in numpy; parameters and state are flattened in the order of the pytree."""
+    *raw, u = np.split(parameters, np.cumsum([neurons**2] * 4))
+    ee, ei, ie, ii = (np.log1p(np.exp(w.reshape(neurons, neurons))) for w in raw)
+    u, (e, i), rate = u.reshape(neurons, len(x)), np.split(state, 2), lambda v: 1 / (1 + np.exp(-v))
+    return np.concatenate(
+        [-e + (1 - 0.5 * e) * rate(ee @ e - ei @ i + u @ x), -i + (1 - 0.5 * i) * rate(ie @ e - ii @ i)]
+    )
+
+
+def test_own_field(run):
+    names, printed = run("own_field.py")
+    theta = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(names["field"])])
+    x, y = np.asarray(names["x"])[0], np.asarray(names["y"])[0]
+    rest = scipy.optimize.root(lambda s: wilson_cowan(theta, s, x, 6), np.zeros(12), tol=1e-12).x
+    jacobian = numerical(lambda s: wilson_cowan(theta, s, x, 6), rest)
+    by_theta = numerical(lambda p: wilson_cowan(p, rest, x, 6), theta)
+    error = np.concatenate([rest[:2] - y, np.zeros(10)])
+    true = -by_theta.T @ np.linalg.solve(jacobian.T, error)
+    plain = -by_theta.T @ np.linalg.solve(jacobian, error)  # EqProp as beta -> 0
+    cosine = plain @ true / np.linalg.norm(plain) / np.linalg.norm(true)
+    assert [row[-1] for row in printed] == [1.0, pytest.approx(cosine, abs=0.01), 1.0, 1.0]
+    assert cosine < 0.9
+
+
+def ring(profile, x, strength=0.5):
+    """The projected fixed point of the ring by iteration of clipped steps in numpy."""
+    w, s = scipy.linalg.circulant(np.concatenate([[0.0], profile, profile[-2::-1]])), np.zeros(len(x))
+    for _ in range(3000):
+        s = np.clip(s + 0.1 * (w @ s + strength * x - s), 0.0, 1.0)
+    return s
+
+
+def test_own_leaky_integrator(run):
+    names, printed = run("own_leaky_integrator.py")
+    profile, x, y = (np.asarray(part) for part in (names["field"].profile, names["x"][0], names["y"][0]))
+    expected = ring(profile, x)
+    ode, *measured, implicit, eqprop = printed
+    for states in (ode, *measured):
+        np.testing.assert_allclose(states, expected, atol=6e-4)
+    gradient = numerical(lambda k: np.array([0.5 * np.sum((ring(k, x) - y) ** 2)]), profile, 1e-4)[0]
+    np.testing.assert_allclose(implicit[-4:], gradient, atol=1e-3)
+    np.testing.assert_allclose(eqprop[-4:], gradient, atol=3e-3)
+    assert epf.GeneRec().estimate(names["field"], x[None], y[None]).verdict[0] == epf.Verdict.converged
+
+
+def test_own_activation(run):
+    names, printed = run("own_activation.py")
+    rho = names["naka_rushton"]
+    at = np.linspace(-2.0, 3.0, 21)
+    np.testing.assert_allclose(rho.derivative(at), np.diag(numerical(rho.function, at)), atol=1e-6)
+    in_spice = [eval(rho.spice.replace("^", "**").format(v=f"({v})"), {"max": max}) for v in at.tolist()]
+    np.testing.assert_allclose(rho.function(at), in_spice, rtol=1e-6)
+    field, x = names["field"], np.asarray(names["x"])[0]
+    w, (w_in, b) = np.asarray(field.recurrent_matrix()), map(np.asarray, field.input_matrix())
+    rate = lambda s: np.maximum(s, 0) ** 2 / (1 + np.maximum(s, 0) ** 2)  # noqa: E731
+    rest = scipy.integrate.solve_ivp(lambda t, s: w @ rate(s) + w_in @ x + b - s, (0, 200), np.zeros(8), rtol=1e-9)
+    ode, *measured, implicit, aep = printed
+    np.testing.assert_allclose(ode, rest.y[:2, -1], atol=1e-4)
+    for states in measured:
+        np.testing.assert_allclose(states, rest.y[:2, -1], atol=1e-2)
+    np.testing.assert_allclose(aep[-2:], implicit[-2:], atol=2e-3)
+
+
+@needs_ngspice
+@pytest.mark.parametrize("level", ["behavioural", "crossbar", "ota"])
+def test_own_activation_in_circuits(run, level, layered):
+    rho = run("own_activation.py")[0]["naka_rushton"]
+    field = epf.LayeredField.create(jax.random.key(2), (4, 6, 2), activation=rho)
+    substrate = circuits.NgspiceSubstrate(level=circuits.LEVELS[level]())
+    measured, solved = (s.settle(field, np.full((1, 4), 0.5)).state[0] for s in (substrate, epf.Equilibrium()))
+    np.testing.assert_allclose(measured, solved, atol=1e-5 if level == "behavioural" else 0.03)
+
+
+def test_own_cost(run):
+    names, ((mean, median), (quadratic,), (robust,)) = run("own_cost.py")
+    targets = np.asarray(names["y"])[:, 0]
+    assert (mean, median) == (pytest.approx(targets.mean(), abs=1e-3), pytest.approx(np.median(targets), abs=1e-3))
+    cost = lambda s: np.sum(np.log(np.cosh((s - targets) / 0.05)))  # noqa: E731
+    best = scipy.optimize.minimize_scalar(cost, bounds=(0.0, 1.0), method="bounded")
+    assert quadratic == pytest.approx(targets.mean(), abs=2e-3)
+    assert robust == pytest.approx(best.x, abs=2e-3)
+    own, at = names["LogCosh"](0.3), np.array([0.4, -1.0])
+    cost = lambda s: np.asarray(own(s[None], np.zeros((1, 2))))  # noqa: E731
+    np.testing.assert_allclose(own.gradient(at, 0.0), numerical(cost, at)[0], atol=1e-7)
+
+
+def test_own_dataset(run):
+    names, printed = run("own_dataset.py")
+    from sklearn.linear_model import LogisticRegression
+
+    data = names["bars"]()
+    linear = LogisticRegression().fit(data.train.x, data.train.labels)
+    assert linear.score(data.test.x, data.test.labels) < 0.65  # the classes' means are the same
+    assert printed[-1][0] < 2.0
+
+
+@needs_ngspice
+def test_own_level(run):
+    names, printed = run("own_level.py")
+    field, x = names["field"], np.asarray(names["x"])
+    w, (w_in, b) = np.asarray(field.recurrent_matrix()), map(np.asarray, field.input_matrix())
+    assert [row[0] for row in printed] == [10.0, 30.0, 100.0]
+
+    def rest(gain):
+        leak = 1 + np.abs(w).sum(axis=1) / gain
+        return scipy.optimize.root(lambda s: w @ np.tanh(s) + w_in @ x[0] + b - leak * s, np.zeros(8), tol=1e-12).x
+
+    for gain, apart, cosine in printed:
+        assert apart == pytest.approx(np.abs(rest(gain) - rest(np.inf)).max(), abs=2e-4)
+        assert cosine > 1 - 0.1 / gain
+
+
+@needs_ngspice
+def test_own_neuron_changes_the_way_and_not_the_end(graph, tmp_path):
+    level = circuits.Behavioural(neuron=circuits.read_subcircuit(_FOLDER / "own_neuron.sub"), accuracy=circuits.TIGHT)
+    summary = circuits.verify(graph, np.full((1, 4), 0.6), np.full((1, 3), 0.2), 0.1, level=level).summary()
+    assert summary["verdict"] == "agrees"
+    assert summary["max_abs_free"] < 1e-6
+    assert summary["max_abs_trajectory"] > 1e-3
