@@ -45,6 +45,8 @@ from .datasets import digits as digits
 from .datasets import fashion as fashion
 from .datasets import mnist as mnist
 from .datasets import xor as xor
+from .extensions import import_file as import_file
+from .extensions import load_extensions as load_extensions
 from .learning import AEP as AEP
 from .learning import BPTT as BPTT
 from .learning import RULES as RULES

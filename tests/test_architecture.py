@@ -17,7 +17,7 @@ _PACKAGE = "eqprop_field"
 # Lowest first. Rooms on one floor do not see each other. The package's own name stands for its `__init__`.
 _FLOORS = {
     "eqprop_field": (
-        {"_arrays", "_linalg", "_tensor_file"},
+        {"_arrays", "_linalg", "_tensor_file", "extensions"},
         {"_files"},
         {"activations", "results"},
         {"signals", "datasets"},
@@ -30,7 +30,6 @@ _FLOORS = {
         {"analysis"},
         {"circuits"},
         {"plotting"},
-        {"extensions"},
         {"eqprop_field"},
         {"benchmarks"},
         {"cli"},

@@ -17,6 +17,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from ..extensions import imported_files
+
 _READY = "ready", None
 _START_S = 300.0  # until a worker has imported what it needs, on a busy machine
 _MERCY_S = 5.0  # from the request to end until the kill
@@ -71,7 +73,7 @@ def work_through(
     deaths: collections.Counter[int] = collections.Counter()
     busy: dict[Connection, _Worker] = {}
     idle: list[_Worker] = []
-    pickled = pickle.dumps(task)
+    pickled = pickle.dumps(imported_files()) + pickle.dumps(task)
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:

@@ -1,6 +1,7 @@
 """A worker of `pool.work_through`. Run as `python -m eqprop_field.circuits.pool_worker FD FOLDER`.
 
-FOLDER holds a pickled task, in the file `task`. On the connection with the file descriptor FD the worker says
+FOLDER holds two pickles in the file `task`: the files to import first, for the names that they register, and the
+task. On the connection with the file descriptor FD the worker says
 ("ready", None), is sent numbers, and answers each with ("done", row) or ("failed", message). It ends when the
 connection does, with FOLDER, where it keeps what is temporary.
 """
@@ -13,6 +14,8 @@ import sys
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
+
+from ..extensions import import_file
 
 
 def _unwind(number: int, frame: Any) -> None:
@@ -27,7 +30,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _unwind)
     connection = Connection(int(sys.argv[1]))
     try:
-        task = pickle.loads(pathlib.Path(sys.argv[2], "task").read_bytes())
+        with pathlib.Path(sys.argv[2], "task").open("rb") as file:
+            for path in pickle.load(file):
+                import_file(path)
+            task = pickle.load(file)
         connection.send(("ready", None))
         while True:
             index = connection.recv()

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib.metadata
 import io
 import itertools
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union
 
@@ -18,9 +20,13 @@ from .command import AbstractCommand, Outcome
 from .commands import COMMANDS, command_class, word_of
 
 _AGAIN_S = 3.0
+_IMPORT = "--import"
 DESCRIPTION = """Equilibrium propagation in vector fields: simulate it, learn with it, run it as a circuit.
 
 Start with: eqprop-field demo --out demo
+
+Before the command, --import FILE.py runs a file first, so that the fields, rules, activations and levels that it
+registers have names here; --version says which version this is.
 """
 
 
@@ -31,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _speak_any_encoding()
     try:
         with _terminable():
+            arguments = _import_extensions(arguments)
+            if arguments == ["--version"]:
+                print(f"eqprop-field {_version()}")
+                return 0
             command = _parse(arguments)
             with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
                 outcome = command.run()
@@ -47,6 +57,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("EQPROP_FIELD_DEBUG"):
             raise
         return _fail(*_explained(error), as_json)
+
+
+def _import_extensions(arguments: list[str]) -> list[str]:
+    """Makes what is not ours known, before any option is parsed; returns the arguments without --import FILE.
+
+    Raises:
+        ValueError: for a file that cannot be imported.
+    """
+    from ..extensions import ExtensionWarning, import_file, load_extensions
+
+    with warnings.catch_warnings(record=True) as left_out:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ExtensionWarning)
+        load_extensions()
+    for warning in left_out:
+        print(f"eqprop-field: {warning.message}", file=sys.stderr)
+    while arguments and arguments[0].partition("=")[0] == _IMPORT:
+        option, _, file = arguments[0].partition("=")
+        rest = arguments[1:]
+        if not file:
+            if not rest:
+                raise ValueError(f"{option} needs a file, and a command after it: {option} my_fields.py train ...")
+            file, *rest = rest
+        import_file(file)
+        arguments = rest
+    return arguments
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("eqprop-field")
+    except importlib.metadata.PackageNotFoundError:
+        return "run from its folder, not installed"
 
 
 def _speak_any_encoding() -> None:

@@ -6,7 +6,9 @@ from .base import Estimate as Estimate
 from .base import pull_back as pull_back
 from .bptt import BPTT as BPTT
 from .catalogue import RULES as RULES
+from .catalogue import Entry as Entry
 from .catalogue import named_rules as named_rules
+from .catalogue import register_rule as register_rule
 from .catalogue import rule_entry as rule_entry
 from .continual import ContinualEqProp as ContinualEqProp
 from .contrastive_hebbian import ContrastiveHebbian as ContrastiveHebbian

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 from jaxtyping import ArrayLike
@@ -186,6 +186,23 @@ RULES: dict[str, Entry] = {
         error_of="rates",
     ),
 }
+
+
+_OURS = frozenset(RULES)
+
+
+def register_rule(entry: Any, name: str) -> Any:
+    """Makes a rule known by a name: to `RULES`, `named_rules`, recipes and the commands.
+
+    Raises:
+        ValueError: for what is no `Entry`, and for a name of the package's own rules.
+    """
+    if not isinstance(entry, Entry):
+        raise ValueError(f"cannot register {entry!r:.80} as a rule: give an Entry of the catalogue")
+    if name in _OURS and RULES[name] is not entry:
+        raise ValueError(f"there is a rule {name!r} already: give this one another name")
+    RULES[name] = entry
+    return entry
 
 
 def rule_entry(name: str) -> Entry:

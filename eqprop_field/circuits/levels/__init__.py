@@ -31,7 +31,9 @@ def register_level(level: _Level) -> _Level:
         raise ValueError(f"{level!r} is no level: give a frozen dataclass that is a subclass of AbstractLevel")
     if inspect.isabstract(level) or "name" not in vars(level):
         raise ValueError(f"{level.__name__} is abstract or has no `name` of its own: a level says what it is called")
-    if LEVELS.get(level.name, level) is not level:
+    known = LEVELS.get(level.name, level)
+    # A module that is run again, as notebooks do, defines its class anew: that is the same level.
+    if (known.__module__, known.__qualname__) != (level.__module__, level.__qualname__):
         raise ValueError(f"there is a level {level.name!r} already: give {level.__name__} another name")
     LEVELS[level.name] = level
     return level
