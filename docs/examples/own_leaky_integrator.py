@@ -53,9 +53,7 @@ if __name__ == "__main__":
         measured = epf.circuits.NgspiceSubstrate().settle(field, x).state
         print("ngspice ", *(f"{s:6.3f}" for s in measured[0]))
     for rule in (epf.ImplicitGradient(), epf.EqProp(nudging=epf.Nudging.symmetric(0.02))):
-        print(
-            f"{type(rule).__name__:16} dJ/dk",
-            *(f"{g:7.3f}" for g in rule.estimate(field, x, y).gradient.tensors()["profile"]),
-        )
+        gradient = rule.estimate(field, x, y).gradient.tensors()["profile"]
+        print(f"{type(rule).__name__:16} dJ/dk", *(f"{g:7.3f}" for g in gradient))
     if sys.argv[1:]:
         epf.save_network(sys.argv[1], field)
