@@ -30,6 +30,7 @@ _FLOORS = {
         {"analysis"},
         {"circuits"},
         {"plotting"},
+        {"demo"},
         {"eqprop_field"},
         {"benchmarks"},
         {"cli"},
@@ -58,7 +59,12 @@ _TABLES = ("eqprop_field.learning.catalogue",)
 # The only rooms that may import these at all.
 _CONFINED = {
     "matplotlib": ("eqprop_field.plotting",),
-    "eqprop_field.plotting": ("eqprop_field.cli", "eqprop_field.benchmarks", "eqprop_field.results"),
+    "eqprop_field.plotting": (
+        "eqprop_field.cli",
+        "eqprop_field.benchmarks",
+        "eqprop_field.demo",
+        "eqprop_field.results",
+    ),
     "PySpice": ("eqprop_field.circuits.ngspice", "eqprop_field.circuits.netlist"),
     "sklearn": ("eqprop_field.datasets",),
     "tyro": ("eqprop_field.cli",),

@@ -83,7 +83,7 @@ class Noise(eqx.Module):
 
 
 class NoisyTrajectory(AbstractSubstrate):
-    """Integrates the ODE with noise through the same windows as a circuit: the ODE beside `NgspiceSubstrate(noise=...)`.
+    """Integrates the ODE with noise through the same windows as a circuit, beside `NgspiceSubstrate(noise=...)`.
 
     Runge-Kutta of fourth order with a fixed step. The noise runs on through all phases, with the ways back between
     two nudged ones. A state under noise is never at rest: `tol` says how far from it counts.

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from eqprop_field.cli.report import Section, page
+from eqprop_field.demo.page import Section, page
 
 
 @pytest.mark.slow
-def test_the_whole_story(tmp_path, ngspice):
+def test_the_main_job(tmp_path, ngspice):
     ran = subprocess.run(
         [sys.executable, "-m", "eqprop_field", "demo", "--out", tmp_path / "demo", "--json"],
         capture_output=True,
@@ -51,9 +51,16 @@ def test_the_whole_story(tmp_path, ngspice):
     assert again.returncode == 0, again.stderr
 
 
-def test_a_report_says_what_failed_and_is_safe_html():
+def test_a_report_names_what_failed_and_is_safe_html():
     made = page(
-        "T<1>", "lead", "ODE & circuit disagree", False, [("a", "<b>")], [Section("S", ["words & words"])], [], "end"
+        title="T<1>",
+        lead="lead",
+        verdict="ODE & circuit disagree",
+        held=False,
+        table=[("a", "<b>")],
+        sections=[Section("S", ["words & words"])],
+        files=[],
+        footer="end",
     )
     assert "T&lt;1&gt;" in made
     assert "✗ ODE &amp; circuit disagree" in made

@@ -1,4 +1,4 @@
-"""A report in one HTML file: pictures inside, readable on a phone, by day and by night, without a network."""
+"""A report as one HTML file: pictures inside, readable on a phone, by day and by night, without a network."""
 
 import base64
 import dataclasses
@@ -49,6 +49,7 @@ class Section:
 
 
 def page(
+    *,
     title: str,
     lead: str,
     verdict: str,
@@ -70,21 +71,21 @@ def page(
         files: names of the files beside the report, and what they hold.
         footer: how the report was made.
     """
-    said = html.escape
-    rows = "".join(f'<tr><td>{said(name)}</td><td class="number">{said(value)}</td></tr>' for name, value in table)
+    safe = html.escape
+    rows = "".join(f'<tr><td>{safe(name)}</td><td class="number">{safe(value)}</td></tr>' for name, value in table)
     beside = "".join(
-        f'<li><a href="{said(name)}"><code>{said(name)}</code></a> {said(what)}</li>' for name, what in files
+        f'<li><a href="{safe(name)}"><code>{safe(name)}</code></a> {safe(what)}</li>' for name, what in files
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{said(title)}</title><style>{_STYLE}</style></head><body><main>
-<h1>{said(title)}</h1>
-<p class="lead">{said(lead)}</p>
-<p class="verdict {"good" if held else "bad"}" role="status">{"✓" if held else "✗"} {said(verdict)}</p>
+<title>{safe(title)}</title><style>{_STYLE}</style></head><body><main>
+<h1>{safe(title)}</h1>
+<p class="lead">{safe(lead)}</p>
+<p class="verdict {"good" if held else "bad"}" role="status">{"✓" if held else "✗"} {safe(verdict)}</p>
 <div class="scroll"><table>{rows}</table></div>
 {"".join(map(_section, sections))}
 <h2>Files beside this report</h2><ul>{beside}</ul>
-<footer>{said(footer)}</footer>
+<footer>{safe(footer)}</footer>
 </main></body></html>
 """
 
