@@ -202,10 +202,9 @@ def learn_in_circuit(
         NgspiceMissing: if there is no ngspice. A simulator that FAILS takes the place of its record.
     """
     task = voltages(task) if isinstance(task, str) else task
-    if schedule is None:
-        if task.name not in TASK_SCHEDULES:
-            raise ValueError(f"there is no schedule for the task {task.name!r}: give one")
-        schedule = TASK_SCHEDULES[task.name]
+    if schedule is None and task.name not in TASK_SCHEDULES:
+        raise ValueError(f"there is no schedule for the task {task.name!r}: give one")
+    schedule = TASK_SCHEDULES[task.name] if schedule is None else schedule
     schedule = schedule if epochs is None else dataclasses.replace(schedule, epochs=epochs)
     if not seeds or schedule.epochs < 1:
         raise ValueError("give at least one seed and one epoch")
