@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+class NoPictureError(TypeError):
+    """There is no picture of a result: of its class, or of what it holds; the message says why."""
+
+
 class AbstractResult(abc.ABC):
     """A result: a table, a summary and a picture, which it can show and save by itself.
 
@@ -58,15 +62,19 @@ class AbstractResult(abc.ABC):
             The Axes of the main panel; `.figure` is the picture.
 
         Raises:
-            TypeError: for a result without a picture.
+            NoPictureError: for a result without a picture.
         """
         from .plotting import draw
 
         return draw(self, ax)
 
     def pictures(self) -> "dict[str, Figure]":
-        """The pictures that `save` writes, by file name."""
-        return {f"{self.stem}.png": self.plot().figure}  # pyright: ignore[reportReturnType]  a Figure, never a SubFigure
+        """The pictures that `save` writes, by file name; none for a result without one."""
+        try:
+            figure: Any = self.plot().figure
+        except NoPictureError:
+            return {}
+        return {f"{self.stem}.png": figure}
 
     def save(self, folder: str | os.PathLike, **context: Any) -> dict[str, Any]:
         """Writes the table as CSV, the pictures and `summary.json`, each whole or not at all.
@@ -129,7 +137,7 @@ class AbstractResult(abc.ABC):
         table = f"<table>{body}</table>"
         try:
             figure = self.plot().figure
-        except TypeError:  # a result without a picture
+        except NoPictureError:
             return table
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)  # pyright: ignore[reportAttributeAccessIssue]

@@ -21,7 +21,7 @@ from ..substrates.trajectory import Trajectory
 from ..vector_fields.base import AbstractVectorField
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _MOST_NUMBERS = 40_000_000  # stored in trajectories; beyond that fewer times are kept
 _FEWEST_POINTS = 40
@@ -111,10 +111,6 @@ class Simulation(AbstractResult):
             share = 100 * summary["path_difference"]
             lines.append(f"update       trajectory and end-point form differ by {share:.2g} %")
         return lines
-
-    def pictures(self) -> "dict[str, Figure]":
-        """None where the substrate keeps no trajectories."""
-        return {} if self.estimate.free.trajectory is None else super().pictures()
 
     def _write(self, folder: Path) -> list[str]:
         save_phases(

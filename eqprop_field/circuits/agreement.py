@@ -18,7 +18,7 @@ from .levels import Netlist, Thresholds
 from .measure import Phase
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _MOST_NETLISTS = 100  # written; the others differ in the sample only
 
@@ -145,10 +145,6 @@ class Agreement(AbstractResult):
             f"cosine of the updates  {format(cosine, '.12f') if math.isfinite(cosine) else 'none'}",
             f"signs of the updates   {f'{100 * signs:.4g} % as by the ODE' if math.isfinite(signs) else 'none'}",
         ]
-
-    def pictures(self) -> "dict[str, Figure]":
-        """`agreement.png`, where ngspice could simulate a sample."""
-        return super().pictures() if self._simulated else {}
 
     def _write(self, folder: Path) -> list[str]:
         """The table and the picture, `phases.npz` as measured, the netlists with their maps, `ngspice.log`, and the

@@ -17,7 +17,7 @@ from .update_fidelity import Fidelity, failed_samples
 from .variation import Variation
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 MEASURES = tuple(field.name for field in dataclasses.fields(Fidelity) if field.name != "failed")
 
@@ -70,10 +70,6 @@ class MonteCarlo(AbstractResult):
                 shown = (spread[key] for key in ("mean", "min", "p5", "median", "p95"))
                 lines.append(f"{name:>26}  " + "  ".join(f"{value:>10.5g}" for value in shown))
         return [*lines, f"passed: {self.passed:.1%} of {len(self.runs)} chips"]
-
-    def pictures(self) -> "dict[str, Figure]":
-        """None where ngspice gave no result for any chip."""
-        return super().pictures() if np.isfinite(self.column("settling_free")).any() else {}
 
     def _write(self, folder: Path) -> list[str]:
         return [*beside(self.path, folder), *super()._write(folder)]

@@ -75,10 +75,6 @@ class Fidelity(AbstractResult):
     def failure(self) -> str | None:
         return failed_samples(self.failed)
 
-    def pictures(self) -> dict[str, Any]:
-        """None: a row of numbers has no picture."""
-        return {}
-
 
 def failed_samples(count: int) -> str | None:
     """One sentence where ngspice failed."""

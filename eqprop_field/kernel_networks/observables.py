@@ -115,9 +115,6 @@ class GibbsFit(AbstractResult):
     def summary(self) -> dict[str, Any]:
         return {"observables": len(self.strengths), "residual": self.residual}
 
-    def pictures(self) -> dict[str, Any]:
-        return {}
-
 
 def fit_gibbs(values: ArrayLike, target: ArrayLike, *, tol: float = 1e-10) -> GibbsFit:
     r"""Minimises $J = \log Z(\lambda) - \lambda \cdot \bar\Omega$ by Newton's method with halved steps.

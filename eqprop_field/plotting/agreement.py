@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
 from ..circuits.agreement import Agreement, SampleTrace
+from ..results import NoPictureError
 from ..vector_fields import AbstractVectorField
 from .draw import draw
 from .phases import how_many, layer_names, mark_onset, shades, spread, until_settled
@@ -40,11 +41,11 @@ def agreement(result: Agreement, ax: Axes | None = None) -> Axes:
     """Draws the states of the first simulated sample in both simulators, and the largest difference in every layer.
 
     Raises:
-        TypeError: where ngspice could simulate no sample.
+        NoPictureError: where ngspice could simulate no sample.
     """
     trace = next((sample for sample in result.samples if sample is not None), None)
     if trace is None:
-        raise TypeError("ngspice gave no usable result for any sample: there are no states to draw")
+        raise NoPictureError("ngspice gave no usable result for any sample: there are no states to draw")
     seen = _until_settled(result.field, trace)
     layers = list(seen.ode)
     if ax is not None:

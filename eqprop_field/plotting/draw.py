@@ -5,6 +5,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from ..results import NoPictureError
+
 
 @functools.singledispatch
 def draw(result: Any, ax: Axes | None = None) -> Axes:
@@ -20,7 +22,7 @@ def draw(result: Any, ax: Axes | None = None) -> Axes:
         The Axes of the main panel.
 
     Raises:
-        TypeError: for a result without a picture.
+        NoPictureError: for a result without a picture.
     """
     del ax
-    raise TypeError(f"there is no picture of a {type(result).__name__}: draw its rows() with matplotlib")
+    raise NoPictureError(f"there is no picture of a {type(result).__name__}: draw its rows() with matplotlib")

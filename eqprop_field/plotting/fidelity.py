@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from ..circuits.fidelity import FidelitySweep
 from ..circuits.montecarlo import MonteCarlo
+from ..results import NoPictureError
 from .draw import draw
 from .style import COLOURS, INK, MARKERS, panels, styled
 
@@ -90,12 +91,12 @@ def _montecarlo(result: MonteCarlo, ax: Axes | None = None) -> Axes:
     """How the measures are spread over the chips, a panel each, with lines at 5, 50 and 95 % of them.
 
     Raises:
-        TypeError: where ngspice gave no result for any chip.
+        NoPictureError: where ngspice gave no result for any chip.
     """
     columns = {title: factor * result.column(measure) for measure, (title, factor) in _SPREADS.items()}
     drawn = {title: values[np.isfinite(values)] for title, values in columns.items() if np.isfinite(values).any()}
     if not drawn:
-        raise TypeError("ngspice gave no usable result for any chip: there is nothing to draw")
+        raise NoPictureError("ngspice gave no usable result for any chip: there is nothing to draw")
     axes = panels([2.3] * len(drawn)) if ax is None else np.array([ax])
     for panel, (name, values), colour in zip(axes, drawn.items(), _COLOURS * len(drawn), strict=False):
         panel.hist(values, min(_BINS, max(5, len(values) // 4)), color=colour, alpha=0.85)

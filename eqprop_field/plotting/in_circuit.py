@@ -6,6 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..circuits.ngspice import SimulatorFailed
 from ..circuits.plasticity import CircuitLearning, TrainingRecord
+from ..results import NoPictureError
 from .draw import draw
 from .style import COLOURS, CYCLE, panels, styled
 
@@ -16,11 +17,11 @@ def _circuit_learning(result: CircuitLearning, ax: Axes | None = None) -> Axes:
     """The learning curves of all circuits over those of the reference ODE, and how the weights of the first one moved.
 
     Raises:
-        TypeError: where the simulator failed for the first circuit.
+        NoPictureError: where the simulator failed for the first circuit.
     """
     first = result.records[0]
     if isinstance(first, SimulatorFailed):
-        raise TypeError(f"ngspice gave no usable result for seed {result.seeds[0]}: there are no weights to draw")
+        raise NoPictureError(f"ngspice gave no usable result for seed {result.seeds[0]}: there are no weights to draw")
     axes = panels([2.8, 2.6]) if ax is None else np.array([ax])
     _losses(axes[0], result)
     if ax is None:

@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 
 from ..analysis.simulation import Simulation
 from ..learning.base import Estimate
+from ..results import NoPictureError
 from ..substrates.solution import Solution
 from .draw import draw
 from .style import COLOURS, CYCLE, INK, panels, styled
@@ -60,7 +61,7 @@ def _solution(result: Solution, ax: Axes | None = None) -> Axes:
 def _paths(solution: Solution, sample: int) -> tuple[np.ndarray, Layers]:
     """The saved times of a phase, and one sample's states at them by layer."""
     if solution.trajectory is None:
-        raise TypeError("there is no picture of a phase without a trajectory: let a Trajectory save its times")
+        raise NoPictureError("there is no picture of a phase without a trajectory: let a Trajectory save its times")
     leaves = [np.real(np.asarray(leaf)) for leaf in jax.tree.leaves(solution.trajectory)]
     names = layer_names(solution.trajectory)
     return np.asarray(solution.times), {

@@ -23,7 +23,7 @@ from .reference_ode import reference_ode
 from .schedules import TASK_SCHEDULES, TaskSchedule
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _LONGEST_S = 7200.0  # of a run, wall clock
 _COMPARED_ABOVE = 0.01  # of the targets' variance; below it nothing is left to compare
@@ -143,10 +143,6 @@ class CircuitLearning(AbstractResult):
                 middle = values[len(values) // 2]
                 lines.append(f"{name:20s}median {middle:{form}}, from {values[0]:{form}} to {values[-1]:{form}}")
         return lines + [f"seed {row['seed']} failed: {row['failed']}" for row in rows if "failed" in row]
-
-    def pictures(self) -> "dict[str, Figure]":
-        """None where the first circuit failed."""
-        return {} if isinstance(self.records[0], SimulatorFailed) else super().pictures()
 
     def _write(self, folder: Path) -> list[str]:
         """The table and the picture; of the first circuit the netlist with its map, and the network that it learnt."""
