@@ -2,16 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import tyro
 
-from .arguments import Names, NudgeOptions, OptionalFloat, OptionalSizes, Repair, checked_gain
+from .arguments import Names, NudgeOptions, OptionalSizes, RecipeNudge, Repair
 from .command import AbstractCommand, Outcome
-from .numbers import AtLeastOne
-
-if TYPE_CHECKING:
-    from ..training import Recipe
+from .numbers import AtLeastOne, RecipeGain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,11 +39,8 @@ class AlignTraining(AbstractCommand):
     """Networks for each rule."""
     samples: AtLeastOne = 100
     """Validation samples that alignment is measured on."""
-    beta: OptionalFloat = None
-    """Influence parameter of training and of measuring."""
-    nudging: Literal["one-sided", "symmetric"] = "symmetric"
-    """One nudged phase at beta, or two at beta and -beta, for rules whose name does not say it."""
-    gain: OptionalFloat = None
+    nudge: RecipeNudge = dataclasses.field(default_factory=RecipeNudge)
+    gain: RecipeGain = None
     """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
     repair: Repair = dataclasses.field(default_factory=Repair)
     out: Path = tyro.MISSING
@@ -60,14 +54,16 @@ class AlignTraining(AbstractCommand):
         from ..activations import activation
         from ..analysis import align_training
         from ..learning import RULES, named_rules
-        from ..training import load_dataset
+        from ..training import find_recipe, load_dataset
         from ..vector_fields import field_class
         from .files import folder_for
         from .progress import bar
 
-        recipe = self._recipe()
+        options = {"sizes": self.sizes or None, "epochs": self.epochs, "schedule": "constant", "seed": self.seed}
+        options |= {"gain": self.gain, "repair": self.repair.settings(), **dataclasses.asdict(self.nudge)}
+        recipe = find_recipe(data=self.data).changed(**options)
         names = RULES if "all" in self.rules else self.rules
-        nudging = NudgeOptions(beta=recipe.beta, nudging=self.nudging).build()
+        nudging = NudgeOptions(beta=recipe.beta, nudging=recipe.nudging).build()
         rules = named_rules(names, nudging, recipe.learning_rule().substrate)
         dataset = load_dataset(self.data, self.data_dir, seed=self.seed)
         folder = folder_for(self.out)
@@ -77,16 +73,4 @@ class AlignTraining(AbstractCommand):
         with bar("alignment over training") as progress:
             found = align_training(fields, rules, dataset, recipe.settings, samples=self.samples, progress=progress)
         context = {"data": self.data, "sizes": list(recipe.sizes), "gain": recipe.gain}
-        return Outcome.saved(found, folder, **context, beta=recipe.beta, nudging=self.nudging)
-
-    def _recipe(self) -> "Recipe":
-        from ..training import FIRST_RECIPES, RECIPES
-
-        recipe = RECIPES[FIRST_RECIPES[self.data]].seeded(self.seed)
-        recipe = recipe.resized(self.sizes) if self.sizes else recipe
-        settings = dataclasses.replace(
-            recipe.settings, epochs=self.epochs, schedule="constant", repair=self.repair.settings()
-        )
-        gain = recipe.gain if self.gain is None else checked_gain(self.gain)
-        beta = recipe.beta if self.beta is None else self.beta
-        return dataclasses.replace(recipe, settings=settings, beta=beta, gain=gain)
+        return Outcome.saved(found, folder, **context, beta=recipe.beta, nudging=recipe.nudging)

@@ -10,6 +10,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from .command import Refused
+from .numbers import OF_RECIPE, Gain
 
 if TYPE_CHECKING:
     from ..substrates import Nudging
@@ -110,7 +111,6 @@ def _written(sweep: tuple[float, ...]) -> str:
 _rates, _betas = _numbers("learning rates"), _numbers("influence parameters")
 _symmetries = _sweep(-1.0, 1.0, "symmetries: write FIRST:LAST:COUNT within -1 and 1, such as -1:1:11")
 _gains = _sweep(0.0, 1e6, "gains: write FIRST:LAST:COUNT of numbers of at least 0, such as 0.5:4:8")
-OF_RECIPE = tyro.conf.arg(help_behavior_hint="(default: the recipe's)")
 _sizes_spec = _one_word(_sizes, lambda v: ",".join(map(str, v)), "N,N,...")
 Sizes = Annotated[tuple[int, ...], _sizes_spec]
 OptionalSizes = Annotated[tuple[int, ...], _sizes_spec, tyro.conf.arg(help_behavior_hint="")]
@@ -174,6 +174,16 @@ class NudgeOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RecipeNudge:
+    """The same where a recipe has a beta; for rules whose name or method does not say how they nudge."""
+
+    beta: OptionalFloat = None
+    """Influence parameter."""
+    nudging: Literal["one-sided", "symmetric"] = "symmetric"
+    """One nudged phase at beta, or two at beta and -beta, whose error is O(beta^2)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The network: --sizes for layers, or --graph with --inputs and --outputs for a directed graph."""
 
@@ -193,7 +203,7 @@ class Architecture:
     """One weight for each pair of the graph's neurons, and an energy."""
     activation: str = "hard_sigmoid"
     """Firing rate: hard_sigmoid, sigmoid, tanh, relu, softplus or linear."""
-    gain: float = 0.5
+    gain: Gain = 0.5
     """Scale of the weights relative to Glorot's."""
 
     @property
@@ -207,8 +217,6 @@ class Architecture:
         Raises:
             Refused: for options that describe no network, or two.
         """
-        if not -1.0 <= symmetry <= 1.0:
-            raise Refused(f"--symmetry {symmetry:g}: the weight symmetry lies between -1 and 1")
         if self.hopfield and (self.graph == 0 or symmetry not in (0.0, 1.0)):
             raise Refused("--hopfield is a --graph with one weight a pair: give --graph, and leave --symmetry away")
 
@@ -219,7 +227,7 @@ class Architecture:
         from ..vector_fields import field_class
 
         key = jax.random.key(seed)
-        options: dict[str, Any] = {"activation": activation(self.activation), "gain": checked_gain(self.gain)}
+        options: dict[str, Any] = {"activation": activation(self.activation), "gain": self.gain}
         if not self.hopfield:
             options["symmetry"] = symmetry
         if self.graph == 0:
@@ -281,14 +289,3 @@ class Scale:
             join_processes(self.coordinator, self.processes, self.process)
         elif self.processes != 1 or self.process != 0:
             raise Refused("--processes and --process need --coordinator: the HOST:PORT of the first process")
-
-
-def checked_gain(gain: float) -> float:
-    """The scale of new weights.
-
-    Raises:
-        Refused: for one that is not finite, or negative.
-    """
-    if not math.isfinite(gain) or gain < 0:
-        raise Refused(f"--gain {gain:g}: give a finite scale of at least 0, such as 0.5")
-    return gain

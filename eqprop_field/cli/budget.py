@@ -7,7 +7,7 @@ import tyro
 
 from .arguments import Architecture, Betas, OptionalFile, OptionalNetworkFile
 from .command import AbstractCommand, Outcome
-from .numbers import AtLeastOne, OptionalPositive, Positive
+from .numbers import AtLeastOne, OptionalPositive, Positive, Symmetry
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Budget(AbstractCommand):
     net: OptionalNetworkFile = None
     """A network file; without one, a network is drawn."""
     network: Architecture = dataclasses.field(default_factory=Architecture)
-    symmetry: float = 0.0
+    symmetry: Symmetry = 0.0
     """Weight symmetry c of a network that is drawn."""
     input: OptionalFile = None
     """x.npy, as for `simulate`; without it, samples are random."""

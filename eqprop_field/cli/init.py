@@ -7,6 +7,7 @@ import tyro
 
 from .arguments import Architecture
 from .command import AbstractCommand, Outcome
+from .numbers import Symmetry
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class Init(AbstractCommand):
     """
 
     network: Architecture = dataclasses.field(default_factory=Architecture)
-    symmetry: float = 0.0
+    symmetry: Symmetry = 0.0
     """Weight symmetry c from -1 to 1: W_back = c W_fwd^T + sqrt(1 - c^2) R."""
     out: Path = tyro.MISSING
     """The network file to write, ending in .safetensors."""

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+OF_RECIPE = tyro.conf.arg(help_behavior_hint="(default: the recipe's)")
+
 
 def _number(parse: Callable[[str], Any], metavar: str, usable: Callable[[Any], bool], otherwise: str) -> Any:
     """An option whose value is one number that passes a test."""
@@ -39,5 +41,12 @@ Workers = Annotated[int | None, at_least(1), tyro.conf.arg(help_behavior_hint="(
 _positive = _number(float, "NUMBER", lambda v: 0 < v < math.inf, "give a finite number above 0")
 Positive = Annotated[float, _positive]
 OptionalPositive = Annotated[float | None, _positive, tyro.conf.arg(help_behavior_hint="")]
+# Scales of weights, relative to Glorot's.
+_gain = _number(float, "NUMBER", lambda v: 0 <= v < math.inf, "give a finite scale of at least 0, such as 0.5")
+_symmetry = _number(float, "NUMBER", lambda v: -1 <= v <= 1, "the weight symmetry lies between -1 and 1")
+Gain = Annotated[float, _gain]
+RecipeGain = Annotated[float | None, _gain, OF_RECIPE]
+Symmetry = Annotated[float, _symmetry]
+RecipeSymmetry = Annotated[float | None, _symmetry, OF_RECIPE]
 # Within 32 bits: beyond, two precisions would draw different networks.
 Seed = Annotated[int, _number(int, "SEED", lambda n: 0 <= n < 2**32, f"give a whole number from 0 to {2**32 - 1}")]

@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .arguments import (
-    OF_RECIPE,
-    Convolutions,
-    OptionalFloat,
-    OptionalInt,
-    OptionalSizes,
-    Rates,
-    Repair,
-    Scale,
-    checked_gain,
-)
-from .command import AbstractCommand, Outcome, Refused
+from .arguments import Convolutions, OptionalFloat, OptionalInt, OptionalSizes, Rates, RecipeNudge, Repair, Scale
+from .command import AbstractCommand, Outcome
+from .numbers import OF_RECIPE, RecipeGain, RecipeSymmetry, at_least
 from .substrate import SubstrateOptions
 
 if TYPE_CHECKING:
@@ -31,6 +22,11 @@ if TYPE_CHECKING:
     Measure = Callable[[AbstractVectorField], dict[str, Any]] | None
 
 _FOLLOWED = 2000  # neurons, whose Jacobian takes 16 MB and some seconds for 100 samples
+# The options that are a recipe's or its settings' by the same name.
+_OF_RECIPE = (
+    "data", "rule", "epochs", "batch_size", "cost", "weight_decay", "optimiser", "schedule", "input_noise", "gain",
+    "symmetry", "seed",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,10 +63,9 @@ class Train(AbstractCommand):
     """Samples a step."""
     learning_rates: Rates = ()
     """One rate, or one for each layer from the output back."""
-    beta: OptionalFloat = None
-    """Influence parameter; eqprop and aep nudge by +beta and by -beta."""
+    nudge: RecipeNudge = dataclasses.field(default_factory=RecipeNudge)
     random_sign: bool = False
-    """With --rule eqprop-one-sided: nudge by +beta or -beta, at random, in every step."""
+    """With one-sided nudging: by +beta or -beta, at random, in every step."""
     cost: Annotated[Literal["quadratic", "matching"] | None, OF_RECIPE] = None
     """What the outputs' errors cost; matching is the loss whose derivative is the error of the rate."""
     weight_decay: OptionalFloat = None
@@ -83,15 +78,15 @@ class Train(AbstractCommand):
     """Start a sample's free phase from where it ended in the epoch before."""
     input_noise: OptionalFloat = None
     """Standard deviation of the noise on the inputs."""
-    gain: OptionalFloat = None
+    gain: RecipeGain = None
     """Scale of the first weights relative to Glorot's."""
-    symmetry: OptionalFloat = None
+    symmetry: RecipeSymmetry = None
     """Symmetry of the first weights, from -1 to 1: 0 for independent feedback, 1 for W_back = W_fwd^T at the start."""
     repair: Repair = dataclasses.field(default_factory=Repair)
     substrate: SubstrateOptions = dataclasses.field(default_factory=SubstrateOptions)
     resume: bool = False
     """Go on from the checkpoint in --out."""
-    follow: Annotated[int | None, tyro.conf.arg(metavar="SAMPLES", help_behavior_hint="(default: 100)")] = None
+    follow: Annotated[int | None, at_least(0), tyro.conf.arg(help_behavior_hint="(default: 100)")] = None
     """Validation samples on which alignment and symmetry are measured after every epoch; 0 for none. Dense: a network
     of more than 2000 neurons is not followed unless told to."""
     scale: Scale = dataclasses.field(default_factory=Scale)
@@ -132,8 +127,6 @@ class Train(AbstractCommand):
 
     def _measure(self, rule: "AbstractLearningRule", dataset: "Dataset") -> "Measure":
         """What is followed over training; None if nothing is."""
-        if self.follow is not None and self.follow < 0:
-            raise Refused(f"--follow {self.follow}: give a number of samples, or 0 for none")
         samples = 100 if self.follow is None else self.follow
         x, y = dataset.validation.x[:samples], dataset.validation.y[:samples]
 
@@ -147,34 +140,11 @@ class Train(AbstractCommand):
 
     def _recipe(self) -> "Recipe":
         """The recipe, changed by the options that were given."""
-        from ..training import FIRST_RECIPES, RECIPES
+        from ..training import find_recipe
 
-        name = self.recipe or FIRST_RECIPES[self.data or "digits"]
-        if name not in RECIPES:
-            raise Refused(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
-        recipe = RECIPES[name].seeded(self.seed)
-        if self.sizes or self.convolutions:
-            recipe = recipe.resized(self.sizes or recipe.sizes, self.convolutions or recipe.convolutions)
-        changes = _present(
-            {
-                "epochs": self.epochs,
-                "batch_size": self.batch_size,
-                "learning_rates": self.learning_rates or None,
-                "optimiser": self.optimiser,
-                "schedule": self.schedule,
-                "random_sign": self.random_sign or None,
-                "warm_start": self.warm_start or None,
-                "input_noise": self.input_noise,
-                "repair": None if self.repair == Repair() else self.repair.settings(),
-            }
-        )
-        settings = dataclasses.replace(recipe.settings, **changes)
-        gain = None if self.gain is None else checked_gain(self.gain)
-        of_recipe = {"data": self.data, "rule": self.rule, "beta": self.beta, "gain": gain}
-        of_recipe |= {"cost": self.cost, "weight_decay": self.weight_decay, "symmetry": self.symmetry}
-        return dataclasses.replace(recipe, settings=settings, **_present(of_recipe))
-
-
-def _present(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
+        changes = {name: getattr(self, name) for name in _OF_RECIPE} | dataclasses.asdict(self.nudge)
+        for name in ("sizes", "convolutions", "learning_rates", "random_sign", "warm_start"):
+            changes[name] = getattr(self, name) or None
+        if self.repair != Repair():
+            changes["repair"] = self.repair.settings()
+        return find_recipe(self.recipe, self.data or "digits").changed(**changes)

@@ -141,7 +141,7 @@ def demo(folder: str | os.PathLike[str], seed: int = 0, progress: Callable[[int,
         OSError: for files that cannot be written.
     """
     folder, clock = Path(folder), _Clock(progress)
-    recipe, dataset = RECIPES["digits"].seeded(seed), load_dataset("digits", seed=seed)
+    recipe, dataset = RECIPES["digits"].changed(seed=seed), load_dataset("digits", seed=seed)
     shown = progress is not None and sys.stderr.isatty()
     rule, settings = recipe.learning_rule(), recipe.settings
     run = train(recipe.field(), rule, dataset, settings, out=folder / "training", progress=shown)

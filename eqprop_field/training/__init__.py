@@ -5,10 +5,10 @@ from .checkpoint import CheckpointError as CheckpointError
 from .loop import NotFiniteError as NotFiniteError
 from .loop import train as train
 from .metrics import error_rate as error_rate
-from .recipes import FIRST_RECIPES as FIRST_RECIPES
 from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
 from .recipes import draw_layers as draw_layers
+from .recipes import find_recipe as find_recipe
 from .recipes import load_dataset as load_dataset
 from .records import RECORDS as RECORDS
 from .records import write_records as write_records

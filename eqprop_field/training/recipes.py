@@ -11,9 +11,10 @@ from jaxtyping import Array, Key
 from ..costs import Matching, Quadratic
 from ..datasets import Dataset, digits, fashion, mnist, xor
 from ..learning.base import AbstractLearningRule
-from ..learning.catalogue import RULES
+from ..learning.catalogue import named_rules
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
+from ..substrates.nudging import Nudging
 from ..vector_fields import AbstractLayered, field_class, square_image
 from .settings import Settings
 from .symmetry_repair import SymmetryRepair
@@ -37,7 +38,8 @@ class Recipe:
         rule: the learning rule's name, as in `learning.catalogue.RULES`.
         gain: the initial weights' scale relative to Glorot's.
         symmetry: c of the initial feedback weights, c W^T + sqrt(1 - c^2) R; they learn on their own from there.
-        beta: the influence parameter; nudging is as the rule has it.
+        beta: the influence parameter.
+        nudging: to one side or to both, for rules whose name or method does not say it.
         cost: C at the outputs, `Quadratic` or `Matching`.
         weight_decay: lambda of (lambda / 2) ||theta||^2.
         projected: whether hidden states are clipped.
@@ -53,6 +55,7 @@ class Recipe:
     gain: float = 0.25
     symmetry: float = 0.0
     beta: float = 0.2
+    nudging: Literal["one-sided", "symmetric"] = "symmetric"
     cost: Cost = "quadratic"
     weight_decay: float = 0.0
     convolutions: tuple[tuple[int, int, int], ...] = ()
@@ -78,29 +81,35 @@ class Recipe:
         Raises:
             ValueError: for a rule that is not known, or a beta without meaning.
         """
-        if self.rule not in RULES:
-            raise ValueError(f"unknown rule {self.rule!r}: choose among {', '.join(RULES)}")
-        costs = {"quadratic": Quadratic, "matching": Matching}
-        cost = costs[self.cost](weight_decay=self.weight_decay)
+        nudging = (Nudging.symmetric if self.nudging == "symmetric" else Nudging.one_sided)(self.beta)
+        cost = {"quadratic": Quadratic, "matching": Matching}[self.cost](weight_decay=self.weight_decay)
         substrate = substrate or Equilibrium(tol=self.tol, max_iterations=self.max_iterations)
-        return RULES[self.rule].make(self.beta, substrate, cost)
+        return named_rules((self.rule,), nudging, substrate, cost)[self.rule]
 
-    def resized(self, sizes: tuple[int, ...], convolutions: tuple[tuple[int, int, int], ...] | None = None) -> "Recipe":
-        """The same for other layers: the output keeps its learning rate, all others have the last hidden layer's."""
-        convolutions = self.convolutions if convolutions is None else convolutions
-        first, *hidden = self.settings.learning_rates
-        rates = (first, *[(hidden or [first])[-1]] * (len(sizes) - 2 + len(convolutions)))
-        settings = dataclasses.replace(self.settings, learning_rates=rates)
-        return dataclasses.replace(self, sizes=sizes, convolutions=convolutions, settings=settings)
+    def changed(self, **options: Any) -> "Recipe":
+        """The same with other values of its attributes, or of its settings'; None leaves one as it is.
+
+        For other `sizes` or `convolutions` the output keeps its learning rate, and all others have the last hidden
+        layer's, unless `learning_rates` are among the options.
+
+        Raises:
+            ValueError: for what is neither an attribute of recipes nor of settings, and for values without meaning.
+        """
+        values = {name: value for name, value in options.items() if value is not None}
+        ours, of_settings = ({part.name for part in dataclasses.fields(kind)} for kind in (Recipe, Settings))
+        if unknown := values.keys() - ours - of_settings:
+            raise ValueError(f"a recipe has no {min(unknown)!r}: its settings have {', '.join(sorted(of_settings))}")
+        if {"sizes", "convolutions"} & values.keys():
+            layers = [*values.get("sizes", self.sizes)[2:], *values.get("convolutions", self.convolutions)]
+            first, *hidden = self.settings.learning_rates
+            values.setdefault("learning_rates", (first, *[(hidden or [first])[-1]] * len(layers)))
+        settings = {name: values.pop(name) for name in of_settings & values.keys()}
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, **settings), **values)
 
     def summary(self) -> dict[str, Any]:
         """The recipe as a JSON object, less the settings, which a `TrainingRun` holds."""
         named = {part.name: getattr(self, part.name) for part in dataclasses.fields(self) if part.name != "settings"}
         return named | {"sizes": list(self.sizes)}
-
-    def seeded(self, seed: int) -> "Recipe":
-        """The same with another seed."""
-        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, seed=seed))
 
 
 def draw_layers(
@@ -196,7 +205,20 @@ RECIPES = {
     ),
     "fashion": dataclasses.replace(_MNIST, data="fashion"),  # taken over from MNIST, not chosen for it
 }
-FIRST_RECIPES = {"digits": "digits", "mnist": "mnist-1x512", "fashion": "fashion", "xor": "xor"}
+_FIRST = {"digits": "digits", "mnist": "mnist-1x512", "fashion": "fashion", "xor": "xor"}
+
+
+def find_recipe(name: str | None = None, data: str = "digits") -> Recipe:
+    """The recipe of that name, or the first one of a data set.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name is None and data not in _FIRST:
+        raise ValueError(f"there is no recipe for {data!r}: there are some for {', '.join(_FIRST)}")
+    if (name := name or _FIRST[data]) not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
 
 
 def load_dataset(name: str, data_dir: str | os.PathLike | None = None, *, seed: int = 0) -> Dataset:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.training import RECIPES, Settings, SymmetryRepair
+from eqprop_field.training import RECIPES, Settings, SymmetryRepair, find_recipe
 from eqprop_field.training.settings import optimiser_of, rates_of
 
 
@@ -103,7 +103,7 @@ def test_the_cosine_falls_from_one_to_zero():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_fit_themselves(name):
-    recipe = RECIPES[name].seeded(5)
+    recipe = RECIPES[name].changed(seed=5)
     field = recipe.field()
     assert (field.n_inputs, field.n_outputs) == (recipe.sizes[0], recipe.sizes[-1]) and recipe.settings.seed == 5
     rates_of(field, recipe.settings.learning_rates)
@@ -113,6 +113,21 @@ def test_recipes_fit_themselves(name):
 def test_a_recipe_for_other_layers_has_rates_for_them():
     recipe = RECIPES["digits"]
     output, hidden = recipe.settings.learning_rates
-    assert recipe.resized((64, 16, 8, 10)).settings.learning_rates == (output, hidden, hidden)
-    assert recipe.resized((64, 10)).settings.learning_rates == (output,)
-    assert recipe.resized(recipe.sizes) == recipe
+    assert recipe.changed(sizes=(64, 16, 8, 10)).settings.learning_rates == (output, hidden, hidden)
+    assert recipe.changed(sizes=(64, 10)).settings.learning_rates == (output,)
+    assert recipe.changed(sizes=recipe.sizes) == recipe
+
+
+def test_a_recipe_changes_in_itself_and_in_its_settings():
+    changed = RECIPES["digits"].changed(beta=0.4, epochs=3, gain=None, nudging="one-sided")
+    assert (changed.beta, changed.settings.epochs, changed.gain) == (0.4, 3, RECIPES["digits"].gain)
+    assert len(changed.learning_rule().nudging.betas) == 1
+    with pytest.raises(ValueError, match="no 'colour'"):
+        changed.changed(colour="red")
+
+
+def test_recipes_are_found_by_name_or_data():
+    assert find_recipe() is find_recipe("digits") is RECIPES["digits"]
+    assert find_recipe(data="mnist") is RECIPES["mnist-1x512"]
+    with pytest.raises(ValueError, match="unknown recipe 'cake'"):
+        find_recipe("cake")

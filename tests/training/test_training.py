@@ -269,7 +269,7 @@ def test_the_shipped_recipe_learns_the_digits():
     recipe = RECIPES["digits"]
     began, accuracies = time.perf_counter(), []
     for seed in range(3):
-        mine = recipe.seeded(seed)
+        mine = recipe.changed(seed=seed)
         run = train(mine.field(), mine.learning_rule(), digits(seed), mine.settings, progress=False)
         assert run.passed
         accuracies.append(1 - run.test_error)
