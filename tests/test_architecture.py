@@ -30,7 +30,7 @@ _FLOORS = {
         {"analysis"},
         {"circuits"},
         {"plotting"},
-        {"demo"},
+        {"demo", "installation"},
         {"eqprop_field"},
         {"benchmarks"},
         {"cli"},

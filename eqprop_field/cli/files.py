@@ -1,13 +1,8 @@
 """The places that results go to."""
 
-import csv
-import io
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from .._files import write_json, write_text
 from .command import Refused
 
 
@@ -43,18 +38,3 @@ def _must_be_writable(folder: Path) -> None:
         raise Refused(f"--out: {there} is a file, and no folder can be made in it: choose another place")
     if there is None or not os.access(there, os.W_OK | os.X_OK):
         raise Refused(f"--out: {folder} is not writable: choose a place you may write to")
-
-
-def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """A CSV file of rows that all have the columns of the first."""
-    rows = list(rows)
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """`summary.json` of a run: what `--json` prints."""
-    write_json(folder / "summary.json", dict(summary))

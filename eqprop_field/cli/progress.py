@@ -1,7 +1,7 @@
 """Progress on a terminal: how far, and how long still."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -19,18 +19,3 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
             shown.update(done - shown.n)
 
         yield tell
-
-
-@contextmanager
-def stages(names: Sequence[str]) -> Iterator[Callable[[], None]]:
-    """A bar over the parts of a longer job, named one after another; calling the result ends a part."""
-    with tqdm(
-        total=len(names), file=sys.stderr, disable=None, leave=False, dynamic_ncols=True, bar_format=_FORMAT
-    ) as shown:
-        shown.set_description(names[0])
-
-        def done() -> None:
-            shown.update(1)
-            shown.set_description(names[min(int(shown.n), len(names) - 1)])
-
-        yield done

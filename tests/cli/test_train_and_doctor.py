@@ -93,7 +93,7 @@ def test_doctor_says_what_is_there(run, tmp_path, ngspice):
     assert said.json["packages"]["numpy"] == np.__version__
     assert ngspice in said.json["simulators"]["ngspice"]["found"]
     assert said.json["data"]["digits"]["found"].startswith("1297")
-    assert json.loads((tmp_path / "o" / "doctor.json").read_text())["python"] == said.json["python"]
+    assert json.loads((tmp_path / "o" / "summary.json").read_text())["python"] == said.json["python"]
 
 
 def test_doctor_says_how_to_get_what_is_missing(run, monkeypatch, tmp_path):
