@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,14 +17,11 @@ from ..vector_fields import AbstractVectorField
 from .levels import Netlist, Thresholds
 from .measure import Phase
 
-if TYPE_CHECKING:
-    pass
-
 _MOST_NETLISTS = 100  # written; the others differ in the sample only
 
 
 class AgreementVerdict(enum.Enum):
-    """What the comparison found, worst last; the value is a sentence for the user."""
+    """The outcome of the comparison, in order of severity; the value is a sentence for the user."""
 
     agrees = "The circuit does what the ODE does, within the thresholds."
     disagrees = "Circuit and ODE settle, but further apart than the thresholds: tighten the accuracy or the devices."
@@ -66,7 +63,7 @@ class Agreement(AbstractResult):
     """The agreement of circuit and ODE over a batch; maxima run over the samples that ngspice could simulate.
 
     Attributes:
-        verdict: what was found.
+        verdict: the outcome.
         update_cosine: cosine between the two updates over the samples that settled in both; NaN without any.
         update_signs: the share of the update's elements with the ODE's sign, those below a thousandth of its largest
             left out; NaN without a settled sample.

@@ -109,7 +109,7 @@ def run_campaign(
     """Does all runs of a task, and keeps what they gave in one HDF5 file while they come.
 
     The file is written whole every few seconds, and when the campaign ends or is broken off; called again, the campaign
-    does what is missing. Rows do not depend on who did them, in which order, or how often the campaign was taken up.
+    does what is missing. Rows do not depend on who did them, in which order, or how often the campaign was broken off.
 
     Args:
         task: what is done.

@@ -110,9 +110,11 @@ def measure(circuit: Circuit, scaling: Scaling, waveforms: Waveforms) -> tuple[P
     for window, start, end in zip(circuit.schedule, starts, ends, strict=True):
         inside = (times > start + _APART) & (times < end - _APART)
         first, last = (np.stack([np.interp(t, times, column) for column in states.T]) for t in (start, end))
-        own = np.concatenate([[0.0], times[inside] - start, [window.duration]])
+        relative = np.concatenate([[0.0], times[inside] - start, [window.duration]])
         path = np.concatenate([first[None], states[inside], last[None]])
-        phases.append(Phase(window.beta, own, path, _joules(waveforms, start * scaling.tau_s, end * scaling.tau_s)))
+        phases.append(
+            Phase(window.beta, relative, path, _joules(waveforms, start * scaling.tau_s, end * scaling.tau_s))
+        )
     return tuple(phases)
 
 

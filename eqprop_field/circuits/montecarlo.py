@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import ArrayLike
@@ -15,9 +15,6 @@ from .campaign import Cell, FidelityCampaign, Row, beside, run_campaign
 from .conditions import Conditions
 from .update_fidelity import Fidelity, failed_samples
 from .variation import Variation
-
-if TYPE_CHECKING:
-    pass
 
 MEASURES = tuple(field.name for field in dataclasses.fields(Fidelity) if field.name != "failed")
 

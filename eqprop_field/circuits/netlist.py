@@ -59,18 +59,18 @@ class Netlist:
         circuit, raw = Circuit(title), []
         for line, is_element in _sorted_out(lines):
             name, *words = line.split()
-            kind, own = name[0].upper(), name[1:]
+            kind, label = name[0].upper(), name[1:]
             if not is_element or kind not in "XGRVI":
                 raw.append(line)
                 continue
             if kind == "X":
                 pairs = dict(word.split("=", 1) for word in words if "=" in word)
                 *nodes, called = (word for word in words if "=" not in word)
-                circuit.X(own, called, *nodes, **pairs)
+                circuit.X(label, called, *nodes, **pairs)
             elif kind == "G":
-                circuit.VCCS(own, *words[:4], transconductance=words[4])
+                circuit.VCCS(label, *words[:4], transconductance=words[4])
             else:
-                {"R": circuit.R, "V": circuit.V, "I": circuit.I}[kind](own, *words[:2], " ".join(words[2:]))
+                {"R": circuit.R, "V": circuit.V, "I": circuit.I}[kind](label, *words[:2], " ".join(words[2:]))
         circuit.raw_spice += "\n".join(raw) + "\n"
         return circuit
 

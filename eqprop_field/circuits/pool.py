@@ -39,7 +39,7 @@ class AbstractTask(abc.ABC):
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What the results depend on, as JSON: a file is taken up again only by a task that says the same."""
+        """What the results depend on, as JSON: a file goes on only with a task whose description is the same."""
 
 
 class WorkerDied(RuntimeError):
@@ -164,7 +164,7 @@ class _Worker:
 def _environment(folder: pathlib.Path) -> dict[str, str]:
     """One thread a worker, on the processor, with what this process can import."""
     one_thread = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
-    own = {
+    changed = {
         "TMPDIR": str(folder),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "JAX_PLATFORMS": "cpu",
@@ -172,4 +172,4 @@ def _environment(folder: pathlib.Path) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    return {**os.environ, **own}
+    return {**os.environ, **changed}

@@ -39,7 +39,7 @@ def main() -> None:
             index = connection.recv()
             try:
                 answer = "done", task(index)
-            except Exception as error:  # noqa: BLE001  it is told to the parent, which raises it
+            except Exception as error:  # noqa: BLE001  it is sent to the parent, which raises it
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 answer = "failed", f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
             connection.send(answer)

@@ -144,7 +144,7 @@ def _compare(
     windows = [measured.window(k) for k in measured.phases]
     of_circuit = tuple(_kept(field, *phase, points) for phase in zip((free, *nudged), windows, strict=True))
     of_ode = tuple(
-        solution(field, np.asarray(x), nudge, [own[k] for own in ode], tol=substrate.tol)
+        solution(field, np.asarray(x), nudge, [sample[k] for sample in ode], tol=substrate.tol)
         for k, nudge in enumerate((None, *nudges))
     )
     phases = [
@@ -152,8 +152,8 @@ def _compare(
         for nudge, circuit, by_ode in zip((None, *nudges), of_circuit, of_ode, strict=True)
     ]
     samples = tuple(
-        None if own is None else SampleTrace(tuple(own[k] for k in measured.phases), by_ode)
-        for own, by_ode in zip(measured.samples, ode, strict=True)
+        None if phases is None else SampleTrace(tuple(phases[k] for k in measured.phases), by_ode)
+        for phases, by_ode in zip(measured.samples, ode, strict=True)
     )
     cosine, signs = _compare_updates(problem, phases)
     return Agreement(
@@ -180,12 +180,12 @@ def _ode_phases(problem: _Problem, measured: Transients, tol: float) -> list[tup
     """Every sample's phases by the ODE, at the time points of the measured ones."""
     windows = [measured.windows[k] for k in measured.phases]
     coarse = [np.linspace(0.0, window.duration, _COARSE) for window in windows]
-    times = [coarse if own is None else [own[k].times for k in measured.phases] for own in measured.samples]
+    times = [coarse if phases is None else [phases[k].times for k in measured.phases] for phases in measured.samples]
     # One axis for all nudged phases of a sample, and as many points in every sample: one compilation for all.
     shared = [(free, functools.reduce(np.union1d, nudged)) for free, *nudged in times]
     length = max(len(axis) for axes in shared for axis in axes)
     found = []
-    for i, (own, axes) in enumerate(zip(times, shared, strict=True)):
+    for i, (points, axes) in enumerate(zip(times, shared, strict=True)):
         free_times, nudged_times = (_padded(axis, length) for axis in axes)
         ode = Trajectory(
             tol=tol,
@@ -199,8 +199,8 @@ def _ode_phases(problem: _Problem, measured: Transients, tol: float) -> list[tup
         saved = (free_times, *[nudged_times] * len(nudged))
         found.append(
             tuple(
-                Phase(window.beta, points, _states(settled)[np.searchsorted(axis, points)])
-                for window, points, axis, settled in zip(windows, own, saved, (free, *nudged), strict=True)
+                Phase(window.beta, at, _states(settled)[np.searchsorted(axis, at)])
+                for window, at, axis, settled in zip(windows, points, saved, (free, *nudged), strict=True)
             )
         )
     return found

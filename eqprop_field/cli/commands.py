@@ -22,14 +22,16 @@ class Entry:
 
 
 COMMANDS = {
-    "demo": Entry("demo", "Demo", "The whole story: train, simulate, align, export, run in ngspice, compare, report."),
+    "demo": Entry("demo", "Demo", "The main job: train, simulate, align, export, run in ngspice, compare, report."),
     "init": Entry("init", "Init", "Makes a network file."),
     "simulate": Entry("simulate", "Simulate", "Runs the free and the nudged phase."),
     "align": Entry("align", "Align", "Measures alignment with the gradient against symmetry."),
     "export": Entry("export", "Export", "Writes a netlist that any ngspice runs."),
     "circuit": Entry("circuit", "Circuit", "Runs the netlist in ngspice and compares with the ODE."),
-    "fidelity": Entry("fidelity", "Fidelity", "Asks whether a circuit still learns, one knob at a time."),
-    "montecarlo": Entry("montecarlo", "MonteCarlo", "Runs many chips, and shows how their updates spread."),
+    "fidelity": Entry(
+        "fidelity", "Fidelity", "Asks whether a circuit still learns, one swept parameter after another."
+    ),
+    "montecarlo": Entry("montecarlo", "MonteCarlo", "Runs many chips, and shows how good their updates are."),
     "learn-in-circuit": Entry(
         "learn_in_circuit", "LearnInCircuit", "Lets a circuit learn by itself, in one transient of ngspice."
     ),

@@ -141,8 +141,8 @@ def _phases(demo: "Demo") -> Section:
             "that answer: it is all that learning reads.",
             f"All ten digits together came to rest after {_time(summary['time_free'])} and "
             f"{_time(summary['time_nudged'])} time constants, with residuals of at most "
-            f"{_e(_largest_residual(summary))}. The change of the weights accumulated along the nudged trajectory, as a "
-            "circuit would do it, and the one from the end points differ by "
+            f"{_e(_largest_residual(summary))}. The change of the weights accumulated along the nudged trajectory, as "
+            "a circuit would do it, and the one from the end points differ by "
             f"{_percent(summary['path_difference'])}; the difference vanishes with β.",
         ],
         plotting.png(*demo.phases.pictures().values()),

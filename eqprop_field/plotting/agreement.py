@@ -121,11 +121,12 @@ def _marked(phases: _Phases) -> Int[np.ndarray, " markers"]:
 
 
 def _difference(ax: Axes, phases: _Phases, limit: float) -> None:
-    largest = 0.0
-    for (name, states), colour in zip(phases.ode.items(), CYCLE * len(phases.ode), strict=False):
-        apart = np.abs(states - phases.circuit[name]).max(axis=1)
-        largest = max(largest, float(apart.max()))
-        ax.semilogy(phases.times, np.maximum(apart, 1e-16), color=colour, linewidth=1.4, label=name)
+    apart = {name: np.abs(states - phases.circuit[name]).max(axis=1) for name, states in phases.ode.items()}
+    largest = max(float(values.max()) for values in apart.values())
+    for (name, values), colour in zip(apart.items(), CYCLE * len(apart), strict=False):
+        ax.semilogy(phases.times, np.maximum(values, 1e-16), color=colour, linewidth=1.4, label=name)
+    # Not down to the 0 where both begin: the scale is for what there is to see.
+    ax.set_ylim(bottom=max(1e-16, 0.1 * float(np.quantile(np.concatenate(list(apart.values())), 0.02))))
     if math.isfinite(limit):
         ax.axhline(limit, color=COLOURS["red"], linewidth=1.2, linestyle=(0, (5, 3)))
         ax.text(phases.times[-1], limit, f"limit {limit:.0e} ", color=COLOURS["red"], ha="right", va="bottom", size=10)

@@ -248,8 +248,8 @@ class AbstractLevel(abc.ABC):
     def _map(self, circuit: Circuit, ends: np.ndarray) -> dict[str, Any]:
         starts = [0.0, *ends[:-1].tolist()]
         neurons = [(layer, index) for layer, size in enumerate(circuit.groups) for index in range(size)]
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        shared = {name: own.pop(name) for name in ("scaling", "accuracy", "neuron", "synapse")}
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        shared = {name: options.pop(name) for name in ("scaling", "accuracy", "neuron", "synapse")}
         return {
             "format": MAP_FORMAT,
             "level": self.name,
@@ -257,7 +257,7 @@ class AbstractLevel(abc.ABC):
             "dynamics": "plain" if circuit.bounds is None else "projected",
             "scales": dataclasses.asdict(shared["scaling"]),
             "accuracy": dataclasses.asdict(shared["accuracy"]),
-            "options": own,
+            "options": options,
             "own_parts": {what: shared[what].name for what in ("neuron", "synapse") if shared[what] is not None},
             "nodes": [
                 {"state": f"s{i}", **({"rate": f"r{i}"} if self.has_rates else {}), "layer": layer, "index": index}
@@ -270,20 +270,20 @@ class AbstractLevel(abc.ABC):
         }
 
 
-def fitting(own: Subcircuit | None, standard: Subcircuit) -> Subcircuit:
+def fitting(replacement: Subcircuit | None, standard: Subcircuit) -> Subcircuit:
     """The user's own subcircuit if there is one and its ports are those of the library's `standard`, else that.
 
     Raises:
         ValueError: for other ports.
     """
-    if own is None:
+    if replacement is None:
         return standard
-    if tuple(port.lower() for port in own.ports) != standard.ports:
+    if tuple(port.lower() for port in replacement.ports) != standard.ports:
         raise ValueError(
-            f"the subcircuit {own.name} has the ports {' '.join(own.ports)}, but it stands in the place of "
-            f"{standard.name}, which has {' '.join(standard.ports)}: give it the same ports in the same order"
+            f"the subcircuit {replacement.name} has the ports {' '.join(replacement.ports)}, but it stands in the place "
+            f"of {standard.name}, which has {' '.join(standard.ports)}: give it the same ports in the same order"
         )
-    return own
+    return replacement
 
 
 def clamp_part(circuit: Circuit) -> Mapping[str, Subcircuit]:
@@ -313,8 +313,10 @@ def membranes(
     common = f"unit={number(scaling.volt_per_unit)}{options and ' ' + options}"
     rows = zip(circuit.tau.tolist(), leaks(circuit, scaling), circuit.start.tolist(), strict=True)
     for i, (tau, leak, start) in enumerate(rows):
-        own = f"capacitance={number(scaling.farad(tau))} leak={leak} {common} start={number(scaling.volt(start))}"
-        yield parts["neuron"].call(f"n{i}", nodes.format(i=i), own)
+        parameters = (
+            f"capacitance={number(scaling.farad(tau))} leak={leak} {common} start={number(scaling.volt(start))}"
+        )
+        yield parts["neuron"].call(f"n{i}", nodes.format(i=i), parameters)
     if circuit.bounds is None:
         return
     walls = " ".join(
@@ -324,8 +326,8 @@ def membranes(
     )
     summed = " ".join(nodes.split()[: len(parts["clamp"].ports)])
     for i in range(circuit.n_neurons):
-        own = f"{walls} stiffness={number(scaling.siemens(_STIFFNESS))}"
-        yield parts["clamp"].call(f"c{i}", summed.format(i=i), own)
+        parameters = f"{walls} stiffness={number(scaling.siemens(_STIFFNESS))}"
+        yield parts["clamp"].call(f"c{i}", summed.format(i=i), parameters)
 
 
 def leaks(circuit: Circuit, scaling: Scaling) -> list[str]:
@@ -389,9 +391,9 @@ def nudges(
     clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
     volts = scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
     for i, (values, gain) in enumerate(zip(volts.T.tolist(), nudge_gains(circuit), strict=True)):
-        own = f"leak={number(scaling.leak_ohm / gain)}{options and ' ' + options}"
+        parameters = f"leak={number(scaling.leak_ohm / gain)}{options and ' ' + options}"
         yield f"Vy{i} y{i} 0 {time.source(values)}"
-        yield parts["nudge"].call(f"t{i}", nodes.format(i=i), own)
+        yield parts["nudge"].call(f"t{i}", nodes.format(i=i), parameters)
 
 
 def positive(**values: float) -> None:

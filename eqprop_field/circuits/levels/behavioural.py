@@ -90,9 +90,9 @@ class Behavioural(AbstractLevel):
         on = [float(window.beta != 0) for window in circuit.schedule]
         yield f"Von on 0 {time.source(on)}"
         yield f"Vhold hold 0 {time.source([1 - x for x in on], scale.second(_HOLD))}"
-        own = f"leak={number(scale.leak_ohm)} unit={number(scale.volt_per_unit)}"
+        shared = f"leak={number(scale.leak_ohm)} unit={number(scale.volt_per_unit)}"
         for i, (tau, start) in enumerate(zip(circuit.tau.tolist(), circuit.start.tolist(), strict=True)):
-            held = f"capacitance={number(scale.farad(_HOLD * tau))} {own} start={number(scale.volt(start))}"
+            held = f"capacitance={number(scale.farad(_HOLD * tau))} {shared} start={number(scale.volt(start))}"
             yield parts["transposing"].call(f"a{i}", f"s{i} hold on e{i} p{i} t{i}", held)
         for i, j, weight in zip(synapses.post.tolist(), synapses.pre.tolist(), synapses.weight.tolist(), strict=True):
             yield f"Gp{i}_{j} 0 s{i} p{j} 0 {number(-scale.siemens(weight))}"

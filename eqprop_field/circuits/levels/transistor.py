@@ -83,8 +83,8 @@ class Transistor(AbstractLevel):
         for supply, volts in self.supplies.items():
             yield f"V{supply[1:]} {supply} 0 {number(volts)}"
         for i, (tau, leak) in enumerate(zip(circuit.tau.tolist(), leaks(circuit, self.scaling), strict=True)):
-            own = f"capacitance={number(self.scaling.farad(tau))} leak={leak}"
-            yield parts["neuron"].call(f"n{i}", f"s{i}", own)
+            parameters = f"capacitance={number(self.scaling.farad(tau))} leak={leak}"
+            yield parts["neuron"].call(f"n{i}", f"s{i}", parameters)
 
     def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         part = parts["synapse"]
@@ -94,16 +94,16 @@ class Transistor(AbstractLevel):
             for i, j, weight in zip(
                 synapses.post.tolist(), synapses.pre.tolist(), synapses.weight.tolist(), strict=True
             ):
-                own, rest = f"{kind}{i}_{j}", f"s{i} b{kind}{i}_{j} vdd vss"
+                name, rest = f"{kind}{i}_{j}", f"s{i} b{kind}{i}_{j} vdd vss"
                 if self.cell == "ota":
                     pair, tail = (f"{source}{j} 0" if weight > 0 else f"0 {source}{j}"), abs(weight)
-                    yield part.call(own, f"{pair} {rest}")
+                    yield part.call(name, f"{pair} {rest}")
                 else:
                     tail, half = largest, 0.5 * self.scaling.volt(math.atanh(weight / largest))
-                    yield f"Vp{own} p{own} 0 {number(_WEIGHT_V + half)}"
-                    yield f"Vm{own} m{own} 0 {number(_WEIGHT_V - half)}"
-                    yield part.call(own, f"{source}{j} 0 p{own} m{own} {rest}")
-                yield f"Ib{own} vdd b{own} {number(self.scaling.ampere(tail))}"
+                    yield f"Vp{name} p{name} 0 {number(_WEIGHT_V + half)}"
+                    yield f"Vm{name} m{name} 0 {number(_WEIGHT_V - half)}"
+                    yield part.call(name, f"{source}{j} 0 p{name} m{name} {rest}")
+                yield f"Ib{name} vdd b{name} {number(self.scaling.ampere(tail))}"
 
     def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
         yield from drives(circuit, self.scaling, time, "0 s{i}")

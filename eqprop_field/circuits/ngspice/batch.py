@@ -131,11 +131,11 @@ class Batch(AbstractEngine):
 
 
 def _simulated_s(path: os.PathLike[str]) -> float:
-    """How far the transient has come, from what ngspice last said about it in its log; 0 if nothing."""
+    """How far the transient has come, from what ngspice wrote about it last in its log; 0 if nothing."""
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - 4096))
-        said = re.findall(rb"Reference value :\s+(\S+)\s", file.read())
-    return float(said[-1]) if said else 0.0
+        marks = re.findall(rb"Reference value :\s+(\S+)\s", file.read())
+    return float(marks[-1]) if marks else 0.0
 
 
 def _read_log(path: os.PathLike[str]) -> str:

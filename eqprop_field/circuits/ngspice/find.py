@@ -46,13 +46,13 @@ def find_executable(path: str | os.PathLike[str] | None = None) -> str:
 @functools.cache
 def _describe(path: str, _modified: float) -> Ngspice:
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NgspiceMissing(f"{path} does not run as ngspice ({type(error).__name__}); give another path") from error
-    version = re.search(r"ngspice-(\S+)", said)
-    return Ngspice(path, version.group(1) if version else "unknown", "KLU" in said)
+    version = re.search(r"ngspice-(\S+)", output)
+    return Ngspice(path, version.group(1) if version else "unknown", "KLU" in output)
 
 
 def find_ngspice(path: str | os.PathLike[str] | None = None) -> Ngspice:

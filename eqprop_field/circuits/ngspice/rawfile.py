@@ -33,9 +33,9 @@ def parse_raw(data: bytes) -> dict[str, np.ndarray]:
     points, rest = divmod(len(body), 8 * len(names))
     if rest or not points:
         raise DamagedRawFile(f"the raw file ends inside a point, behind {points} complete ones")
-    said = _count(fields, "no. points")
-    if said not in (0, points):
-        raise DamagedRawFile(f"the raw file's header says {said} points, its size {points}")
+    stated = _count(fields, "no. points")
+    if stated not in (0, points):
+        raise DamagedRawFile(f"the raw file's header says {stated} points, its size {points}")
     values = np.frombuffer(body, np.float64).reshape(points, len(names))
     return {name: values[:, i] for i, name in enumerate(names)}
 

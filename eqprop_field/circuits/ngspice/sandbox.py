@@ -23,8 +23,8 @@ def environment(folder: pathlib.Path) -> dict[str, str]:
     """The environment of a simulator that lives in `folder`."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     # One thread: small circuits are many times slower with OpenMP.
-    own = {"HOME": str(folder), "TMPDIR": str(folder), "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
-    return kept | own
+    private = {"HOME": str(folder), "TMPDIR": str(folder), "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+    return kept | private
 
 
 def kill(process: subprocess.Popen) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -21,9 +21,6 @@ from .plan import compile_plastic
 from .record import LEARNING, TrainingRecord, run_plastics
 from .reference_ode import reference_ode
 from .schedules import TASK_SCHEDULES, TaskSchedule
-
-if TYPE_CHECKING:
-    pass
 
 _LONGEST_S = 7200.0  # of a run, wall clock
 _COMPARED_ABOVE = 0.01  # of the targets' variance; below it nothing is left to compare

@@ -73,9 +73,9 @@ class IdealWiring(AbstractWiring):
 
     def synapse(self, k: int, source: str, i: int, bound: float, rate: float) -> Iterator[str]:
         scale = self.level.scaling
-        own = f"leak={number(scale.leak_ohm)} unit={number(scale.volt_per_unit)}"
-        yield subcircuit("plastic_synapse").call(f"g{k}", f"{source} s{i} w{k}", f"bound={number(bound)} {own}")
-        yield subcircuit("plasticity").call(f"p{k}", f"{source} d{i} gate w{k}", own)
+        parameters = f"leak={number(scale.leak_ohm)} unit={number(scale.volt_per_unit)}"
+        yield subcircuit("plastic_synapse").call(f"g{k}", f"{source} s{i} w{k}", f"bound={number(bound)} {parameters}")
+        yield subcircuit("plasticity").call(f"p{k}", f"{source} d{i} gate w{k}", parameters)
         yield self.capacitor(k, bound, rate)
 
 
@@ -83,8 +83,8 @@ def derivatives(level: AbstractLevel, circuit: Circuit) -> Iterator[str]:
     """Ideal copies of the currents of half the membranes' capacitors."""
     scale = level.scaling
     for i, (tau, start) in enumerate(zip((0.5 * circuit.tau).tolist(), circuit.start.tolist(), strict=True)):
-        own = f"capacitance={number(scale.farad(tau))} transresistance={number(scale.leak_ohm / tau)}"
-        yield subcircuit("derivative").call(f"d{i}", f"s{i} d{i}", f"{own} start={number(scale.volt(start))}")
+        parameters = f"capacitance={number(scale.farad(tau))} transresistance={number(scale.leak_ohm / tau)}"
+        yield subcircuit("derivative").call(f"d{i}", f"s{i} d{i}", f"{parameters} start={number(scale.volt(start))}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +106,8 @@ class MosWiring(AbstractWiring):
     def synapse(self, k: int, source: str, i: int, bound: float, rate: float) -> Iterator[str]:
         scale = self.level.scaling
         yield from gilbert_synapse(self.level, k, source, i, bound)
-        own = f"leak={number(scale.leak_ohm)} unit={number(scale.volt_per_unit)}"
-        yield subcircuit("plasticity_of_state").call(f"p{k}", f"{source} d{i} gate w{k}", own)
+        parameters = f"leak={number(scale.leak_ohm)} unit={number(scale.volt_per_unit)}"
+        yield subcircuit("plasticity_of_state").call(f"p{k}", f"{source} d{i} gate w{k}", parameters)
         yield self.capacitor(k, bound, rate)
 
 
