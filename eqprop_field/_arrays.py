@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Inexact
+from jaxtyping import Array, ArrayLike, Inexact, Shaped
 
 
 def as_scalar(value: Any) -> Any:
@@ -53,3 +53,8 @@ def checked_pair(
     if len(x) != len(y):
         raise ValueError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row")
     return x, y
+
+
+def per_sample(values: Shaped[Array, " batch"], leaf: Shaped[Array, "batch ..."]) -> Shaped[Array, "batch ..."]:
+    """One value a sample, in a shape that broadcasts against a leaf of any rank."""
+    return values.reshape(-1, *[1] * (leaf.ndim - 1))

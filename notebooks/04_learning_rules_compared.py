@@ -43,7 +43,7 @@ key, x_key, y_key = jax.random.split(jax.random.key(4), 3)
 field = epf.GraphField.create(key, neurons=50, inputs=10, outputs=10, activation=epf.activation("tanh"))
 x, y = jax.random.uniform(x_key, (20, 10)), jax.random.uniform(y_key, (20, 10))
 
-tight = epf.Equilibrium(tol=1e-12, max_iterations=10_000)
+tight = epf.Equilibrium(tol=1e-12, solver=epf.Sweeps(10_000))
 rules = {
     "equilibrium propagation": epf.EqProp(epf.Nudging.symmetric(1e-3), tight),
     "holomorphic EqProp": epf.EqProp(epf.Nudging.holomorphic(0.1, 8), tight),

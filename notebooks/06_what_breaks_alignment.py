@@ -100,7 +100,7 @@ draw()
 
 # %%
 finer = np.geomspace(1e-4, 0.5, 10)
-tight = epf.Equilibrium(tol=1e-13, max_iterations=20_000)
+tight = epf.Equilibrium(tol=1e-13, solver=epf.Sweeps(20_000))
 clipped = epf.LayeredField.create(key, (20, 15, 10, 5), gain=1.0)
 
 
@@ -145,7 +145,7 @@ draw()
 # start.
 
 # %%
-rule = epf.EqProp(epf.Nudging.symmetric(0.1), epf.Equilibrium(tol=1e-6, max_iterations=1000))
+rule = epf.EqProp(epf.Nudging.symmetric(0.1), epf.Equilibrium(tol=1e-6, solver=epf.Sweeps(1000)))
 repairs = {
     "no repair": epf.SymmetryRepair(),
     "fixed feedback": epf.SymmetryRepair("fixed"),

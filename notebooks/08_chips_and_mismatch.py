@@ -120,7 +120,7 @@ figure
 
 # %%
 digits = epf.digits()
-settles = epf.Equilibrium(tol=1e-3, max_iterations=200)
+settles = epf.Equilibrium(tol=1e-3, solver=epf.Sweeps(200))
 network = epf.LayeredField.create(jax.random.key(0), (64, 10, 10), gain=0.5, symmetry=1.0)
 network = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), network)
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float
 
 from .._arrays import as_scalar, checked_pair
 from ..costs import AbstractCost
@@ -17,12 +17,16 @@ from ..learning.base import AbstractLearningRule, tree_dot, tree_norm
 from ..learning.catalogue import Maker
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
-from ..substrates.base import AbstractSubstrate, settle_in_turn
+from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
+from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge
+from ..substrates.oscillation import Oscillation
 from ..substrates.solution import Solution, Verdict, raise_unless_converged
+from ..substrates.solvers import Sweeps
 from ..substrates.trajectory import Trajectory
-from ..vector_fields.base import AbstractVectorField, State
+from ..vector_fields.base import AbstractVectorField, State, mask_samples
 
 CONTRIBUTIONS = ("solver tolerance", "unfinished settling", "finite beta", "asymmetry")
 _ACCURATE = 1e-12
@@ -33,37 +37,36 @@ class FixedDuration(AbstractSubstrate):
     """A substrate whose phases count as settled when their time is over, as a machine with a clock takes them.
 
     Attributes:
-        substrate: where the phases run; what diverged there is still told.
+        substrate: where the phases run; what diverged there stays so.
     """
 
-    traceable: ClassVar[bool] = True
     substrate: AbstractSubstrate
 
-    def settle(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        nudge: AbstractNudge | None = None,
-        start: State | None = None,
-        *,
-        throw: bool = True,
+    @property
+    def provides(self) -> frozenset[Capability]:
+        return self.substrate.provides - {Capability.single_steps}
+
+    def _settle(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
     ) -> Solution:
-        solution = self._taken(self.substrate.settle(field, x, nudge, start, throw=False))
-        if throw:
-            raise_unless_converged("free" if nudge is None else "nudged", solution.verdict)
-        return solution
+        del throw
+        return _accepted(self.substrate.settle(field, x, nudge, start, throw=False))
 
-    def phases(
-        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
-    ) -> tuple[Solution, tuple[Solution, ...]]:
-        return settle_in_turn(self, field, x, nudges, throw)
+    def _relax(self, system: AbstractSystem, start: State) -> Solution:
+        return _accepted(self.substrate.relax(system, start))
 
-    def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
-        return self._taken(self.substrate.relax(velocity, start, time_constants))
+    def _oscillate(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
+    ) -> tuple[Solution, Solution]:
+        del throw
+        free, driven = self.substrate.oscillate(field, x, nudge, oscillation, throw=False)
+        return _accepted(free), _accepted(driven)
 
-    def _taken(self, solution: Solution) -> Solution:
-        over = solution.verdict == Verdict.not_settled
-        return dataclasses.replace(solution, verdict=jnp.where(over, Verdict.converged.value, solution.verdict))
+
+def _accepted(solution: Solution) -> Solution:
+    """The solution with `converged` for what had not settled when its time was over."""
+    over = solution.verdict == Verdict.not_settled
+    return dataclasses.replace(solution, verdict=jnp.where(over, Verdict.converged.value, solution.verdict))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -173,7 +176,7 @@ def budget(
     """
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     betas = np.atleast_1d(np.asarray(betas, dtype=float))
-    tight = Equilibrium(tol=1e-13 if field.dtype == jnp.float64 else 1e-6, max_iterations=20_000)
+    tight = Equilibrium(tol=1e-13 if field.dtype == jnp.float64 else 1e-6, solver=Sweeps(20_000))
     accurate = _ACCURATE if field.dtype == jnp.float64 else 1e-6
     exact_way = FixedDuration(
         Trajectory(
@@ -232,7 +235,7 @@ def _stages(
     count = jnp.maximum(jnp.sum(used), 1)
 
     def mean(leaf: Array) -> Array:
-        return jnp.sum(jnp.where(used.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0), axis=0) / count
+        return jnp.sum(mask_samples(used, leaf), axis=0) / count
 
     stages = [jax.tree.map(mean, stage) for stage in stages]
     true = stages[-1]

@@ -14,10 +14,11 @@ from ..costs import AbstractCost, Quadratic
 from ..learning.base import pull_back
 from ..results import AbstractResult, known
 from ..substrates.base import AbstractSubstrate
+from ..substrates.dynamics import Dynamics
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.euler import euler_map
 from ..substrates.nudging import CostNudge, Nudging
 from ..substrates.solution import Path
+from ..substrates.solvers import Sweeps
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, smooth_project
 
 Processes = dict[str, Float[np.ndarray, "step _"]]
@@ -106,7 +107,7 @@ def successive_updates(
     if nudging.is_complex:
         raise ValueError("successive updates are those of real states: give real betas, such as Nudging.symmetric")
     if substrate is None:
-        substrate = Equilibrium(tol=1e-6 if field.dtype == jnp.float32 else 1e-12, max_iterations=20_000)
+        substrate = Equilibrium(tol=1e-6 if field.dtype == jnp.float32 else 1e-12, solver=Sweeps(20_000))
     free = substrate.settle(field, x)
     processes = _processes(field, x, y, free.state, _Both(nudging, cost or Quadratic(), as_scalar(step), steps))
     groups = ("neurons", *(f"layer {name}" for name in field.layers()))  # JAX has sorted them by name
@@ -142,7 +143,7 @@ def _nudged_increments(field: AbstractVectorField, x: Array, y: Array, state: St
     """s_{t+1} - s_t of the nudged phases, combined to their derivative by beta; every leaf (step, batch, ...)."""
 
     def increments(beta: Array) -> Path:
-        one = euler_map(field, field.drive(x), CostNudge(beta, y, both.cost), both.step)
+        one = Dynamics(field, field.drive(x), CostNudge(beta, y, both.cost)).euler(both.step)
 
         def move(s: State, _: None) -> tuple[State, State]:
             moved = one(s)

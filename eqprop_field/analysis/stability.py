@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float, Int, Key
 
 from .._arrays import checked_data
 from ..results import AbstractResult, known
+from ..substrates.dynamics import Dynamics
 from ..substrates.solution import Verdict, has_diverged, spectrum
 from ..substrates.trajectory import Trajectory
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, project, unflatten_state
@@ -198,7 +199,7 @@ def random_states(field: AbstractVectorField, key: Key[Array, ""], batch: int, s
 
 @eqx.filter_jit
 def _spectrum(field: AbstractVectorField, x: Array, state: State) -> Array:
-    return spectrum(field, field.drive(x), None, state)
+    return spectrum(Dynamics(field, field.drive(x)), state)
 
 
 def _distinct(states: np.ndarray, at_rest: np.ndarray, same: float) -> np.ndarray:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import ACTIVATIONS, hard_sigmoid
-from ..substrates import Equilibrium, ProjectedEuler, Trajectory
+from ..substrates import Equilibrium, ProjectedEuler, Sweeps, Trajectory
 from ..substrates.base import AbstractSubstrate
 from ..vector_fields import AbstractLayered, AbstractNeuralNetwork, field_class
 from . import peers
@@ -93,7 +93,7 @@ def by(substrate: AbstractSubstrate, field: AbstractNeuralNetwork, x: jax.Array)
 
 def against_products(name: str, field: AbstractLayered, x: jax.Array, turns: int, goal: float | None = None) -> Ratio:
     """So many sweeps, with all that belongs to them, against the same number of the same bare matrix products."""
-    substrate = Equilibrium(tol=0.0, max_iterations=_SWEEPS)  # never reached: it does all of its sweeps
+    substrate = Equilibrium(tol=0.0, solver=Sweeps(_SWEEPS))  # never reached: it does all of its sweeps
     start = field.initial_state(len(x))
     settle = jax.jit(lambda field, x: substrate.settle(field, x, start=start, throw=False).state)
     products = jax.jit(_products)

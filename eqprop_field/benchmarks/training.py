@@ -17,7 +17,7 @@ import numpy as np
 from ..costs import Quadratic
 from ..datasets import DataError, Dataset, Samples, mnist
 from ..learning.eqprop import EqProp
-from ..substrates import Equilibrium, Nudging
+from ..substrates import Equilibrium, Nudging, Sweeps
 from ..training import Settings, train
 from ..training.step import advance, begin
 from ..vector_fields import AbstractLayered, field_class
@@ -25,7 +25,7 @@ from .paired import Ratio, paired
 
 _SIZES = (784, 512, 512, 10)
 _BATCH = 20
-RULE = EqProp(nudging=Nudging.symmetric(0.25), substrate=Equilibrium(tol=1e-3, max_iterations=60), cost=Quadratic())
+RULE = EqProp(nudging=Nudging.symmetric(0.25), substrate=Equilibrium(tol=1e-3, solver=Sweeps(60)), cost=Quadratic())
 SETTINGS = Settings(epochs=1, batch_size=_BATCH, learning_rates=(0.02, 0.1, 0.4))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
+from ..substrates.dynamics import Dynamics
 from ..substrates.nudging import AbstractNudge
 from ..substrates.solution import Solution, Verdict, judge
 from ..vector_fields import AbstractVectorField
@@ -159,8 +160,8 @@ def solution(
     with float64():
         wide, nudge = in_float64(field), in_float64(nudge)
         state = unflatten_state(wide.initial_state(1), jnp.asarray(measured))
-        drive = wide.drive(jnp.asarray(x, jnp.float64))
-        judged = judge(wide, drive, nudge, state, jnp.asarray(tol, jnp.float64), False)
+        system = Dynamics(wide, wide.drive(jnp.asarray(x, jnp.float64)), nudge)
+        judged = judge(system, state, jnp.asarray(tol, jnp.float64))
         state, residual, verdict = jax.tree.map(np.asarray, judged)
     if not exact:
         tau = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])

@@ -1,8 +1,8 @@
 """Noise that can be drawn again: the same sample as piecewise linear currents in a netlist and in the ODE."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
 
 import equinox as eqx
 import jax
@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from .._arrays import as_scalar, checked_data
+from .._arrays import as_scalar
 from ..substrates.base import AbstractSubstrate, drive_of
-from ..substrates.nudging import AbstractNudge, nudged
-from ..substrates.solution import Solution, judge, raise_unless_converged
+from ..substrates.capabilities import Capability
+from ..substrates.dynamics import Dynamics
+from ..substrates.nudging import AbstractNudge
+from ..substrates.solution import Solution, judge
 from ..vector_fields import AbstractVectorField
-from ..vector_fields.base import State, project, unflatten_state
+from ..vector_fields.base import State, flatten_state, unflatten_state
 from .ir import NoiseSource, schedule
 from .scaling import Scaling
 
@@ -98,7 +100,6 @@ class NoisyTrajectory(AbstractSubstrate):
         ValueError: for durations that are no multiples of the interval.
     """
 
-    traceable: ClassVar[bool] = True
     noise: Noise
     free_time: float = eqx.field(static=True, default=20.0)
     nudged_time: float = eqx.field(static=True, default=20.0)
@@ -112,80 +113,52 @@ class NoisyTrajectory(AbstractSubstrate):
                     f"{name}={getattr(self, name)!r} must be a multiple of the noise's interval, {self.noise.interval}"
                 )
 
-    def settle(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        nudge: AbstractNudge | None = None,
-        start: State | None = None,
-        *,
-        throw: bool = True,
-    ) -> Solution:
-        x = checked_data("x", x, field.n_inputs, field.dtype)
-        duration = self.free_time if nudge is None else self.nudged_time
-        state = field.initial_state(len(x)) if start is None else start
-        noise = self._noise(field, len(x), duration)
-        return self._phase(field, x, nudge, state, noise, duration, throw)
+    @property
+    def provides(self) -> frozenset[Capability]:
+        return frozenset({Capability.nudged_phases, Capability.jax})
 
-    def phases(
-        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
-    ) -> tuple[Solution, tuple[Solution, ...]]:
-        x = checked_data("x", x, field.n_inputs, field.dtype)
+    def _settle(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
+    ) -> Solution:
+        del throw
+        start = field.initial_state(len(x)) if start is None else start
+        noise = self._corners(start, self.free_time if nudge is None else self.nudged_time)
+        return _integrate(self, Dynamics(field, drive_of(field, x), nudge), start, noise)
+
+    def _phases(
+        self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool
+    ) -> Iterator[Solution]:
+        del throw
         windows = schedule(self.free_time, self.nudged_time, [1.0] * len(nudges))
-        noise = self._noise(field, len(x), sum(window.duration for window in windows))
-        state, begun, solutions = field.initial_state(len(x)), 0, []
+        state, drive, begun = field.initial_state(len(x)), drive_of(field, x), 0
+        noise = self._corners(state, sum(window.duration for window in windows))
         for k, window in enumerate(windows):
             count = round(window.duration / self.noise.interval)
-            nudge = nudges[k // 2] if k % 2 else None
-            own = noise[begun : begun + count + 1]
-            is_way_back = k > 0 and nudge is None
-            solution = self._phase(field, x, nudge, state, own, window.duration, throw and not is_way_back)
+            system = Dynamics(field, drive, nudges[k // 2] if k % 2 else None)
+            solution = _integrate(self, system, state, noise[begun : begun + count + 1])
             state, begun = solution.state, begun + count
-            if not is_way_back:
-                solutions.append(solution)
-        return solutions[0], tuple(solutions[1:])
+            if k == 0 or k % 2:  # the others are ways back
+                yield solution
 
-    def _noise(self, field: AbstractVectorField, batch: int, duration: float) -> Float[Array, "corners batch neurons"]:
-        of_sample = lambda k: self.noise.corners(duration, field.n_neurons, k)  # noqa: E731
-        return jax.vmap(of_sample, out_axes=1)(jnp.arange(batch)).astype(field.dtype)
-
-    def _phase(
-        self,
-        field: AbstractVectorField,
-        x: Array,
-        nudge: AbstractNudge | None,
-        start: State,
-        noise: Array,
-        duration: float,
-        throw: bool,
-    ) -> Solution:
-        result = _integrate(field, x, nudge, start, noise, self.noise.interval, self.tol)
-        if throw:
-            raise_unless_converged("free" if nudge is None else "nudged", result.verdict)
-        return eqx.tree_at(
-            lambda s: s.time, result, jnp.asarray(duration, field.dtype), is_leaf=lambda leaf: leaf is None
-        )
+    def _corners(self, state: State, duration: float) -> Float[Array, "corners batch neurons"]:
+        flat = flatten_state(state)
+        of_sample = lambda k: self.noise.corners(duration, flat.shape[1], k)  # noqa: E731
+        return jax.vmap(of_sample, out_axes=1)(jnp.arange(len(flat))).astype(flat.dtype)
 
 
 @eqx.filter_jit
 def _integrate(
-    field: AbstractVectorField,
-    x: Array,
-    nudge: AbstractNudge | None,
-    start: State,
-    noise: Float[Array, "corners batch neurons"],
-    interval: float,
-    tol: Array,
+    substrate: NoisyTrajectory, system: Dynamics, start: State, noise: Float[Array, "corners batch neurons"]
 ) -> Solution:
     """One window from corner to corner, several Runge-Kutta steps in each interval."""
-    drive, taus = drive_of(field, x), field.time_constants()
+    interval, taus = substrate.noise.interval, system.time_constants()
     steps = math.ceil(interval / _STEP)
     h = interval / steps
 
     def rate(state: State, added: Array) -> State:
-        disturbed = jax.tree.map(jnp.add, drive, unflatten_state(drive, added))
-        inside = project(field, state)
-        return jax.tree.map(jnp.divide, nudged(field, disturbed, nudge)(inside), taus)
+        disturbed = jax.tree.map(jnp.add, system.drive, unflatten_state(system.drive, added))
+        velocity = dataclasses.replace(system, drive=disturbed).velocity()
+        return jax.tree.map(jnp.divide, velocity(system.project(state)), taus)
 
     def ahead(state: State, by: float, slope: State) -> State:
         return jax.tree.map(lambda s, k: s + by * k, state, slope)
@@ -198,12 +171,13 @@ def _integrate(
         k3 = rate(ahead(state, 0.5 * h, k2), middle)
         k4 = rate(ahead(state, h, k3), last)
         slope = jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, k1, k2, k3, k4)
-        return project(field, ahead(state, h, slope)), None
+        return system.project(ahead(state, h, slope)), None
 
     shares = jnp.arange(steps + 1, dtype=noise.dtype)[:, None, None] / steps
     between = noise[:-1, None] + shares * jnp.diff(noise, axis=0)[:, None]  # (intervals, steps + 1, batch, neurons)
     flat = lambda part: part.reshape(-1, *noise.shape[1:])  # noqa: E731
-    state, _ = jax.lax.scan(step, project(field, start), (flat(between[:, :-1]), flat(between[:, 1:])))
-    state, residual, verdict = judge(field, drive, nudge, state, tol.astype(field.dtype), False)
+    state, _ = jax.lax.scan(step, system.project(start), (flat(between[:, :-1]), flat(between[:, 1:])))
+    state, residual, verdict = judge(system, state, substrate.tol.astype(noise.dtype))
     taken = jnp.full(residual.shape, steps * (len(noise) - 1), jnp.int32)
-    return Solution(state, residual, verdict, steps=taken, evaluations=4 * taken)
+    time = jnp.asarray((len(noise) - 1) * interval, noise.dtype)
+    return Solution(state, residual, verdict, steps=taken, evaluations=4 * taken, time=time)

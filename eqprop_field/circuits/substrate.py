@@ -4,20 +4,19 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike
 
-from .._arrays import checked_data
-from ..learning.asymmetric import TransposingNudge
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
 from ..substrates.nudging import AbstractNudge
-from ..substrates.solution import Solution, Verdict, raise_unless_converged
+from ..substrates.oscillation import Oscillation, repetition_verdict
+from ..substrates.solution import Solution, Verdict
 from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, flatten_state
@@ -71,7 +70,6 @@ class NgspiceSubstrate(AbstractSubstrate):
         ValueError: for less than one sample a run.
     """
 
-    traceable: ClassVar[bool] = False
     engine: AbstractEngine = eqx.field(static=True, default_factory=Batch)
     level: AbstractLevel = eqx.field(static=True, default_factory=Behavioural)
     free_time: float | None = eqx.field(static=True, default=None)
@@ -91,20 +89,22 @@ class NgspiceSubstrate(AbstractSubstrate):
         if self.samples_per_run < 1:
             raise ValueError(f"samples_per_run={self.samples_per_run}: clamp at least one sample in a run")
 
-    def settle(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        nudge: AbstractNudge | None = None,
-        start: State | None = None,
-        *,
-        throw: bool = True,
+    @property
+    def provides(self) -> frozenset[Capability]:
+        provided = {Capability.nudged_phases}
+        if self.level.oscillates:
+            provided.add(Capability.oscillating_nudge)
+        if self.level.transposes and self.chip is None:  # a chip has no devices drawn for transposed synapses
+            provided.add(Capability.transposed_synapses)
+        return frozenset(provided)
+
+    def _settle(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
     ) -> Solution:
-        x = checked_data("x", x, field.n_inputs, field.dtype)
-        if isinstance(nudge, TransposingNudge):
-            raise ValueError("a circuit transposes its synapses about a free state that it holds itself: use phases")
         beta, targets = (0.0, None) if nudge is None else nudge_of(nudge)
         if nudge is not None:
+            if Capability.transposed_synapses in nudge.needs:
+                raise ValueError("a circuit transposes its synapses about a free state it holds itself: use phases")
             (nudge,) = nudges_on(self.chip, [nudge], len(x))
         field = field_on(self.chip, field)
         duration = self.free_time if nudge is None else self.nudged_time
@@ -112,31 +112,29 @@ class NgspiceSubstrate(AbstractSubstrate):
             duration = self._chosen_time(field, x, nudge, start)[0]
         rows = None if start is None else np.asarray(flatten_state(start), np.float64)
         circuits = self._circuits(field, x, targets, (ScheduleSegment(duration, beta),), starts=rows)
-        return self._solution(field, x, nudge, self._run(circuits, throw).window(0), throw)
+        return self._solution(field, x, nudge, self._run(circuits, throw).window(0))
 
-    def phases(
-        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
-    ) -> tuple[Solution, tuple[Solution, ...]]:
-        return self.solutions(field, x, nudges, self.transients(field, x, nudges, throw=throw), throw=throw)
+    def _phases(
+        self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool
+    ) -> Iterator[Solution]:
+        return self._measured_phases(field, x, nudges, self.transients(field, x, nudges, throw=throw))
 
     def circuits(self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]) -> list[Circuit]:
         """What `phases` simulates: circuits with `samples_per_run` samples each, in the order of the samples.
 
         Arguments and errors as for `phases`.
         """
-        x = checked_data("x", x, field.n_inputs, field.dtype)
+        x = self._checked(field, x, nudges)
         built = [nudge_of(nudge) for nudge in nudges]
         betas, target = [beta for beta, _ in built], built[0][1] if built else None
         if target is not None and any(not np.array_equal(other, target) for _, other in built):
             raise ValueError("one circuit nudges towards one target: give all nudges the same y")
-        transposing = any(isinstance(nudge, TransposingNudge) for nudge in nudges)
-        if transposing and not all(isinstance(nudge, TransposingNudge) for nudge in nudges):
+        transposing = [Capability.transposed_synapses in nudge.needs for nudge in nudges]
+        if any(transposing) and not all(transposing):
             raise ValueError("one circuit has transposed synapses in all of its nudged phases or in none")
-        if transposing and self.chip is not None:
-            raise ValueError("a chip has no devices drawn for transposed synapses: use AEP on nominal devices")
         field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
         windows = schedule(*self.times(field, x, nudges), betas)
-        return self._circuits(field, x, target, windows, transposing=transposing)
+        return self._circuits(field, x, target, windows, transposing=any(transposing))
 
     def transients(
         self,
@@ -154,62 +152,54 @@ class NgspiceSubstrate(AbstractSubstrate):
         return self._run(self.circuits(field, x, nudges), throw, progress)
 
     def solutions(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        nudges: Sequence[AbstractNudge],
-        measured: Transients,
-        *,
-        throw: bool = True,
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], measured: Transients
     ) -> tuple[Solution, tuple[Solution, ...]]:
-        """What `phases` gives, from the measured transients."""
-        x = checked_data("x", x, field.n_inputs, field.dtype)
-        field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
-        free = self._solution(field, x, None, measured.window(0), throw)
-        nudged, returned = [], None
-        for k, nudge in enumerate(nudge.anchored(field, x, free.state) for nudge in nudges):
-            if k:
-                way_back = self._solution(field, x, None, measured.window(2 * k), False)
-                returned = _worse(returned, _return_verdict(free, way_back, max(_SAME_STATE, self.tol)))
-            nudged.append(self._solution(field, x, nudge, measured.window(2 * k + 1), throw, returned))
+        """What `phases` gives, from the measured transients; never raises for samples that did not settle."""
+        free, *nudged = self._measured_phases(field, self._checked(field, x, nudges), nudges, measured)
         return free, tuple(nudged)
 
-    def oscillate(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        nudge: AbstractNudge,
-        omega: float,
-        times: ArrayLike,
-        *,
-        throw: bool = True,
+    def _measured_phases(
+        self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], measured: Transients
+    ) -> Iterator[Solution]:
+        field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
+        free = self._solution(field, x, None, measured.window(0))
+        yield free
+        returned = None
+        for k, nudge in enumerate(nudge.anchored(field, x, free.state) for nudge in nudges):
+            if k:
+                way_back = self._solution(field, x, None, measured.window(2 * k))
+                returned = _highest(returned, _return_verdict(free, way_back, max(_SAME_STATE, self.tol)))
+            solution = self._solution(field, x, nudge, measured.window(2 * k + 1))
+            verdict = jnp.asarray(_highest(returned, np.asarray(solution.verdict)), jnp.int32)
+            yield dataclasses.replace(solution, verdict=verdict)
+
+    def _oscillate(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
     ) -> tuple[Solution, Solution]:
-        x, times = checked_data("x", x, field.n_inputs, field.dtype), np.asarray(times, np.float64)
-        beta, target = nudge_of(nudge)
+        times, (beta, target) = np.asarray(oscillation.times, np.float64), nudge_of(nudge)
         free_time = self.free_time or self._chosen_time(field, x, None, None)[0]
-        windows = (ScheduleSegment(free_time), ScheduleSegment(float(times[-1]), beta, omega=omega))
-        measured = self._run(self._circuits(field, x, target, windows), throw)
-        free = self._solution(field, x, None, measured.window(0), throw)
+        driving = ScheduleSegment(float(times[-1]), beta, omega=float(oscillation.omega))
+        measured = self._run(self._circuits(field, x, target, (ScheduleSegment(free_time), driving)), throw)
+        free = self._solution(field, x, None, measured.window(0))
+        driven = measured.window(1)
         blank = np.full((len(times), field.n_neurons), np.nan)
-        paths = np.stack([blank if p is None else p.at(times) for p in measured.window(1)], axis=1)
-        apart = np.abs(paths[-1] - paths[0]).max(axis=1)
-        verdict = np.where(apart <= self.tol, Verdict.converged.value, Verdict.not_settled.value)
-        verdict = np.where(np.isnan(apart), Verdict.simulator_failed.value, verdict)
-        points = jnp.asarray([0 if p is None else len(p.times) for p in measured.window(1)], jnp.int32)
-        path = as_path(field, paths)
-        driven = Solution(
-            state=jax.tree.map(lambda leaf: leaf[-1], path),
-            residual=jnp.asarray(apart, field.dtype),
-            verdict=jnp.asarray(verdict, jnp.int32),
+        paths = np.stack([blank if p is None else p.at(times) for p in driven], axis=1)
+        apart, path = jnp.asarray(np.abs(paths[-1] - paths[0]).max(axis=1)), as_path(field, paths)
+        last = jax.tree.map(lambda leaf: leaf[-1], path)
+        tol = jnp.asarray(self.tol if oscillation.tol is None else oscillation.tol, apart.dtype)
+        failed = np.array([phase is None for phase in driven])
+        verdict = jnp.where(failed, Verdict.simulator_failed.value, repetition_verdict(apart, last, tol))
+        points = jnp.asarray([0 if p is None else len(p.times) for p in driven], jnp.int32)
+        return free, Solution(
+            state=last,
+            residual=apart.astype(field.dtype),
+            verdict=verdict.astype(jnp.int32),
             steps=points,
             evaluations=points,
             time=jnp.asarray(times[-1], field.dtype),
             times=jnp.asarray(times, field.dtype),
             trajectory=path,
         )
-        if throw:
-            raise_unless_converged("nudged", driven.verdict)
-        return free, driven
 
     def _circuits(
         self,
@@ -238,7 +228,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         if self.noise is not None:
             n, total = field.n_neurons, circuits[0].total_time
             noise = [self.noise.source(total, n, i) for i in range(len(circuits))]
-            circuits = [dataclasses.replace(c, noise=own) for c, own in zip(circuits, noise, strict=True)]
+            circuits = [dataclasses.replace(c, noise=source) for c, source in zip(circuits, noise, strict=True)]
         return circuits if self.chip is None else [self.chip.circuit(circuit) for circuit in circuits]
 
     def _run(
@@ -263,23 +253,11 @@ class NgspiceSubstrate(AbstractSubstrate):
         return Transients(windows, tuple(samples), netlists, tuple(result.log for result in results))
 
     def _solution(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        nudge: AbstractNudge | None,
-        phases: list[Phase | None],
-        throw: bool,
-        at_least: np.ndarray | None = None,
+        self, field: AbstractVectorField, x: ArrayLike, nudge: AbstractNudge | None, phases: list[Phase | None]
     ) -> Solution:
         saved = self.saved_points if self.keep_trajectories else 0
         tol, exact = max(self.tol, self.level.rest), self.level.exact
-        result = solution(field, np.asarray(x), nudge, phases, tol=tol, saved_points=saved, exact=exact)
-        if at_least is not None:
-            verdict = jnp.asarray(_worse(at_least, np.asarray(result.verdict)), jnp.int32)
-            result = eqx.tree_at(lambda r: r.verdict, result, verdict)
-        if throw:
-            raise_unless_converged("free" if nudge is None else "nudged", result.verdict)
-        return result
+        return solution(field, np.asarray(x), nudge, phases, tol=tol, saved_points=saved, exact=exact)
 
     def times(self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]) -> tuple[float, float]:
         """The durations of the free phase and of every nudged one: as given, or chosen from the ODE."""
@@ -323,5 +301,5 @@ def _return_verdict(free: Solution, back: Solution, within: float) -> np.ndarray
     return np.where(moved, Verdict.wrong_branch.value, verdict)
 
 
-def _worse(first: np.ndarray | None, second: np.ndarray) -> np.ndarray:
+def _highest(first: np.ndarray | None, second: np.ndarray) -> np.ndarray:
     return second if first is None else np.maximum(first, second)

@@ -125,7 +125,7 @@ def update_fidelity(
     nudging = conditions.nudging()
     nudges = nudging.nudges(Quadratic(), y)
     measured = substrate.transients(field, x, nudges, throw=False)
-    free, nudged = substrate.solutions(field, x, nudges, measured, throw=False)
+    free, nudged = substrate.solutions(field, x, nudges, measured)
     batch = _Measured(x, y, free.state, [solution.state for solution in nudged])
     cosines = np.asarray(_cosines(field, drawn, nudging, batch), np.float64)
     return _summarised(cosines, measured.samples, (free, *nudged))

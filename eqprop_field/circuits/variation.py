@@ -2,17 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Inexact, Int, Key
+from jaxtyping import Array, Float, Inexact, Int, Key
 
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
 from ..substrates.nudging import AbstractNudge
+from ..substrates.oscillation import Oscillation
 from ..substrates.solution import Solution
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State
@@ -218,7 +219,6 @@ class OnChip(AbstractSubstrate):
         ValueError: for a substrate that is no ODE's.
     """
 
-    traceable: ClassVar[bool] = True
     chip: Chip
     substrate: AbstractSubstrate
 
@@ -227,23 +227,31 @@ class OnChip(AbstractSubstrate):
             name = type(self.substrate).__name__
             raise ValueError(f"OnChip is for the ODE: give the chip to the circuit itself, {name}(chip=...)")
 
-    def settle(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        nudge: AbstractNudge | None = None,
-        start: State | None = None,
-        *,
-        throw: bool = True,
+    @property
+    def provides(self) -> frozenset[Capability]:
+        alone = {Capability.relaxation, Capability.single_steps}  # whatever is not the network is not on the chip
+        return self.substrate.provides - alone
+
+    def _settle(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
     ) -> Solution:
-        nudge = None if nudge is None else self.chip.nudge(nudge, np.shape(x)[0])
+        nudge = None if nudge is None else self.chip.nudge(nudge, len(x))
         return self.substrate.settle(self.chip.field(field), x, nudge, start, throw=throw)
 
-    def phases(
-        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
-    ) -> tuple[Solution, tuple[Solution, ...]]:
-        nudges = nudges_on(self.chip, nudges, np.shape(x)[0])
-        return self.substrate.phases(self.chip.field(field), x, nudges, throw=throw)
+    def _phases(
+        self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool
+    ) -> Iterator[Solution]:
+        free, nudged = self.substrate.phases(
+            self.chip.field(field), x, nudges_on(self.chip, nudges, len(x)), throw=throw
+        )
+        yield free
+        yield from nudged
+
+    def _oscillate(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
+    ) -> tuple[Solution, Solution]:
+        nudge = self.chip.nudge(nudge, len(x))
+        return self.substrate.oscillate(self.chip.field(field), x, nudge, oscillation, throw=throw)
 
 
 class _ChipNudge(AbstractNudge):
@@ -252,6 +260,10 @@ class _ChipNudge(AbstractNudge):
     nudge: AbstractNudge
     gains: Float[Array, "batch outputs"]
     offsets: Float[Array, "batch outputs"]
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return self.nudge.needs
 
     def force(self, field: AbstractVectorField, state: State) -> State:
         strength = field.embed(self.gains.astype(field.dtype) - 1)

@@ -15,7 +15,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._arrays import checked_pair
 from ..costs import Quadratic
-from ..learning.base import Estimate, compare_phases, tree_dot, tree_norm
+from ..learning import EqProp
+from ..learning.base import Estimate, tree_dot, tree_norm
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.solution import Solution, Verdict
 from ..substrates.trajectory import Trajectory
@@ -140,7 +141,7 @@ def _compare(
     """The measured phases beside the ODE's, in float64 throughout."""
     field, nudges, x = problem.field, problem.nudges, problem.x
     nominal = dataclasses.replace(substrate, chip=None)  # the field and its nudges are on the chip already
-    free, nudged = nominal.solutions(field, x, nudges, measured, throw=False)
+    free, nudged = nominal.solutions(field, x, nudges, measured)
     windows = [measured.window(k) for k in measured.phases]
     of_circuit = tuple(_kept(field, *phase, points) for phase in zip((free, *nudged), windows, strict=True))
     of_ode = tuple(
@@ -224,7 +225,7 @@ def _states(settled: Solution) -> np.ndarray:
 
 
 def _estimate(problem: _Problem, phases: Sequence[Solution]) -> Estimate:
-    return compare_phases(problem.nudging, Quadratic(), problem.field, problem.x, problem.y, phases[0], phases[1:])
+    return EqProp(nudging=problem.nudging).at(problem.field, problem.x, problem.y, *phases)
 
 
 def _compare_updates(problem: _Problem, phases: list[_PhasePair]) -> tuple[float, float]:

@@ -1,10 +1,14 @@
 """`eqprop-field rules`: all learning rules in one table."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .command import AbstractCommand, Outcome
+
+if TYPE_CHECKING:
+    from ..learning.catalogue import Entry
 
 _HEAD = """# Learning rules
 
@@ -34,7 +38,13 @@ Random networks of 50 neurons with tanh, ten for each symmetry and twenty sample
 that are exact lie on the line at 1. All kinds of equilibrium propagation lie on one curve, for they read the same
 derivative by other means; the hidden neurons' part of it follows the symmetry and changes sign with it.
 """
-_COLUMNS = ("rule", "exact", "costs", "error of", "local", "runs on a circuit", "source")
+_PROVIDED = """
+## What substrates provide
+
+A rule is refused, when it is made, by a substrate that lacks what it needs beyond a free phase. A circuit may lack more
+than the column says: it depends on its level, and chips have no transposed synapses.
+"""
+_COLUMNS = ("rule", "exact", "costs", "error of", "local", "needs", "runs on a circuit", "source")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +61,7 @@ class Rules(AbstractCommand):
 
     def run(self) -> Outcome:
         from ..learning.catalogue import RULES
+        from ..substrates import Capability
 
         rows = [
             {
@@ -59,12 +70,13 @@ class Rules(AbstractCommand):
                 "costs": entry.settles,
                 "error of": entry.error_of,
                 "local": "yes" if entry.local else "no",
-                "runs on a circuit": entry.circuit,
+                "needs": ", ".join(one.value for one in Capability if one in entry.needs) or "nothing",
+                "runs on a circuit": _on_circuits(entry),
                 "source": entry.source,
             }
             for name, entry in RULES.items()
         ]
-        lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS)), *(_row(row.values()) for row in rows)]
+        lines = _table(_COLUMNS, [row.values() for row in rows])
         if self.out is not None:
             from .._files import write_text
             from .files import folder_for
@@ -74,8 +86,36 @@ class Rules(AbstractCommand):
 
 
 def page(lines: list[str]) -> str:
-    """The table as the page of the documentation."""
-    return "\n".join([_HEAD, *lines, _PICTURE])
+    """The table as the page of the documentation, with that of the substrates."""
+    from ..circuits import NgspiceSubstrate
+    from ..substrates import Capability, Equilibrium, EulerSteps, Trajectory
+
+    substrates = (Equilibrium(), Trajectory(), EulerSteps(), NgspiceSubstrate())
+    provided = [
+        [capability.value, *("yes" if capability in substrate.provides else "no" for substrate in substrates)]
+        for capability in Capability
+    ]
+    names = [f"`{type(substrate).__name__}`" for substrate in substrates]
+    return "\n".join([_HEAD, *lines, _PROVIDED, *_table(["", *names], provided), _PICTURE])
+
+
+def _on_circuits(entry: "Entry") -> str:
+    """Whether the rule runs on a circuit of every level, on which levels it does, or what all of them lack."""
+    from ..circuits import LEVELS, NgspiceSubstrate
+
+    every: dict[str, Any] = dict(LEVELS)  # every level is a dataclass with a default for each field
+    lacks = {name: NgspiceSubstrate(level=level()).lacks(entry.needs) for name, level in every.items()}
+    serve = [name for name, lacking in lacks.items() if not lacking]
+    if len(serve) == len(lacks):
+        return "yes"
+    if not serve:
+        return f"no: lacks {lacks['behavioural'][0].value}"
+    rest = [name for name in lacks if name not in serve]
+    return f"yes, but for the {rest[0]} level" if len(rest) == 1 else f"yes, at the {' and '.join(serve)} level"
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    return [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
 
 
 def _row(cells: Iterable[str]) -> str:

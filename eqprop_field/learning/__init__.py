@@ -1,9 +1,13 @@
-"""What it learns at a fixed point: learning rules."""
+"""Learning rules: what is learnt at a fixed point."""
 
 from .asymmetric import AEP as AEP
 from .base import AbstractLearningRule as AbstractLearningRule
 from .base import Estimate as Estimate
+from .base import Reading as Reading
 from .base import pull_back as pull_back
+from .base import summed_update as summed_update
+from .base import tree_dot as tree_dot
+from .base import tree_norm as tree_norm
 from .bptt import BPTT as BPTT
 from .catalogue import RULES as RULES
 from .catalogue import Entry as Entry

@@ -1,17 +1,17 @@
 """Equilibrium propagation that is exact for asymmetric weights."""
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Inexact
+from jaxtyping import Array, Float
 
-from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.nudging import AbstractNudge, Nudging
-from ..vector_fields.base import AbstractVectorField, State, jacobian_products
-from .base import AbstractLearningRule, Estimate, compare_phases
+from ..substrates.nudging import Nudging
+from ..substrates.solution import Solution
+from ..substrates.transposing import TransposingNudge
+from ..vector_fields.base import AbstractVectorField
+from .base import AbstractLearningRule, Reading, read_nudging
 
 
 class AEP(AbstractLearningRule):
@@ -43,39 +43,17 @@ class AEP(AbstractLearningRule):
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return self.nudging.needs | {Capability.transposed_synapses}
+
+    def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
         self.nudging.check(field)
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        nudges = [TransposingNudge(nudge) for nudge in self.nudging.nudges(self.cost, y)]
-        free, nudged = self.substrate.phases(field, x, nudges, throw=throw)
-        return compare_phases(self.nudging, self.cost, field, x, y, free, nudged)
 
+    def _nudges(self, y: Float[Array, "batch outputs"]) -> tuple[TransposingNudge, ...]:
+        return tuple(TransposingNudge(nudge) for nudge in self.nudging.nudges(self.cost, y))
 
-class TransposingNudge(AbstractNudge):
-    r"""A nudge, and $-(J_0 - J_0^\top)(s - s^0)$, which turns the Jacobian at the free state into its transpose.
-
-    Attributes:
-        nudge: what pulls the outputs.
-        free: s^0, the free equilibrium; None until the free phase has ended (`anchored`).
-        drive: what the clamped input does, `field.drive(x)`.
-    """
-
-    nudge: AbstractNudge
-    free: State | None = None
-    drive: State | None = None
-
-    def anchored(self, field: AbstractVectorField, x: Array, free: State) -> "TransposingNudge":
-        return TransposingNudge(self.nudge.anchored(field, x, free), free, field.drive(x))
-
-    def force(self, field: AbstractVectorField, state: State) -> State:
-        forward, backward = jacobian_products(field, self.drive, self.free)
-        deviation = jax.tree.map(jnp.subtract, state, self.free)
-        return jax.tree.map(
-            lambda pull, jv, jtv: pull - jv + jtv,
-            self.nudge.force(field, state),
-            forward(deviation),
-            backward(deviation),
-        )
-
-    def stiffness(self, field: AbstractVectorField, state: State) -> Inexact[Array, "batch outputs"] | float:
-        return self.nudge.stiffness(field, state)  # J_0 and its transpose have the same diagonal
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        return read_nudging(self.nudging, field, x, free, nudged)

@@ -1,18 +1,21 @@
-"""What every learning rule gives, and the one product that turns displacements into parameter changes."""
+"""Learning rules: one way from data to an estimate, and the product that turns displacements into parameter changes."""
 
 import abc
 from collections.abc import Sequence
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Inexact, Int
 
+from .._arrays import checked_pair
 from ..costs import AbstractCost
 from ..substrates.base import AbstractSubstrate
-from ..substrates.nudging import Nudging
-from ..substrates.solution import Solution, Verdict
-from ..vector_fields.base import AbstractVectorField, State
+from ..substrates.capabilities import Capability
+from ..substrates.nudging import AbstractNudge, Nudging
+from ..substrates.solution import Solution, Verdict, raise_unless_converged
+from ..vector_fields.base import AbstractVectorField, State, mask_samples
 
 
 class Estimate(eqx.Module):
@@ -21,7 +24,7 @@ class Estimate(eqx.Module):
     Attributes:
         gradient: the field's `parameters()` structure, so that optax takes it as it is.
         cost: C of every sample at the free state, (batch,), without the penalty.
-        verdict: the worst verdict of the sample's phases, (batch,); only converged samples enter the gradient.
+        verdict: the highest verdict of the sample's phases, (batch,); only converged samples enter the gradient.
         free: the free phase.
         nudged: the nudged phases, in the order of the rule's betas; empty for rules without any.
         path_gradient: the same from the trajectory form, where the substrate kept the nudged trajectories.
@@ -54,13 +57,43 @@ class Estimate(eqx.Module):
         return jnp.sum(jnp.where(settled, self.cost, 0)) / jnp.maximum(jnp.sum(settled), 1)
 
 
+class Reading(eqx.Module):
+    """What a rule reads from a batch of phases that have run.
+
+    Attributes:
+        update: the change of the parameters that the rule asks for, -dJ/dtheta without the penalty, summed over the
+            settled samples; `summed_update` makes it from displacements.
+        verdict: the sample's verdict, (batch,).
+        nudged: the phases beside the free one.
+        path_update: the same from the trajectory form, or None.
+    """
+
+    update: AbstractVectorField
+    verdict: Int[Array, " batch"]
+    nudged: tuple[Solution, ...] = ()
+    path_update: AbstractVectorField | None = None
+
+
 class AbstractLearningRule(eqx.Module):
-    """Compares settled states and says how the parameters change."""
+    """Compares settled states and says how the parameters change.
+
+    What users call is final: it refuses substrates, fields and data that the rule is not defined for, runs the phases,
+    averages, and raises for samples that did not settle. A subclass says what it `needs` and how to `_read` its phases.
+    """
 
     substrate: eqx.AbstractVar[AbstractSubstrate]
     cost: eqx.AbstractVar[AbstractCost]
+    last_phase: ClassVar[str] = "nudged"  # what did not settle where the free phase did
 
+    @property
     @abc.abstractmethod
+    def needs(self) -> frozenset[Capability]:
+        """What the substrate must provide beyond a free phase; construction refuses one that does not."""
+
+    def __check_init__(self) -> None:
+        self.substrate.require(self.needs, type(self).__name__)
+
+    @final
     def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
         """Estimates dJ/dtheta for a batch.
 
@@ -71,9 +104,79 @@ class AbstractLearningRule(eqx.Module):
             throw: whether to raise if a sample does not settle. Nothing is raised while JAX traces.
 
         Raises:
-            ValueError: if x or y does not fit the field or is not finite.
+            ValueError: if x or y does not fit the field or is not finite, or for a field that the rule is not defined
+                for.
             NotSettledError: if a sample did not settle and `throw` is true.
         """
+        x, y = self._checked(field, x, y)
+        free, nudged = self._run(field, x, y, throw=throw)
+        estimate = _estimate(self, field, x, y, free, nudged)
+        if throw:
+            raise_unless_converged(self.last_phase, estimate.verdict)
+        return estimate
+
+    @final
+    def at(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, free: Solution, *nudged: Solution) -> Estimate:
+        """The estimate from phases that are at hand, from wherever; never raises for samples that did not settle.
+
+        Args:
+            field: the network; x: inputs; y: targets.
+            free: the free phase.
+            nudged: the other phases of the rule, in its order.
+        """
+        x, y = self._checked(field, x, y)
+        return _estimate(self, field, x, y, free, nudged)
+
+    def _checked(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+        self.substrate.require(self.needs, type(self).__name__)  # a substrate may have been replaced
+        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+        self._check(field, y)
+        return x, y
+
+    def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
+        """Refuses fields and targets that the rule is not defined for, with a ValueError; none by default."""
+
+    def _nudges(self, y: Float[Array, "batch outputs"]) -> Sequence[AbstractNudge]:
+        """What nudges, one phase each; nothing by default."""
+        del y
+        return ()
+
+    def _run(
+        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        """The free phase and the nudged ones, on the substrate and not compiled."""
+        return self.substrate.phases(field, x, self._nudges(y), throw=throw)
+
+    @abc.abstractmethod
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        """What the phases say, compiled; for samples that did not settle they may hold anything, NaN included."""
+
+    def _output(self, field: AbstractVectorField, free: Solution) -> Inexact[Array, "batch outputs"]:
+        """The output whose cost is reported: that of the free state."""
+        return field.output(free.state)
+
+
+@eqx.filter_jit
+def _estimate(
+    rule: AbstractLearningRule,
+    field: AbstractVectorField,
+    x: Array,
+    y: Array,
+    free: Solution,
+    nudged: tuple[Solution, ...],
+) -> Estimate:
+    found = rule._read(field, x, y, free, nudged)
+    mean = lambda update: mean_gradient(field, rule.cost, update, found.verdict)  # noqa: E731
+    return Estimate(
+        gradient=mean(found.update),
+        cost=rule.cost(rule._output(field, free), y),
+        verdict=found.verdict,
+        free=free,
+        nudged=found.nudged,
+        path_gradient=None if found.path_update is None else mean(found.path_update),
+    )
 
 
 @eqx.filter_jit
@@ -98,31 +201,25 @@ def pull_back(field: AbstractVectorField, x: Array, state: State, displacement: 
     return transpose(displacement)[0]
 
 
-def mean_gradient(
-    field: AbstractVectorField,
-    cost: AbstractCost,
-    x: Array,
-    state: State,
-    displacement: State,
-    verdict: Int[Array, " batch"],
+def summed_update(
+    field: AbstractVectorField, x: Array, state: State, displacement: State, verdict: Int[Array, " batch"]
 ) -> AbstractVectorField:
-    """-(dmu/dtheta)^T displacement averaged over the converged samples, plus the penalty's gradient.
-
-    `displacement` estimates ds^beta/dbeta; samples that did not converge may hold anything, NaN included.
-    """
+    """(dmu/dtheta)^T displacement summed over the converged samples; the others may hold anything, NaN included."""
     settled = verdict == Verdict.converged
+    return pull_back(field, *mask_samples(settled, (x, state, displacement)))
 
-    def keep(leaf: Array) -> Array:
-        return jnp.where(settled.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0)
 
-    total = pull_back(field, keep(x), jax.tree.map(keep, state), jax.tree.map(keep, displacement))
-    count = jnp.maximum(jnp.sum(settled), 1)
+def mean_gradient(
+    field: AbstractVectorField, cost: AbstractCost, update: AbstractVectorField, verdict: Int[Array, " batch"]
+) -> AbstractVectorField:
+    """dJ/dtheta from an update that was summed over the converged samples: its mean, and the penalty's gradient."""
+    count = jnp.maximum(jnp.sum(verdict == Verdict.converged), 1)
     penalty = jax.grad(cost.penalty)(field.parameters())
-    return jax.tree.map(lambda g, p: p - g / count, total, penalty)
+    return jax.tree.map(lambda u, p: p - u / count, update, penalty)
 
 
-def worst_verdict(*solutions: Solution) -> Int[Array, " batch"]:
-    """The worst verdict of each sample over its phases."""
+def highest_verdict(*solutions: Solution) -> Int[Array, " batch"]:
+    """The highest verdict, which is the gravest, of each sample over its phases."""
     return jnp.max(jnp.stack([solution.verdict for solution in solutions]), axis=0)
 
 
@@ -142,53 +239,29 @@ def tree_norm(a: AbstractVectorField) -> Float[Array, ""]:
     return jnp.sqrt(tree_dot(a, a))
 
 
-def refuse_circuit(rule: str, substrate: AbstractSubstrate, why: str) -> None:
-    """Refuses a substrate outside JAX for a rule that needs more than its settled states.
-
-    Raises:
-        ValueError: naming the rule, the substrate and the reason.
-    """
-    if not substrate.traceable:
-        raise ValueError(
-            f"{rule} does not run on {type(substrate).__name__}: {why}; use an ODE substrate, Equilibrium or Trajectory"
-        )
-
-
-@eqx.filter_jit
-def compare_phases(
-    nudging: Nudging,
-    cost: AbstractCost,
-    field: AbstractVectorField,
-    x: Array,
-    y: Array,
-    free: Solution,
-    nudged: Sequence[Solution],
-) -> Estimate:
-    """The estimate from phases that have run, wherever they ran: an ODE solver or a measured circuit."""
-    verdict = worst_verdict(free, *nudged)
+def read_nudging(
+    nudging: Nudging, field: AbstractVectorField, x: Array, free: Solution, nudged: tuple[Solution, ...]
+) -> Reading:
+    """The end-point form from nudged phases, and the trajectory form where their trajectories were kept."""
+    verdict = highest_verdict(free, *nudged)
     displacement = nudging.displacement(free.state, [solution.state for solution in nudged])
-    path_gradient = None
-    if all(solution.trajectory is not None for solution in nudged):
-        path_gradient = _path_gradient(nudging, cost, field, x, nudged, verdict)
-    return Estimate(
-        gradient=mean_gradient(field, cost, x, free.state, displacement, verdict),
-        cost=cost(field.output(free.state), y),
-        verdict=verdict,
-        free=free,
-        nudged=tuple(nudged),
-        path_gradient=path_gradient,
+    kept = all(solution.trajectory is not None for solution in nudged)
+    return Reading(
+        summed_update(field, x, free.state, displacement, verdict),
+        verdict,
+        nudged,
+        _path_update(nudging, field, x, nudged, verdict) if kept else None,
     )
 
 
-def _path_gradient(
+def _path_update(
     nudging: Nudging,
-    cost: AbstractCost,
     field: AbstractVectorField,
     x: Array,
     nudged: Sequence[Solution],
     verdict: Int[Array, " batch"],
 ) -> AbstractVectorField:
-    """-sum_k w_k int (dmu/dtheta(s))^T ds along each nudged phase, by the midpoint rule (second order in the times)."""
+    """sum_k w_k int (dmu/dtheta(s))^T ds along each nudged phase, by the midpoint rule (second order in the times)."""
     middles, increments = [], []
     for weight, solution in zip(nudging.weights, nudged, strict=True):
         middles.append(jax.tree.map(lambda s: 0.5 * (s[1:] + s[:-1]), solution.trajectory))
@@ -200,7 +273,5 @@ def _path_gradient(
         joined = jnp.concatenate(leaves)
         return joined.reshape(-1, *joined.shape[2:])
 
-    # mean_gradient divides by the settled rows; every sample is there `rows` times.
-    scaled: State = jax.tree.map(lambda *leaves: rows * stack(*leaves), *increments)
-    middle: State = jax.tree.map(stack, *middles)
-    return mean_gradient(field, cost, jnp.tile(x, (rows, 1)), middle, scaled, jnp.tile(verdict, rows))
+    middle, along = (jax.tree.map(stack, *parts) for parts in (middles, increments))
+    return summed_update(field, jnp.tile(x, (rows, 1)), middle, along, jnp.tile(verdict, rows))

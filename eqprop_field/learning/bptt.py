@@ -1,19 +1,20 @@
 """Backpropagation through time: the gradient of what the free phase computes, step by step backwards."""
 
-from typing import cast
+import dataclasses
+from typing import ClassVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
-from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
-from ..substrates.base import AbstractSubstrate
-from ..substrates.euler import EulerSteps, advance, ended, euler_map
-from ..substrates.solution import Verdict, raise_unless_converged
-from ..vector_fields.base import AbstractVectorField, State, smooth_project
-from .base import AbstractLearningRule, Estimate
+from ..substrates.base import AbstractSubstrate, Steps
+from ..substrates.capabilities import Capability
+from ..substrates.dynamics import Dynamics
+from ..substrates.euler import EulerSteps, advance
+from ..substrates.solution import Solution, Verdict
+from ..vector_fields.base import AbstractVectorField, State, mask_samples
+from .base import AbstractLearningRule, Reading
 
 
 class BPTT(AbstractLearningRule):
@@ -29,7 +30,7 @@ class BPTT(AbstractLearningRule):
     Source: Rumelhart et al. 1986; as the reference of equilibrium propagation: Ernoult et al. 2019, arXiv 1905.13633.
 
     Attributes:
-        substrate: `EulerSteps`, whose free phase is differentiated; no other substrate has a way to go back.
+        substrate: where the free phase runs, step by step; `EulerSteps()` by default, and the only one so far.
         cost: C; `Quadratic()` by default.
         last: K, how many of the last steps are differentiated; all of them by default.
     """
@@ -38,50 +39,51 @@ class BPTT(AbstractLearningRule):
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
     last: int | None = eqx.field(static=True, default=None)
 
-    def __check_init__(self) -> None:
-        if not isinstance(self.substrate, EulerSteps):
-            raise ValueError(
-                f"BPTT differentiates the steps of the free phase, which {type(self.substrate).__name__} does not lay "
-                "open: give it EulerSteps(steps=...)"
-            )
-        if self.last is not None and not 1 <= self.last <= self.substrate.steps:
-            raise ValueError(f"last={self.last}: give between 1 and the free phase's {self.substrate.steps} steps")
+    last_phase: ClassVar[str] = "free"
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        estimate = _estimate(self, field, x, y)
-        if throw:
-            raise_unless_converged("free", estimate.verdict)
-        return estimate
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.single_steps})
+
+    def __check_init__(self) -> None:
+        count = self.substrate.free_steps
+        if self.last is not None and count is not None and not 1 <= self.last <= count:
+            raise ValueError(f"last={self.last}: give between 1 and the free phase's {count} steps")
+
+    def _run(
+        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        del y, throw
+        return _free_phase(self, field, x), ()
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        # The trajectory of `_free_phase` is the state from which the differentiated steps go on.
+        early = jax.tree.map(lambda leaf: leaf[-1], free.trajectory)
+        settled = free.verdict == Verdict.converged
+        # Samples that did not settle rest at 0, where NaN cannot come back from them.
+        keep = lambda tree: mask_samples(settled, tree)  # noqa: E731
+
+        def late(parameters: AbstractVectorField) -> State:
+            moved = eqx.combine(parameters, field)
+            steps = self.substrate.steps_of(Dynamics(moved, moved.drive(keep(x))))
+            return keep(advance(lambda state: keep(steps.one(state)), keep(early), self._late(steps)))
+
+        last, transpose = jax.vjp(late, field.parameters())
+        error = keep(field.embed(-self.cost.gradient(field.output(last), y)))
+        return Reading(transpose(error)[0], free.verdict)
+
+    def _late(self, steps: Steps) -> int:
+        """How many of the steps are differentiated."""
+        return steps.count if self.last is None else self.last
 
 
 @eqx.filter_jit
-def _estimate(rule: BPTT, field: AbstractVectorField, x: Array, y: Array) -> Estimate:
-    substrate = cast(EulerSteps, rule.substrate)  # as __check_init__ has seen to
-    count = substrate.steps if rule.last is None else rule.last
-    drive = field.drive(x)
-    one = euler_map(field, drive, None, substrate.step)
-    early = advance(one, smooth_project(field, field.initial_state(x.shape[0])), substrate.steps - count)
-    free = ended(substrate, field, drive, None, advance(one, early, count), substrate.steps)
-    settled = free.verdict == Verdict.converged
-
-    def keep(state: State) -> State:
-        """Samples that did not settle rest at 0, where NaN cannot come back from them."""
-        return jax.tree.map(lambda s: jnp.where(settled.reshape(-1, *[1] * (s.ndim - 1)), s, 0), state)
-
-    def late(parameters: AbstractVectorField) -> State:
-        moved = eqx.combine(parameters, field)
-        one = euler_map(moved, moved.drive(keep(x)), None, substrate.step)
-        return keep(advance(lambda state: keep(one(state)), keep(early), count))
-
-    parameters = field.parameters()
-    last, transpose = jax.vjp(late, parameters)
-    error = keep(field.embed(rule.cost.gradient(field.output(last), y)))
-    total = transpose(error)[0]
-    penalty = jax.grad(rule.cost.penalty)(parameters)
-    return Estimate(
-        gradient=jax.tree.map(lambda g, p: g / jnp.maximum(jnp.sum(settled), 1) + p, total, penalty),
-        cost=rule.cost(field.output(free.state), y),
-        verdict=free.verdict,
-        free=free,
-    )
+def _free_phase(rule: BPTT, field: AbstractVectorField, x: Array) -> Solution:
+    """The free phase, with the state before the steps that are differentiated as its trajectory."""
+    steps = rule.substrate.steps_of(Dynamics(field, field.drive(x)))
+    late = rule._late(steps)
+    early = advance(steps.one, steps.start, steps.count - late)
+    free = steps.end(advance(steps.one, early, late))
+    return dataclasses.replace(free, trajectory=jax.tree.map(lambda leaf: leaf[None], early))

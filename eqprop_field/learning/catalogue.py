@@ -1,4 +1,4 @@
-"""All learning rules in one table: how to make each, when it is exact, what it costs, and what it needs."""
+"""The catalogue: all learning rules in one table, how to make each, when it is exact, what it costs, what it needs."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -9,10 +9,12 @@ from jaxtyping import ArrayLike
 
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
+from ..substrates.equilibrium import Equilibrium
 from ..substrates.euler import EulerSteps
 from ..substrates.nudging import Nudging
 from .asymmetric import AEP
-from .base import AbstractLearningRule, refuse_circuit
+from .base import AbstractLearningRule
 from .bptt import BPTT
 from .continual import ContinualEqProp
 from .contrastive_hebbian import ContrastiveHebbian
@@ -36,7 +38,6 @@ class Entry:
         exact: when the update is the gradient, and the order of its error otherwise.
         settles: the phases of one update, and what else evaluates the field.
         local: whether every synapse changes by what its two neurons know.
-        circuit: `yes`, or why it does not run on a simulated circuit.
         source: paper and equations.
         error_of: the output neurons' `states`, or their firing `rates`: which error the rule makes smaller. Only for
             rho(s) = s, as between the bounds of the hard sigmoid, are they the same.
@@ -46,24 +47,28 @@ class Entry:
     exact: str
     settles: str
     local: bool
-    circuit: str
     source: str
     error_of: Literal["states", "rates"] = "states"
 
     @property
-    def runs_on_a_circuit(self) -> bool:
-        """Whether a substrate outside JAX can serve the rule."""
-        return self.circuit == "yes"
+    def needs(self) -> frozenset[Capability]:
+        """What the rule needs of a substrate beyond a free phase."""
+        return self.make(_BETA, Equilibrium(), Quadratic()).needs
+
+    def lacks(self, substrate: AbstractSubstrate) -> list[Capability]:
+        """What the rule needs and the substrate does not provide: nothing where it runs."""
+        return substrate.lacks(self.needs)
 
 
+_BETA = 0.1
 _SCELLIER = "Scellier et al. 2018, arXiv 1808.04873"
 
 
 def _bptt(beta: ArrayLike, substrate: AbstractSubstrate, cost: AbstractCost) -> BPTT:
-    """On steps of its own wherever the given substrate lays none open."""
+    """On `EulerSteps` in the place of any other substrate that computes under JAX and has no single steps."""
     del beta
-    refuse_circuit("BPTT", substrate, "it goes back through the steps of the free phase")
-    return BPTT(substrate if isinstance(substrate, EulerSteps) else EulerSteps(), cost)
+    without = substrate.traceable and Capability.single_steps not in substrate.provides
+    return BPTT(EulerSteps() if without else substrate, cost)
 
 
 RULES: dict[str, Entry] = {
@@ -72,7 +77,6 @@ RULES: dict[str, Entry] = {
         exact="symmetric Jacobian; otherwise never. Error in beta O(beta^2)",
         settles="1 free, 2 nudged",
         local=True,
-        circuit="yes",
         source=f"{_SCELLIER}, equations 13-19; symmetric nudging: Laborieux et al. 2021",
     ),
     "eqprop-one-sided": Entry(
@@ -80,7 +84,6 @@ RULES: dict[str, Entry] = {
         exact="symmetric Jacobian; otherwise never. Error in beta O(beta)",
         settles="1 free, 1 nudged",
         local=True,
-        circuit="yes",
         source=f"{_SCELLIER}, equations 13-19",
     ),
     "eqprop-holomorphic": Entry(
@@ -88,7 +91,6 @@ RULES: dict[str, Entry] = {
         exact="symmetric Jacobian; otherwise never. Error in beta O(beta^8)",
         settles="1 free, 5 nudged of complex states",
         local=True,
-        circuit="no: voltages are real",
         source="Laborieux & Zenke 2022, arXiv 2209.00530",
     ),
     "eqprop-sinusoidal": Entry(
@@ -96,7 +98,6 @@ RULES: dict[str, Entry] = {
         exact="symmetric Jacobian, as omega -> 0; otherwise never. Error O(omega^2) + O(beta^2)",
         settles="1 free, 2 periods of a slow nudge integrated",
         local=True,
-        circuit="yes",  # every level but the transistors'
         source="in the manner of Laborieux & Zenke 2022, with a real nudge",
     ),
     "aep": Entry(
@@ -104,7 +105,6 @@ RULES: dict[str, Entry] = {
         exact="always, as beta -> 0. Error in beta O(beta^2)",
         settles="1 free, 2 nudged at three times the evaluations (products with J and J^T)",
         local=True,
-        circuit="yes",  # behavioural level, smooth activations: sample and hold, and transposed synapses
         source="Scurria et al. 2026, arXiv 2602.03670",
     ),
     "dyadic": Entry(
@@ -112,7 +112,6 @@ RULES: dict[str, Entry] = {
         exact="always, at any beta",
         settles="1 free, 1 of two copies of every neuron (one product with J^T a step)",
         local=True,
-        circuit="no: its second phase has two copies of every neuron",
         source="Scurria et al. 2026, arXiv 2602.03670",
     ),
     "recurrent-backprop": Entry(
@@ -120,7 +119,6 @@ RULES: dict[str, Entry] = {
         exact="always",
         settles="1 free, 1 relaxation of the error (one product with J^T a step)",
         local=False,
-        circuit="no: its error network is not part of the netlist",
         source="Almeida 1987, Pineda 1987",
     ),
     "implicit": Entry(
@@ -128,7 +126,6 @@ RULES: dict[str, Entry] = {
         exact="always: the reference",
         settles="1 free, one linear solve with the transposed Jacobian (LU or GMRES)",
         local=False,
-        circuit="yes",  # the free phase runs there; the linear algebra does not
         source=f"{_SCELLIER}, theorem 1; Almeida 1987, Pineda 1987",
     ),
     "bptt": Entry(
@@ -136,7 +133,6 @@ RULES: dict[str, Entry] = {
         exact="always, for what its steps compute; tends to the gradient as their number grows",
         settles="1 free of T Euler steps; the K that are differentiated are evaluated twice more, and once backwards",
         local=False,
-        circuit="no: it goes back through the steps of the free phase",
         source="Rumelhart et al. 1986; Ernoult et al. 2019, arXiv 1905.13633",
     ),
     "continual": Entry(
@@ -146,7 +142,6 @@ RULES: dict[str, Entry] = {
         exact="symmetric Jacobian, as the plasticity rate -> 0, with an error O(rate); otherwise never",
         settles="1 free, 2 nudged by Euler steps, the weights moving at each",
         local=True,
-        circuit="no: its weights move during the nudged phase",
         source=f"{_SCELLIER}, equation 5; Ernoult et al. 2020, arXiv 2005.04168",
     ),
     "generec": Entry(
@@ -154,7 +149,6 @@ RULES: dict[str, Entry] = {
         exact="never; the direction of each layer for weak symmetric feedback, with an error O(feedback)",
         settles="1 free, 1 with the output clamped",
         local=True,
-        circuit="no: there is no netlist for clamped output rates",
         source="O'Reilly 1996",
         error_of="rates",
     ),
@@ -163,7 +157,6 @@ RULES: dict[str, Entry] = {
         exact="never, as generec; plus its transpose it is contrastive Hebbian learning",
         settles="1 free, 1 with the output clamped",
         local=True,
-        circuit="no: there is no netlist for clamped output rates",
         source="O'Reilly 1996",
         error_of="rates",
     ),
@@ -172,7 +165,6 @@ RULES: dict[str, Entry] = {
         exact="never at feedback gain 1, as here; back-propagation as the gain -> 0, O(gain). Needs symmetric weights",
         settles="1 free, 1 with the output clamped",
         local=True,
-        circuit="no: there is no netlist for clamped output rates",
         source="Xie & Seung 2003; Movellan 1990",
         error_of="rates",
     ),
@@ -181,7 +173,6 @@ RULES: dict[str, Entry] = {
         exact="as the amplitude u (here beta) -> 0, with an error O(u); for a cost of the output's rates",
         settles="1 free, 1 of the backward dynamics with the transposed weights",
         local=False,
-        circuit="no: its backward phase has no netlist yet",
         source="Hertz et al. 1997, reconstructed from its abstract",
         error_of="rates",
     ),

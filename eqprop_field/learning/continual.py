@@ -5,25 +5,18 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
-from .._arrays import as_scalar, checked_pair, is_concrete
+from .._arrays import as_scalar, is_concrete
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
+from ..substrates.dynamics import Dynamics
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.euler import euler_map
-from ..substrates.nudging import CostNudge, Nudging, nudged
-from ..substrates.solution import (
-    Solution,
-    Verdict,
-    default_tolerance,
-    has_diverged,
-    judge,
-    raise_unless_converged,
-    residual_of,
-)
-from ..vector_fields.base import AbstractVectorField, State, smooth_project
-from .base import AbstractLearningRule, Estimate, pull_back, refuse_circuit, worst_verdict
+from ..substrates.nudging import AbstractNudge, CostNudge, Nudging
+from ..substrates.solution import Solution, Verdict, default_tolerance, has_diverged, judge, residual_of
+from ..vector_fields.base import AbstractVectorField, State, mask_samples
+from .base import AbstractLearningRule, Reading, highest_verdict, pull_back
 
 
 class ContinualEqProp(AbstractLearningRule):
@@ -63,20 +56,36 @@ class ContinualEqProp(AbstractLearningRule):
     max_steps: Int[Array, ""] = eqx.field(converter=lambda n: jnp.asarray(n, jnp.int32), default=2000)
 
     def __check_init__(self) -> None:
-        refuse_circuit("continual equilibrium propagation", self.substrate, "its weights move during the nudged phase")
         if self.nudging.is_complex:
             raise ValueError("the weights cannot follow complex states: give real betas, such as Nudging.one_sided")
         for name, value in (("rate", self.rate), ("step", self.step)):
             if is_concrete(value) and not 0 < float(value) < math.inf:
                 raise ValueError(f"{name}={float(value):g}: give a number above 0")
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        free = self.substrate.settle(field, x, throw=throw)
-        estimate = _estimate(self, field, x, y, free)
-        if throw:
-            raise_unless_converged("nudged", estimate.verdict)
-        return estimate
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.jax})
+
+    def _run(
+        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        return self.substrate.settle(field, x, throw=throw), ()
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        rows = lambda tree: jax.tree.map(lambda leaf: leaf[:, None], tree)  # noqa: E731
+        changes, ended = [], []
+        for beta, weight in zip(self.nudging.betas, self.nudging.weights, strict=True):
+            nudge = lambda y, b=beta: CostNudge(b, y, self.cost)  # noqa: E731
+            phase = jax.vmap(lambda x, y, s, nudge=nudge: _phase(self, field, x, nudge(y), s))
+            change, solution = phase(rows(x), rows(y), rows(free.state))
+            changes.append(jax.tree.map(lambda c, w=weight: c * (w / self.rate).astype(c.dtype), change))
+            ended.append(jax.tree.map(lambda leaf: leaf[:, 0], solution))
+        verdict = highest_verdict(free, *ended)
+        kept = mask_samples(verdict == Verdict.converged, changes)
+        update = jax.tree.map(lambda *parts: sum(part.sum(axis=0) for part in parts), *kept)
+        return Reading(update, verdict, tuple(ended))
 
 
 class _Moving(eqx.Module):
@@ -88,61 +97,35 @@ class _Moving(eqx.Module):
     steps: Int[Array, ""]
 
 
-@eqx.filter_jit
-def _estimate(rule: ContinualEqProp, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> Estimate:
-    rows = lambda tree: jax.tree.map(lambda leaf: leaf[:, None], tree)  # noqa: E731
-    changes, ended = [], []
-    for beta, weight in zip(rule.nudging.betas, rule.nudging.weights, strict=True):
-        phase = jax.vmap(lambda x, y, s, b=beta: _phase(rule, field, x, y, s, b))
-        change, solution = phase(rows(x), rows(y), rows(free.state))
-        changes.append(jax.tree.map(lambda c, w=weight: c * (w / rule.rate).astype(c.dtype), change))
-        ended.append(jax.tree.map(lambda leaf: leaf[:, 0], solution))
-    verdict = worst_verdict(free, *ended)
-    settled = verdict == Verdict.converged
-
-    def mean(*changes: Array) -> Array:
-        kept = [jnp.where(settled.reshape(-1, *[1] * (c.ndim - 1)), c, 0).sum(axis=0) for c in changes]
-        return sum(kept[1:], kept[0]) / jnp.maximum(jnp.sum(settled), 1).astype(kept[0].dtype)
-
-    penalty = jax.grad(rule.cost.penalty)(field.parameters())
-    return Estimate(
-        gradient=jax.tree.map(lambda p, u: p - u, penalty, jax.tree.map(mean, *changes)),
-        cost=rule.cost(field.output(free.state), y),
-        verdict=verdict,
-        free=free,
-        nudged=tuple(ended),
-    )
-
-
 def _phase(
-    rule: ContinualEqProp, field: AbstractVectorField, x: Array, y: Array, start: State, beta: Array
+    rule: ContinualEqProp, field: AbstractVectorField, x: Array, nudge: AbstractNudge, start: State
 ) -> tuple[AbstractVectorField, Solution]:
     """The nudged phase of a batch of one: how the parameters changed, and where the state ended."""
     parameters = field.parameters()
-    nudge = CostNudge(beta, y, rule.cost)
     tol = default_tolerance(rule.tol, field.dtype)
 
-    def changed(change: AbstractVectorField) -> AbstractVectorField:
-        return eqx.combine(jax.tree.map(jnp.add, parameters, change), field)
+    def changed(change: AbstractVectorField) -> Dynamics:
+        moved = eqx.combine(jax.tree.map(jnp.add, parameters, change), field)
+        return Dynamics(moved, moved.drive(x), nudge)
 
-    def residual(field: AbstractVectorField, state: State) -> Float[Array, " batch"]:
-        return residual_of(field, state, nudged(field, field.drive(x), nudge)(state))
+    def residual(system: Dynamics, state: State) -> Float[Array, " batch"]:
+        return residual_of(system, state, system.velocity()(state))
 
     def move(m: _Moving) -> _Moving:
         now = changed(m.change)
-        state = euler_map(now, now.drive(x), nudge, rule.step)(m.state)
+        state = now.euler(rule.step)(m.state)
         middle = jax.tree.map(lambda a, b: 0.5 * (a + b), m.state, state)
-        moved = pull_back(now, x, middle, jax.tree.map(lambda a, b: b - a, m.state, state))
+        moved = pull_back(now.field, x, middle, jax.tree.map(lambda a, b: b - a, m.state, state))
         change = jax.tree.map(lambda c, d: c + (rule.rate * d).astype(c.dtype), m.change, moved)
         return _Moving(state, change, residual(changed(change), state), m.steps + 1)
 
     def going_on(m: _Moving) -> Array:
         return jnp.all((m.residual > tol) & ~has_diverged(m.state)) & (m.steps < rule.max_steps)
 
-    start = smooth_project(field, start)
-    first = _Moving(start, jax.tree.map(jnp.zeros_like, parameters), residual(field, start), jnp.zeros((), jnp.int32))
+    still = jax.tree.map(jnp.zeros_like, parameters)
+    start = changed(still).clip(start)
+    first = _Moving(start, still, residual(changed(still), start), jnp.zeros((), jnp.int32))
     last = jax.lax.while_loop(going_on, move, first)
-    end = changed(last.change)
-    state, left, verdict = judge(end, end.drive(x), nudge, last.state, tol, False)
+    state, left, verdict = judge(changed(last.change), last.state, tol)
     steps = jnp.broadcast_to(last.steps, left.shape)
     return last.change, Solution(state, left, verdict, steps=steps, evaluations=2 * steps + 1)

@@ -1,29 +1,24 @@
 """Contrastive Hebbian learning with weak feedback, which tends to back-propagation."""
 
 import math
-from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from .._arrays import as_scalar, checked_pair, is_concrete
+from .._arrays import as_scalar, is_concrete
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
 from ..substrates.clamping import RateClamp, check_rates
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.solution import Solution, Verdict
 from ..vector_fields.abstract_layered import AbstractLayered
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.leaky import AbstractLeakyIntegrator
-from ..vector_fields.rates import (
-    as_parameters_of,
-    firing_rates,
-    rates_as_states,
-    require_rate_neurons,
-)
-from .base import AbstractLearningRule, Estimate, mean_gradient, refuse_circuit, worst_verdict
+from ..vector_fields.rates import as_parameters_of, firing_rates, rates_as_states, require_rate_neurons
+from .base import AbstractLearningRule, Reading, highest_verdict, summed_update
 
 
 class ContrastiveHebbian(AbstractLearningRule):
@@ -56,21 +51,38 @@ class ContrastiveHebbian(AbstractLearningRule):
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
     def __check_init__(self) -> None:
-        refuse_circuit(
-            "contrastive Hebbian learning",
-            self.substrate,
-            "its clamped phase fixes output rates, for which there is no netlist",
-        )
         if is_concrete(self.feedback_gain) and not 0 < float(self.feedback_gain) < math.inf:
             raise ValueError(f"feedback_gain={float(self.feedback_gain):g}: give a feedback gain above 0")
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        field = require_rate_neurons(field, "contrastive Hebbian learning")
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        check_rates("y", y, field.activation)
-        _check_tied(field, self.feedback_gain)
-        free, clamped = self.substrate.phases(field, x, (RateClamp(y),), throw=throw)
-        return _estimate(self, field, x, y, free, clamped)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.nudged_phases, Capability.clamped_rates})
+
+    def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
+        network = _network(field)
+        check_rates("y", y, network.activation)
+        _check_tied(network, self.feedback_gain)
+
+    def _nudges(self, y: Float[Array, "batch outputs"]) -> tuple[RateClamp, ...]:
+        return (RateClamp(y),)
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        network = _network(field)
+        minus, plus = firing_rates(network, free.state), firing_rates(network, nudged[0].state, y)
+        verdict = highest_verdict(free, *nudged)
+        tied = network.feedback_gain_error(self.feedback_gain) <= _tolerance(field)
+        verdict = jnp.where(tied, verdict, jnp.maximum(verdict, Verdict.not_defined.value))
+        # Two rows a sample: with the output clamped (+), and free (-).
+        state = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), plus, minus)
+        signed = _amplified(field, self.feedback_gain, jax.tree.map(lambda a, b: jnp.concatenate([a, -b]), plus, minus))
+        update = summed_update(rates_as_states(network), jnp.tile(x, (2, 1)), state, signed, jnp.tile(verdict, 2))
+        return Reading(_tied(as_parameters_of(field, update), self.feedback_gain), verdict, nudged)
+
+
+def _network(field: AbstractVectorField) -> AbstractLeakyIntegrator:
+    return require_rate_neurons(field, "contrastive Hebbian learning")
 
 
 def _tolerance(field: AbstractVectorField) -> Array:
@@ -78,11 +90,11 @@ def _tolerance(field: AbstractVectorField) -> Array:
     return jnp.sqrt(jnp.finfo(field.dtype).eps)
 
 
-def _check_tied(field: AbstractLeakyIntegrator, gain: Array) -> None:
-    error = field.feedback_gain_error(gain)
-    if not is_concrete(error) or bool(error <= _tolerance(field)):
+def _check_tied(network: AbstractLeakyIntegrator, gain: Array) -> None:
+    error = network.feedback_gain_error(gain)
+    if not is_concrete(error) or bool(error <= _tolerance(network)):
         return
-    if not isinstance(field, AbstractLayered):
+    if not isinstance(network, AbstractLayered):
         raise ValueError(
             "without layers contrastive Hebbian learning is defined for symmetric weights and feedback_gain=1: "
             "draw the network with symmetry=1, or use GeneRec"
@@ -93,42 +105,6 @@ def _check_tied(field: AbstractLeakyIntegrator, gain: Array) -> None:
     )
 
 
-@eqx.filter_jit
-def _estimate(
-    rule: ContrastiveHebbian,
-    field: AbstractLeakyIntegrator,
-    x: Array,
-    y: Array,
-    free: Solution,
-    clamped: Sequence[Solution],
-) -> Estimate:
-    free_rates, clamped_rates = firing_rates(field, free.state), firing_rates(field, clamped[0].state, y)
-    verdict = worst_verdict(free, *clamped)
-    tied = field.feedback_gain_error(rule.feedback_gain) <= _tolerance(field)
-    verdict = jnp.where(tied, verdict, jnp.maximum(verdict, Verdict.not_defined.value))
-    # mean_gradient divides by the rows that settled; every sample has two: with the output clamped (+), and free (-).
-    state = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), clamped_rates, free_rates)
-    weighed = jax.tree.map(lambda a, b: 2 * jnp.concatenate([a, -b]), clamped_rates, free_rates)
-    gradient = as_parameters_of(
-        field,
-        mean_gradient(
-            rates_as_states(field),
-            rule.cost,
-            jnp.tile(x, (2, 1)),
-            state,
-            _amplified(field, rule.feedback_gain, weighed),
-            jnp.tile(verdict, 2),
-        ),
-    )
-    return Estimate(
-        gradient=_tied(gradient, rule.feedback_gain),
-        cost=rule.cost(field.output(free.state), y),
-        verdict=verdict,
-        free=free,
-        nudged=tuple(clamped),
-    )
-
-
 def _amplified(field: AbstractVectorField, gain: Array, displacement: State) -> State:
     """gamma^(k-L): every layer makes up for the feedback that its signal came through."""
     if not isinstance(field, AbstractLayered):
@@ -136,6 +112,6 @@ def _amplified(field: AbstractVectorField, gain: Array, displacement: State) -> 
     return tuple(d / gain.astype(d.dtype) ** i for i, d in enumerate(displacement))
 
 
-def _tied(gradient: AbstractVectorField, gain: Array) -> AbstractVectorField:
-    """The gradient with gamma times the transposed forward part for the feedback weights."""
-    return gradient.with_feedback_gain(gain) if isinstance(gradient, AbstractLayered) else gradient
+def _tied(update: AbstractVectorField, gain: Array) -> AbstractVectorField:
+    """The update with gamma times the transposed forward part for the feedback weights."""
+    return update.with_feedback_gain(gain) if isinstance(update, AbstractLayered) else update

@@ -6,16 +6,17 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
+from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import checked_beta
-from ..substrates.solution import Solution, raise_unless_converged
+from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, State, active_set
-from .base import AbstractLearningRule, Estimate, first_failure, mean_gradient, refuse_circuit
+from .base import AbstractLearningRule, Reading, first_failure, summed_update
 
 
 def _finite(beta: ArrayLike) -> Array:
@@ -51,52 +52,58 @@ class DyadicEqProp(AbstractLearningRule):
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        refuse_circuit("Dyadic EP", self.substrate, "its second phase has two copies of every neuron, joined by J^T")
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        free = self.substrate.settle(field, x, throw=throw)
-        estimate = _estimate(self, field, x, y, free)
-        if throw:
-            raise_unless_converged("nudged", estimate.verdict)
-        return estimate
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.relaxation})
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        drive = field.drive(x)
+        moving = active_set(field, free.state, field(free.state, drive))
+        # A sample without a free equilibrium is not pulled: it has nothing to settle at.
+        beta = jnp.where(free.converged, self.beta.astype(field.dtype), 0)[:, None]
+        system = _Dyad(field, self.cost, drive, free.state, moving, beta, y)
+        dyad = self.substrate.relax(system, (free.state, free.state))
+        u, v = dyad.state
+        mean = jax.tree.map(lambda a, b: 0.5 * (a + b), u, v)
+        # d/beta estimates dJ/dtheta; a displacement estimates its opposite.
+        displacement = jax.tree.map(lambda a, b: (b - a) / self.beta.astype(a.dtype), u, v)
+        verdict = first_failure(free, dyad)
+        copies = tuple(dataclasses.replace(dyad, state=state) for state in (u, v))
+        return Reading(summed_update(field, x, mean, displacement, verdict), verdict, copies)
 
 
-@eqx.filter_jit
-def _estimate(rule: DyadicEqProp, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> Estimate:
-    taus = field.time_constants()
-    dyad = rule.substrate.relax(_velocity(rule, field, x, y, free), (free.state, free.state), (taus, taus))
-    u, v = dyad.state
-    mean = jax.tree.map(lambda a, b: 0.5 * (a + b), u, v)
-    # d/beta estimates dJ/dtheta; a displacement estimates its opposite.
-    displacement = jax.tree.map(lambda a, b: (b - a) / rule.beta.astype(a.dtype), u, v)
-    verdict = first_failure(free, dyad)
-    return Estimate(
-        gradient=mean_gradient(field, rule.cost, x, mean, displacement, verdict),
-        cost=rule.cost(field.output(free.state), y),
-        verdict=verdict,
-        free=free,
-        nudged=(dataclasses.replace(dyad, state=u), dataclasses.replace(dyad, state=v)),
-    )
+class _Dyad(AbstractSystem):
+    """tau du/dt and tau dv/dt; neurons that cannot move at the free equilibrium are kept there."""
 
+    field: AbstractVectorField
+    cost: AbstractCost
+    drive: State
+    free: State
+    moving: State
+    beta: Float[Array, "batch 1"]
+    target: Float[Array, "batch outputs"]
 
-def _velocity(
-    rule: DyadicEqProp, field: AbstractVectorField, x: Array, y: Array, free: Solution
-) -> Callable[[tuple[State, State]], tuple[State, State]]:
-    """tau du/dt and tau dv/dt, among the neurons that move at the free equilibrium."""
-    drive = field.drive(x)
-    moving = active_set(field, free.state, field(free.state, drive))
-    # A sample without a free equilibrium is not pulled: it has nothing to settle at.
-    beta = jnp.where(free.converged, rule.beta.astype(field.dtype), 0)[:, None]
+    def time_constants(self) -> PyTree:
+        return (self.field.time_constants(),) * 2
 
-    def velocity(copies: tuple[State, State]) -> tuple[State, State]:
-        mean = jax.tree.map(lambda u, v: 0.5 * (u + v), *copies)
-        difference = jax.tree.map(lambda p, u, v: p * (u - v), moving, *copies)
-        mu, transpose = jax.vjp(lambda s: field(s, drive), mean)
-        pull = field.embed(beta * rule.cost.gradient(field.output(mean), y))
-        force = jax.tree.map(jnp.add, transpose(difference)[0], pull)
-        return (
-            jax.tree.map(lambda p, m, f: p * (m + 0.5 * f), moving, mu, force),
-            jax.tree.map(lambda p, m, f: p * (m - 0.5 * f), moving, mu, force),
-        )
+    def velocity(self) -> Callable[[tuple[State, State]], tuple[State, State]]:
+        mu = self.field.velocity(self.drive)
 
-    return velocity
+        def velocity(copies: tuple[State, State]) -> tuple[State, State]:
+            mean = jax.tree.map(lambda u, v: 0.5 * (u + v), *copies)
+            difference = jax.tree.map(lambda p, u, v: p * (u - v), self.moving, *copies)
+            at_mean, transpose = jax.vjp(mu, mean)
+            pull = self.field.embed(self.beta * self.cost.gradient(self.field.output(mean), self.target))
+            force = jax.tree.map(jnp.add, transpose(difference)[0], pull)
+
+            def moved(copy: State, share: float) -> State:
+                return jax.tree.map(
+                    lambda p, m, f, s, s0: p * (m + share * f) + (1 - p) * (s0 - s),
+                    *(self.moving, at_mean, force, copy, self.free),
+                )
+
+            return moved(copies[0], 0.5), moved(copies[1], -0.5)
+
+        return velocity

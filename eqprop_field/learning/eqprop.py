@@ -1,15 +1,16 @@
 """Equilibrium propagation in vector fields: the plain rule."""
 
 import equinox as eqx
-from jaxtyping import ArrayLike
+from jaxtyping import Array, Float
 
-from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.nudging import Nudging
+from ..substrates.nudging import CostNudge, Nudging
+from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField
-from .base import AbstractLearningRule, Estimate, compare_phases
+from .base import AbstractLearningRule, Reading, read_nudging
 
 
 class EqProp(AbstractLearningRule):
@@ -37,8 +38,17 @@ class EqProp(AbstractLearningRule):
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return self.nudging.needs
+
+    def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
         self.nudging.check(field)
-        free, nudged = self.substrate.phases(field, x, self.nudging.nudges(self.cost, y), throw=throw)
-        return compare_phases(self.nudging, self.cost, field, x, y, free, nudged)
+
+    def _nudges(self, y: Float[Array, "batch outputs"]) -> tuple[CostNudge, ...]:
+        return self.nudging.nudges(self.cost, y)
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        return read_nudging(self.nudging, field, x, free, nudged)

@@ -1,23 +1,21 @@
 """GeneRec: the generalised recirculation algorithm, contrastive and local."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, Float
 
-from .._arrays import checked_pair
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
 from ..substrates.clamping import RateClamp, check_rates
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField
-from ..vector_fields.leaky import AbstractLeakyIntegrator
 from ..vector_fields.rates import as_parameters_of, firing_rates, rates_as_states, require_rate_neurons
-from .base import AbstractLearningRule, Estimate, mean_gradient, refuse_circuit, worst_verdict
+from .base import AbstractLearningRule, Reading, highest_verdict, summed_update
 
 
 class GeneRec(AbstractLearningRule):
@@ -45,32 +43,26 @@ class GeneRec(AbstractLearningRule):
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
     def __check_init__(self) -> None:
-        refuse_circuit("GeneRec", self.substrate, "its plus phase clamps output rates, for which there is no netlist")
         if self.presynaptic not in ("minus", "midpoint"):
             raise ValueError(f"unknown presynaptic={self.presynaptic!r}: choose minus or midpoint")
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        field = require_rate_neurons(field, "GeneRec")
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        check_rates("y", y, field.activation)
-        free, clamped = self.substrate.phases(field, x, (RateClamp(y),), throw=throw)
-        return _estimate(self, field, x, y, free, clamped)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.nudged_phases, Capability.clamped_rates})
 
+    def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
+        check_rates("y", y, require_rate_neurons(field, "GeneRec").activation)
 
-@eqx.filter_jit
-def _estimate(
-    rule: GeneRec, field: AbstractLeakyIntegrator, x: Array, y: Array, free: Solution, clamped: Sequence[Solution]
-) -> Estimate:
-    twin = rates_as_states(field)
-    minus, plus = firing_rates(field, free.state), firing_rates(field, clamped[0].state, y)
-    difference = jax.tree.map(jnp.subtract, plus, minus)
-    before = minus if rule.presynaptic == "minus" else jax.tree.map(lambda a, b: 0.5 * (a + b), minus, plus)
-    verdict = worst_verdict(free, *clamped)
-    gradient = mean_gradient(twin, rule.cost, x, before, difference, verdict)
-    return Estimate(
-        gradient=as_parameters_of(field, gradient),
-        cost=rule.cost(field.output(free.state), y),
-        verdict=verdict,
-        free=free,
-        nudged=tuple(clamped),
-    )
+    def _nudges(self, y: Float[Array, "batch outputs"]) -> tuple[RateClamp, ...]:
+        return (RateClamp(y),)
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        network = require_rate_neurons(field, "GeneRec")
+        minus, plus = firing_rates(network, free.state), firing_rates(network, nudged[0].state, y)
+        difference = jax.tree.map(jnp.subtract, plus, minus)
+        before = minus if self.presynaptic == "minus" else jax.tree.map(lambda a, b: 0.5 * (a + b), minus, plus)
+        verdict = highest_verdict(free, *nudged)
+        update = summed_update(rates_as_states(network), x, before, difference, verdict)
+        return Reading(as_parameters_of(field, update), verdict, nudged)

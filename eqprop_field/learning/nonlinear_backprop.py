@@ -1,15 +1,20 @@
 """Nonlinear back-propagation: errors that travel through the same activation as the signals."""
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float, Inexact
 
-from .._arrays import as_scalar, checked_pair, is_concrete
+from .._arrays import as_scalar, is_concrete
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
+from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.solution import Solution, raise_unless_converged
+from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.leaky import AbstractLeakyIntegrator
 from ..vector_fields.rates import (
@@ -20,7 +25,7 @@ from ..vector_fields.rates import (
     require_rate_neurons,
     summed_input,
 )
-from .base import AbstractLearningRule, Estimate, mean_gradient, refuse_circuit, worst_verdict
+from .base import AbstractLearningRule, Reading, highest_verdict, summed_update
 
 
 class NonlinearBackprop(AbstractLearningRule):
@@ -51,39 +56,52 @@ class NonlinearBackprop(AbstractLearningRule):
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
+    last_phase: ClassVar[str] = "backward"
+
     def __check_init__(self) -> None:
-        refuse_circuit("nonlinear back-propagation", self.substrate, "its backward phase has no netlist yet")
         if is_concrete(self.amplitude) and (float(self.amplitude) == 0 or not bool(jnp.isfinite(self.amplitude))):
             raise ValueError(f"amplitude={float(self.amplitude):g}: give a finite number that is not 0, such as 0.1")
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        field = require_rate_neurons(field, "nonlinear back-propagation")
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        free = self.substrate.settle(field, x, throw=throw)
-        estimate = _estimate(self, field, x, y, free)
-        if throw:
-            raise_unless_converged("backward", estimate.verdict)
-        return estimate
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.relaxation})
+
+    def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
+        _network(field)
+
+    def _output(self, field: AbstractVectorField, free: Solution) -> Inexact[Array, "batch outputs"]:
+        return field.output(firing_rates(_network(field), free.state))
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        network = _network(field)
+        rates, amplitude = firing_rates(network, free.state), self.amplitude.astype(field.dtype)
+        error = field.embed(-amplitude * self.cost.gradient(field.output(rates), y))
+        summed = summed_input(field, free.state, field.drive(x))
+        back = self.substrate.relax(_Backwards(network, summed, error), jax.tree.map(jnp.zeros_like, rates))
+        signals = jax.tree.map(lambda s: s / amplitude, back.state)
+        verdict = highest_verdict(free, back)
+        update = summed_update(rates_as_states(network), x, rates, signals, verdict)
+        return Reading(as_parameters_of(field, update), verdict, (back,))
 
 
-@eqx.filter_jit
-def _estimate(rule: NonlinearBackprop, field: AbstractLeakyIntegrator, x: Array, y: Array, free: Solution) -> Estimate:
-    rho, rates = field.activation, firing_rates(field, free.state)
-    summed = summed_input(field, free.state, field.drive(x))
-    amplitude = rule.amplitude.astype(field.dtype)
-    error = field.embed(-amplitude * rule.cost.gradient(field.output(rates), y))
+def _network(field: AbstractVectorField) -> AbstractLeakyIntegrator:
+    return require_rate_neurons(field, "nonlinear back-propagation")
 
-    def velocity(signals: State) -> State:
-        reaching = jax.tree.map(jnp.add, backward_input(field, signals), error)
-        return jax.tree.map(lambda h, u, s: rho(h + u) - rho(h) - s, summed, reaching, signals)
 
-    back = rule.substrate.relax(velocity, jax.tree.map(jnp.zeros_like, rates), field.time_constants())
-    signals = jax.tree.map(lambda s: s / amplitude, back.state)
-    verdict = worst_verdict(free, back)
-    return Estimate(
-        gradient=as_parameters_of(field, mean_gradient(rates_as_states(field), rule.cost, x, rates, signals, verdict)),
-        cost=rule.cost(field.output(rates), y),
-        verdict=verdict,
-        free=free,
-        nudged=(back,),
-    )
+class _Backwards(AbstractSystem):
+    """tau dy/dt of the backward signals, from the summed inputs of the free phase and the output errors."""
+
+    field: AbstractLeakyIntegrator
+    summed: State
+    error: State
+
+    def velocity(self) -> Callable[[State], State]:
+        rho = self.field.activation
+
+        def velocity(signals: State) -> State:
+            reaching = jax.tree.map(jnp.add, backward_input(self.field, signals), self.error)
+            return jax.tree.map(lambda h, u, s: rho(h + u) - rho(h) - s, self.summed, reaching, signals)
+
+        return velocity

@@ -1,6 +1,7 @@
 """Recurrent backpropagation: the gradient by relaxation, and its process in time beside that of EqProp."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import diffrax
 import equinox as eqx
@@ -13,17 +14,13 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .._arrays import checked_pair, is_concrete
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
+from ..substrates.dynamics import AbstractSystem, Dynamics
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.solution import Path, Solution, raise_unless_converged
-from ..vector_fields.base import (
-    AbstractVectorField,
-    State,
-    active_set,
-    jacobian_products,
-    project,
-    projected_velocity,
-)
-from .base import AbstractLearningRule, Estimate, first_failure, mean_gradient, refuse_circuit
+from ..substrates.implicit import Linearised
+from ..substrates.solution import Path, Solution
+from ..vector_fields.base import AbstractVectorField, State, active_set, jacobian_products, mask_samples, project
+from .base import AbstractLearningRule, Reading, first_failure, mean_gradient, summed_update
 
 
 class RecurrentBackpropagation(AbstractLearningRule):
@@ -50,42 +47,42 @@ class RecurrentBackpropagation(AbstractLearningRule):
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
-    def estimate(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True) -> Estimate:
-        refuse_circuit("recurrent backpropagation", self.substrate, "its error network is not part of the netlist")
-        x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        free = self.substrate.settle(field, x, throw=throw)
-        estimate = _estimate(self, field, x, y, free)
-        if throw:
-            raise_unless_converged("error", estimate.verdict)
-        return estimate
+    last_phase: ClassVar[str] = "error"
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.relaxation})
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        free_phase, error = Dynamics(field, field.drive(x)), _error(field, self.cost, x, y, free)
+        moving = free_phase.active(free.state, free_phase.velocity()(free.state))
+        adjoint = _Adjoint(field, free_phase.drive, free.state, moving, error)
+        relaxed = self.substrate.relax(adjoint, jax.tree.map(jnp.zeros_like, error))
+        displacement = jax.tree.map(jnp.negative, relaxed.state)
+        verdict = first_failure(free, relaxed)
+        return Reading(summed_update(field, x, free.state, displacement, verdict), verdict)
 
 
-@eqx.filter_jit
-def _estimate(
-    rule: RecurrentBackpropagation, field: AbstractVectorField, x: Array, y: Array, free: Solution
-) -> Estimate:
-    _, backward = jacobian_products(field, field.drive(x), free.state)
-    error = _error(field, rule.cost, x, y, free)
-    relaxed = rule.substrate.relax(
-        lambda z: jax.tree.map(jnp.add, backward(z), error),
-        jax.tree.map(jnp.zeros_like, error),
-        field.time_constants(),
-    )
-    displacement = jax.tree.map(jnp.negative, relaxed.state)
-    verdict = first_failure(free, relaxed)
-    return Estimate(
-        gradient=mean_gradient(field, rule.cost, x, free.state, displacement, verdict),
-        cost=rule.cost(field.output(free.state), y),
-        verdict=verdict,
-        free=free,
-    )
+class _Adjoint(AbstractSystem):
+    """tau dz/dt = J^T z + error, J at the free state among the neurons that move there."""
+
+    field: AbstractVectorField
+    drive: State
+    state: State
+    moving: State
+    error: State
+
+    def velocity(self) -> Callable[[State], State]:
+        linearised = Linearised(Dynamics(self.field, self.drive), self.state, self.moving)
+        return lambda z: jax.tree.map(jnp.add, linearised.transposed_product(z), self.error)
 
 
 def _error(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, free: Solution) -> State:
     """dC/ds at the free equilibrium among the neurons that can move; 0 for samples that have no equilibrium."""
     moving = active_set(field, free.state, field(free.state, field.drive(x)))
-    gradient = cost.gradient(field.output(free.state), y)
-    gradient = jnp.where(free.converged[:, None], gradient, 0)
+    gradient = mask_samples(free.converged, cost.gradient(field.output(free.state), y))
     return jax.tree.map(jnp.multiply, moving, field.embed(gradient))
 
 
@@ -181,8 +178,8 @@ def _processes(
         rates, integrals = _flow(velocity, (start, nothing), times)
 
         def gradient(integral: State) -> AbstractVectorField:
-            displacement = jax.tree.map(jnp.negative, integral)
-            return mean_gradient(field, cost, x, free.state, displacement, free.verdict)
+            update = summed_update(field, x, free.state, jax.tree.map(jnp.negative, integral), free.verdict)
+            return mean_gradient(field, cost, update, free.verdict)
 
         return rates, jax.lax.map(gradient, integrals)
 
@@ -275,13 +272,8 @@ def _average(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array,
 
 
 def _free_flow(field: AbstractVectorField, x: Array) -> Callable[[Array, State], State]:
-    drive, taus = field.drive(x), field.time_constants()
-
-    def velocity(_: Array, state: State) -> State:
-        mu = field(project(field, state), drive)
-        return jax.tree.map(jnp.divide, projected_velocity(field, state, mu), taus)
-
-    return velocity
+    rate = Dynamics(field, field.drive(x)).rate()
+    return lambda _, state: rate(state)
 
 
 def _flow(

@@ -1,13 +1,24 @@
-"""How it settles: substrates."""
+"""Substrates: how a vector field settles."""
 
+from .base import AbstractComputedSubstrate as AbstractComputedSubstrate
 from .base import AbstractSubstrate as AbstractSubstrate
+from .capabilities import Capability as Capability
+from .clamping import RateClamp as RateClamp
+from .dynamics import Dynamics as Dynamics
 from .equilibrium import Equilibrium as Equilibrium
 from .euler import EulerSteps as EulerSteps
+from .implicit import LinearSolve as LinearSolve
 from .nudging import AbstractNudge as AbstractNudge
 from .nudging import CostNudge as CostNudge
 from .nudging import Nudging as Nudging
+from .oscillation import Oscillation as Oscillation
 from .solution import NotSettledError as NotSettledError
 from .solution import Solution as Solution
 from .solution import Verdict as Verdict
+from .solution import count_verdicts as count_verdicts
+from .solvers import AbstractIteration as AbstractIteration
+from .solvers import PerSample as PerSample
+from .solvers import Sweeps as Sweeps
 from .trajectory import ProjectedEuler as ProjectedEuler
 from .trajectory import Trajectory as Trajectory
+from .transposing import TransposingNudge as TransposingNudge

@@ -1,8 +1,9 @@
-"""How a network settles: the interface of every substrate."""
+"""Substrates: in what a vector field settles. One way through for all of them, around a few small steps."""
 
 import abc
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -11,20 +12,74 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import checked_data
 from ..vector_fields.base import AbstractVectorField, State
+from .capabilities import Capability
+from .dynamics import AbstractSystem, Dynamics
 from .nudging import AbstractNudge, stacked
+from .oscillation import Oscillation, driven_phase
 from .solution import Solution, raise_unless_converged
+
+
+class Steps(NamedTuple):
+    """A phase laid open, step by step, for rules that differentiate it.
+
+    Attributes:
+        start: the state it begins with.
+        one: one step, as a function of the state.
+        count: how many there are.
+        end: the solution for the state they end in.
+    """
+
+    start: State
+    one: Callable[[State], State]
+    count: int
+    end: Callable[[State], Solution]
 
 
 class AbstractSubstrate(eqx.Module):
     """Something in which a vector field settles: an ODE solver, a fixed-point solver, or a circuit.
 
-    Attributes:
-        traceable: whether the substrate runs under `jax.jit` and `jax.vmap`; one that calls another program does not.
+    What users call is final: it checks the data, refuses what the substrate does not provide, runs, and raises for
+    samples that did not settle. A subclass says what it `provides` and defines `_settle`, and those of the other steps
+    that its capabilities name. One that computes under JAX is an `AbstractComputedSubstrate`.
     """
 
-    traceable: eqx.AbstractClassVar[bool]
-
+    @property
     @abc.abstractmethod
+    def provides(self) -> frozenset[Capability]:
+        """What learning rules may ask of this substrate beyond a free phase."""
+
+    @property
+    def traceable(self) -> bool:
+        """Whether it runs under `jax.jit` and `jax.vmap`; one that calls another program does not."""
+        return Capability.jax in self.provides
+
+    @final
+    def lacks(self, needs: Iterable[Capability]) -> list[Capability]:
+        """What is needed and not provided, in the order of `Capability`."""
+        absent = set(needs) - self.provides
+        return [capability for capability in Capability if capability in absent]
+
+    @final
+    def require(self, needs: Iterable[Capability], what: str) -> None:
+        """Refuses to serve what needs a capability that this substrate does not provide.
+
+        Raises:
+            ValueError: naming the rule or the nudge (`what`), the substrate, the first missing capability, and where
+                it is to be found.
+        """
+        absent = self.lacks(needs)
+        if absent:
+            raise ValueError(
+                f"{what} does not run on {type(self).__name__}, which does not provide {absent[0].value}: "
+                f"use {absent[0].found_in}"
+            )
+
+    @property
+    def free_steps(self) -> int | None:
+        """How many single steps a free phase has, where it has any (`Capability.single_steps`)."""
+        return None
+
+    @final
     def settle(
         self,
         field: AbstractVectorField,
@@ -44,11 +99,14 @@ class AbstractSubstrate(eqx.Module):
             throw: whether to raise if a sample does not settle. Nothing is raised while JAX traces.
 
         Raises:
-            ValueError: if x does not fit the field or is not finite.
+            ValueError: if x does not fit the field or is not finite, or for a nudge that the substrate cannot follow.
             NotSettledError: if a sample did not settle and `throw` is true.
         """
+        x = self._checked(field, x, [] if nudge is None else [nudge])
+        solution = self._settle(field, x, nudge, start, throw=throw)
+        return _passed("free" if nudge is None else "nudged", solution, throw)
 
-    @abc.abstractmethod
+    @final
     def phases(
         self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
     ) -> tuple[Solution, tuple[Solution, ...]]:
@@ -56,96 +114,138 @@ class AbstractSubstrate(eqx.Module):
 
         Nudges that refer to the free state are anchored to it.
         """
+        x = self._checked(field, x, nudges)
+        names = itertools.chain(["free"], itertools.repeat("nudged"))
+        run = self._phases(field, x, nudges, throw=throw)
+        free, *nudged = [_passed(name, solution, throw) for solution, name in zip(run, names, strict=False)]
+        return free, tuple(nudged)
 
+    @final
     def oscillate(
         self,
         field: AbstractVectorField,
         x: ArrayLike,
         nudge: AbstractNudge,
-        omega: float,
-        times: ArrayLike,
+        oscillation: Oscillation,
         *,
         throw: bool = True,
     ) -> tuple[Solution, Solution]:
-        r"""Runs the free phase from rest, then one under the nudge times cos(omega t), outside JAX.
-
-        Args:
-            field: what moves; x: inputs; throw: whether to raise.
-            nudge: what nudges at t = 0.
-            omega: angular frequency, radians a time unit.
-            times: since the nudge began, whole periods from first to last; the trajectory is kept there.
+        """Runs the free phase from rest, then one under a nudge that oscillates. Arguments as for `settle`.
 
         Returns:
-            The free phase, and the driven one, which is settled where its first and last states are the same.
-
-        Raises:
-            ValueError: for a substrate that runs under JAX, where the rule integrates by itself.
+            The free phase, and the driven one, which is settled where its first and last saved states are the same.
         """
-        raise ValueError(f"{type(self).__name__} has no nudge that oscillates: the rule integrates it by itself")
+        self.require({Capability.oscillating_nudge}, "an oscillating nudge")
+        x = self._checked(field, x, [nudge])
+        free, driven = self._oscillate(field, x, nudge, oscillation, throw=throw)
+        return _passed("free", free, throw), _passed("nudged", driven, throw)
 
-    def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
-        r"""Lets an auxiliary system $\tau\,dz/dt$ = velocity(z), such as an adjoint, come to rest from `start`.
+    @final
+    def relax(self, system: AbstractSystem, start: State) -> Solution:
+        """Lets an auxiliary system, such as an adjoint, come to rest from `start`.
 
-        The system has no bounds and need not be the size of any field. Not compiled by itself: call it in a function
-        that is. Never raises for samples that do not settle; read the verdict.
+        Not compiled by itself: call it in a function that is. Never raises for samples that do not settle; read the
+        verdict.
 
         Args:
-            velocity: tau dz/dt of a batch of states, each sample on its own.
+            system: what moves; it need not be the size of any field.
             start: where to begin.
-            time_constants: tau, with the state's structure less the batch axis.
 
         Raises:
             ValueError: for a substrate that holds vector fields and nothing else, such as a circuit.
         """
-        raise ValueError(
-            f"{type(self).__name__} is built for a vector field, not for an auxiliary system such as an adjoint; "
-            "use an ODE substrate, Equilibrium or Trajectory"
-        )
+        self.require({Capability.relaxation}, type(system).__name__)
+        return self._relax(system, start)
+
+    @final
+    def steps_of(self, dynamics: Dynamics) -> Steps:
+        """A phase from rest, laid open step by step. Not compiled by itself.
+
+        Raises:
+            ValueError: for a substrate that has no such steps.
+        """
+        self.require({Capability.single_steps}, "a phase that is differentiated step by step")
+        return self._steps(dynamics, dynamics.rest())
+
+    def _checked(self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]) -> Array:
+        for nudge in nudges:
+            self.require(nudge.needs, type(nudge).__name__)
+        return checked_data("x", x, field.n_inputs, field.dtype)
+
+    @abc.abstractmethod
+    def _settle(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
+    ) -> Solution:
+        """One phase. Where no result is to be had at all it may raise at once, if `throw` is true."""
+
+    def _phases(
+        self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool
+    ) -> Iterator[Solution]:
+        """The free phase, then the nudged ones, each when it is asked for: here by one `_settle` after another."""
+        free = self._settle(field, x, None, None, throw=throw)
+        yield free
+        for nudge in nudges:
+            yield self._settle(field, x, nudge.anchored(field, x, free.state), free.state, throw=throw)
+
+    def _oscillate(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
+    ) -> tuple[Solution, Solution]:
+        """`oscillate` of a substrate with `Capability.oscillating_nudge`."""
+        raise NotImplementedError
+
+    def _relax(self, system: AbstractSystem, start: State) -> Solution:
+        """`relax` of a substrate with `Capability.relaxation`."""
+        raise NotImplementedError
+
+    def _steps(self, system: AbstractSystem, start: State) -> Steps:
+        """`steps_of` of a substrate with `Capability.single_steps`, from any start and for any system."""
+        raise NotImplementedError
 
 
-def settle_in_turn(
-    substrate: AbstractSubstrate,
-    field: AbstractVectorField,
-    x: ArrayLike,
-    nudges: Sequence[AbstractNudge],
-    throw: bool,
-) -> tuple[Solution, tuple[Solution, ...]]:
-    """`phases` by one `settle` after another, for substrates that can start anywhere."""
-    free = substrate.settle(field, x, throw=throw)
-    x = jnp.asarray(x, field.dtype)
-    return free, tuple(
-        substrate.settle(field, x, nudge.anchored(field, x, free.state), free.state, throw=throw) for nudge in nudges
-    )
+class AbstractComputedSubstrate(AbstractSubstrate):
+    """A substrate that computes under JAX: whatever comes to rest does so by one step, `_rest`."""
+
+    @property
+    def provides(self) -> frozenset[Capability]:
+        return frozenset(Capability) - {Capability.single_steps}
+
+    @abc.abstractmethod
+    def _rest(self, system: AbstractSystem, start: State) -> Solution:
+        """The solution that the system comes to from this start."""
+
+    def _start(self, system: Dynamics) -> State:
+        """Where a phase starts that is given no start: at rest."""
+        return system.rest()
+
+    def _settle(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
+    ) -> Solution:
+        del throw
+        return _settle_compiled(self, field, x, nudge, start)
+
+    def _oscillate(
+        self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
+    ) -> tuple[Solution, Solution]:
+        free = self._settle(field, x, None, None, throw=throw)
+        return free, driven_phase(field, x, nudge, oscillation, free.state)
+
+    def _relax(self, system: AbstractSystem, start: State) -> Solution:
+        return self._rest(system, start)
 
 
-def settle_together(
-    settle: Callable[[State, AbstractNudge | None, State | None], Solution],
-    field: AbstractVectorField,
-    x: ArrayLike,
-    nudges: Sequence[AbstractNudge],
-    throw: bool,
-) -> tuple[Solution, tuple[Solution, ...]]:
-    """`phases` with nudges of one kind as one batch, for substrates in which no sample depends on its batch.
-
-    Args:
-        settle: one phase from the drive, the nudge and the start.
-        field: what moves; x: inputs; nudges: what nudges; throw: whether to raise.
-    """
-    x = checked_data("x", x, field.n_inputs, field.dtype)
-    drive = drive_of(field, x)
-    free = settle(drive, None, None)
-    if throw:
-        raise_unless_converged("free", free.verdict)
+def in_batches(
+    substrate: AbstractComputedSubstrate, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge]
+) -> Iterator[Solution]:
+    """The free phase, then the nudged ones, those of one kind as one batch: where no sample depends on its batch."""
+    drive, batch = drive_of(field, x), x.shape[0]
+    free = _from_start(substrate, Dynamics(field, drive), None)
+    yield free
     anchored = [nudge.anchored(field, x, free.state) for nudge in nudges]
-    nudged: list[Solution] = []
     for _, kind in itertools.groupby(anchored, jax.tree.structure):
-        alike, batch = list(kind), x.shape[0]
-        together = settle(_tiled(drive, len(alike)), stacked(alike, batch), _tiled(free.state, len(alike)))
-        nudged += [_rows(together, slice(k * batch, (k + 1) * batch)) for k in range(len(alike))]
-    if throw:
-        for solution in nudged:
-            raise_unless_converged("nudged", solution.verdict)
-    return free, tuple(nudged)
+        alike = list(kind)
+        system = Dynamics(field, _tiled(drive, len(alike)), stacked(alike, batch))
+        together = _from_start(substrate, system, _tiled(free.state, len(alike)))
+        yield from (_rows(together, slice(k * batch, (k + 1) * batch)) for k in range(len(alike)))
 
 
 @eqx.filter_jit
@@ -154,9 +254,26 @@ def drive_of(field: AbstractVectorField, x: Float[Array, "batch inputs"]) -> Sta
     return field.drive(x)
 
 
-def resting(field: AbstractVectorField, drive: State) -> State:
-    """The state at rest, for the batch of this drive."""
-    return field.initial_state(jax.tree.leaves(drive)[0].shape[0])
+@eqx.filter_jit
+def _settle_compiled(
+    substrate: AbstractComputedSubstrate,
+    field: AbstractVectorField,
+    x: Array,
+    nudge: AbstractNudge | None,
+    start: State | None,
+) -> Solution:
+    return _from_start(substrate, Dynamics(field, field.drive(x), nudge), start)
+
+
+@eqx.filter_jit
+def _from_start(substrate: AbstractComputedSubstrate, system: Dynamics, start: State | None) -> Solution:
+    return substrate._rest(system, substrate._start(system) if start is None else start)
+
+
+def _passed(phase: str, solution: Solution, throw: bool) -> Solution:
+    if throw:
+        raise_unless_converged(phase, solution.verdict)
+    return solution
 
 
 def _tiled(state: PyTree, copies: int) -> PyTree:

@@ -9,6 +9,7 @@ from .._arrays import is_concrete
 from ..activations import Activation
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.rates import firing_rates, recurrent_input, require_rate_neurons
+from .capabilities import Capability
 from .nudging import AbstractNudge
 
 
@@ -23,6 +24,10 @@ class RateClamp(AbstractNudge):
     """
 
     target: Float[Array, "batch outputs"]
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return super().needs | {Capability.clamped_rates}
 
     def force(self, field: AbstractVectorField, state: State) -> State:
         network = require_rate_neurons(field, "a clamped output")

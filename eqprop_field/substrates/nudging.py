@@ -1,7 +1,8 @@
-"""What a nudge adds to the vector field, and how nudged states are combined into a derivative by beta."""
+"""Nudges: what is added to the vector field, and how nudged states are combined into a derivative by beta."""
 
 import abc
 import cmath
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,6 +15,24 @@ from .._arrays import as_scalar, is_concrete
 from ..costs import AbstractCost
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.leaky import AbstractNeuralNetwork
+from .capabilities import Capability
+
+
+@dataclasses.dataclass(frozen=True)
+class Pull:
+    """What whoever builds a nudge has to know of it: the output neurons are pulled by -beta dC/ds.
+
+    Attributes:
+        beta: the influence parameter, ().
+        target: y, (batch, outputs).
+        cost: C.
+        transposing: whether the synapses are transposed about the free state as well (see `TransposingNudge`).
+    """
+
+    beta: Inexact[Array, ""]
+    target: Float[Array, "batch outputs"]
+    cost: AbstractCost
+    transposing: bool = False
 
 
 class AbstractNudge(eqx.Module):
@@ -21,6 +40,16 @@ class AbstractNudge(eqx.Module):
 
     Its arrays are scalars or have a leading batch axis, so that several nudges can be settled as one batch.
     """
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What a substrate must provide to follow it."""
+        return frozenset({Capability.nudged_phases})
+
+    @property
+    def pull(self) -> Pull | None:
+        """The nudge as a pull on the output neurons, or None for one that is something else."""
+        return None
 
     @abc.abstractmethod
     def force(self, field: AbstractVectorField, state: State) -> State:
@@ -61,6 +90,14 @@ class CostNudge(AbstractNudge):
     target: Float[Array, "batch outputs"]
     cost: AbstractCost
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return _needs_of(self.beta)
+
+    @property
+    def pull(self) -> Pull:
+        return Pull(self.beta, self.target, self.cost)
+
     def force(self, field: AbstractVectorField, state: State) -> State:
         return field.embed(-self.beta * self.cost.gradient(field.output(state), self.target))
 
@@ -70,28 +107,10 @@ class CostNudge(AbstractNudge):
         return self.beta * curvature
 
 
-def nudged(field: AbstractVectorField, drive: State, nudge: AbstractNudge | None) -> Callable[[State], State]:
-    """mu^beta as a function of the state alone (mu itself without a nudge)."""
-    mu = field.velocity(drive)
-    if nudge is None:
-        return mu
-    # A nudge may be complex where mu is real, but is never more precise than the field.
-    return lambda state: jax.tree.map(
-        lambda m, f: m + f.astype(_as_precise_as(m, f)), mu(state), nudge.force(field, state)
-    )
-
-
-def _as_precise_as(model: Array, array: Array) -> jnp.dtype:
-    """The type of `array`, real or complex, in the precision of `model`."""
-    return jnp.result_type(model.dtype, jnp.complex64) if jnp.iscomplexobj(array) else model.dtype
-
-
-def as_its_velocity(velocity: Callable[[State], State], state: State) -> State:
-    """The state in the type of its velocity: complex under a complex nudge, as it is otherwise."""
-    leaves = jax.tree.leaves(jax.eval_shape(velocity, state))
-    if not any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
-        return state
-    return jax.tree.map(lambda s: s.astype(jnp.result_type(s.dtype, jnp.complex64)), state)
+def _needs_of(*betas: Array) -> frozenset[Capability]:
+    """What phases at these influence parameters need of a substrate."""
+    complex_too = {Capability.complex_states} if any(jnp.iscomplexobj(beta) for beta in betas) else set()
+    return frozenset({Capability.nudged_phases} | complex_too)
 
 
 class Nudging(eqx.Module):
@@ -179,6 +198,11 @@ class Nudging(eqx.Module):
         return Nudging(tuple(sign * beta for beta in self.betas), tuple(sign * weight for weight in self.weights))
 
     @property
+    def needs(self) -> frozenset[Capability]:
+        """What a substrate must provide to run the phases."""
+        return _needs_of(*self.betas)
+
+    @property
     def is_complex(self) -> bool:
         """Whether states become complex."""
         return any(jnp.iscomplexobj(beta) for beta in self.betas)
@@ -187,8 +211,7 @@ class Nudging(eqx.Module):
         """Refuses fields that cannot follow complex betas.
 
         Raises:
-            ValueError: for holomorphic nudging of projected dynamics, or of an activation that has no complex
-                derivative.
+            ValueError: for holomorphic nudging of projected dynamics, or of a field that has no complex derivative.
         """
         if not self.is_complex:
             return
@@ -197,10 +220,16 @@ class Nudging(eqx.Module):
                 "holomorphic nudging needs complex states, and complex states cannot be clipped to an interval; "
                 "use a field with projected=False, or symmetric nudging"
             )
-        if isinstance(field, AbstractNeuralNetwork) and not field.activation.holomorphic:
+        if isinstance(field, AbstractNeuralNetwork):
+            if not field.activation.holomorphic:
+                raise ValueError(
+                    f"holomorphic nudging needs a complex-differentiable activation, and {field.activation.name} is "
+                    "not; use tanh, sigmoid or softplus, or symmetric nudging"
+                )
+        elif is_concrete(field) and not _is_holomorphic(field):
             raise ValueError(
-                f"holomorphic nudging needs a complex-differentiable activation, and {field.activation.name} is not; "
-                "use tanh, sigmoid or softplus, or symmetric nudging"
+                f"holomorphic nudging needs a complex-differentiable velocity, and that of {type(field).__name__} is "
+                "not: leave out abs, real parts and the like, or use symmetric nudging"
             )
 
     def nudges(self, cost: AbstractCost, target: Float[Array, "batch outputs"]) -> tuple[CostNudge, ...]:
@@ -214,6 +243,23 @@ class Nudging(eqx.Module):
             free,
             *nudged_states,
         )
+
+
+def _is_holomorphic(field: AbstractVectorField) -> bool:
+    """Whether mu has the derivative i dmu along i ds, at one complex state (the Cauchy-Riemann equations)."""
+    drive, start = field.drive(jnp.zeros((1, field.n_inputs), field.dtype)), field.initial_state(1)
+    leaves, structure = jax.tree.flatten(start)
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    complex_type = jnp.result_type(field.dtype, jnp.complex64)
+    draws = [0.3 * jax.random.normal(k, s.shape, complex_type) for k, s in zip(keys, leaves, strict=True)]
+    along = jax.tree.unflatten(structure, draws)
+    state, turned = jax.tree.map(jnp.add, start, along), jax.tree.map(lambda d: 1j * d, along)
+    try:
+        one, other = (jax.jvp(field.velocity(drive), (state,), (v,))[1] for v in (along, turned))
+    except TypeError:  # a function that JAX does not define for complex numbers
+        return False
+    close = jax.tree.map(lambda a, b: jnp.allclose(1j * a, b, rtol=1e-3, atol=1e-5), one, other)
+    return all(map(bool, jax.tree.leaves(close)))
 
 
 def checked_beta(beta: ArrayLike, what: str, allowed: Callable[[float], bool], interval: str) -> Array:

@@ -1,4 +1,4 @@
-"""What a phase ends in: states, how far from rest they are, and a verdict for every sample."""
+"""Solutions: the states a phase ends in, how far from rest they are, and a verdict for every sample."""
 
 import enum
 import functools
@@ -11,16 +11,8 @@ from jaxtyping import Array, Bool, Complex, Float, Inexact, Int, PyTree, Shaped
 
 from .._arrays import is_concrete
 from .._linalg import eigenvalues
-from ..vector_fields.base import (
-    AbstractVectorField,
-    State,
-    active_set,
-    flatten_state,
-    jacobian,
-    project,
-    projected_velocity,
-)
-from .nudging import AbstractNudge, nudged
+from ..vector_fields.base import State, flatten_state, jacobian
+from .dynamics import AbstractSystem
 
 # The states at the saved times, with the state's structure.
 Path = PyTree[Inexact[Array, "time batch ..."]]
@@ -29,7 +21,7 @@ FAR = 1e6  # no sensible voltage, and no sensible speed of one
 
 
 class Verdict(enum.IntEnum):
-    """How the phase of one sample ended; `advice` says what to do about it. Worse verdicts have higher numbers."""
+    """How the phase of one sample ended; `advice` says what to do about it. Graver verdicts have higher numbers."""
 
     advice: str
 
@@ -105,8 +97,8 @@ def raise_unless_converged(phase: str, verdict: Int[Array, " batch"]) -> None:
     counts = count_verdicts(verdict)
     counts.pop(Verdict.converged.name, None)
     if counts:
-        said = "; ".join(f"{n} {name}: {Verdict[name].advice}" for name, n in counts.items())
-        raise NotSettledError(f"the {phase} phase did not settle for all {len(verdict)} samples. {said}")
+        advice = "; ".join(f"{n} {name}: {Verdict[name].advice}" for name, n in counts.items())
+        raise NotSettledError(f"the {phase} phase did not settle for all {len(verdict)} samples. {advice}")
 
 
 def default_tolerance(tol: Array | None, dtype: jnp.dtype) -> Array:
@@ -114,9 +106,9 @@ def default_tolerance(tol: Array | None, dtype: jnp.dtype) -> Array:
     return jnp.asarray(1e-5 if dtype == jnp.float32 else 1e-9, dtype) if tol is None else tol.astype(dtype)
 
 
-def residual_of(field: AbstractVectorField, state: State, mu: State) -> Float[Array, " batch"]:
-    """max_i |tau_i ds_i/dt| of the projected dynamics, for every sample."""
-    return speed_of(projected_velocity(field, state, mu))
+def residual_of(system: AbstractSystem, state: State, velocity: State) -> Float[Array, " batch"]:
+    """max_i |tau_i ds_i/dt| of every sample, within the system's bounds."""
+    return speed_of(jax.tree.map(jnp.multiply, system.active(state, velocity), velocity))
 
 
 def speed_of(velocity: State) -> Float[Array, " batch"]:
@@ -128,71 +120,47 @@ def _largest(leaf: Array) -> Float[Array, " batch"]:
     return jnp.max(jnp.abs(leaf).reshape(len(leaf), -1), axis=1)
 
 
-def judge_unbounded(
-    state: State, velocity: State, tol: Float[Array, ""]
-) -> tuple[Float[Array, " batch"], Int[Array, " batch"]]:
-    """Residual and verdict of a system without bounds, at rest where its velocity vanishes."""
-    residual = speed_of(velocity)
-    verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
-    gone = has_diverged(state) | ~(residual < FAR)
-    return residual, jnp.where(gone, Verdict.diverged.value, verdict).astype(jnp.int32)
-
-
 def has_diverged(state: State) -> Bool[Array, " batch"]:
     """Which samples hold NaN or a state beyond any sensible voltage."""
     return ~(speed_of(state) < FAR)
 
 
-def judge(
-    field: AbstractVectorField,
-    drive: State,
-    nudge: AbstractNudge | None,
-    state: State,
-    tol: Float[Array, ""],
-    check_stability: bool,
-) -> tuple[State, Float[Array, " batch"], Int[Array, " batch"]]:
-    """The state within its bounds, its residual and its verdict: the same judgement for every substrate."""
-    state = project(field, state)
-    residual = residual_of(field, state, nudged(field, drive, nudge)(state))
-    return state, residual, verdict_of(field, drive, nudge, state, residual, tol, check_stability)
-
-
-def verdict_of(
-    field: AbstractVectorField,
-    drive: State,
-    nudge: AbstractNudge | None,
-    state: State,
-    residual: Float[Array, " batch"],
-    tol: Float[Array, ""],
-    check_stability: bool,
-) -> Int[Array, " batch"]:
-    """The verdict on a state within its bounds whose residual is known."""
+def verdict_of(state: State, residual: Float[Array, " batch"], tol: Float[Array, ""]) -> Int[Array, " batch"]:
+    """The verdict on states whose residual is known."""
     verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
-    if check_stability:
-        unstable = (verdict == Verdict.converged) & (spectral_abscissa(field, drive, nudge, state) >= 0)
-        verdict = jnp.where(unstable, Verdict.unstable_equilibrium.value, verdict)
     gone = has_diverged(state) | ~(residual < FAR)
     return jnp.where(gone, Verdict.diverged.value, verdict).astype(jnp.int32)
 
 
-def spectral_abscissa(
-    field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, state: State
-) -> Float[Array, " batch"]:
+def judge(
+    system: AbstractSystem, state: State, tol: Float[Array, ""]
+) -> tuple[State, Float[Array, " batch"], Int[Array, " batch"]]:
+    """The state within its bounds, its residual and its verdict: the same judgement for every substrate."""
+    state = system.project(state)
+    residual = residual_of(system, state, system.velocity()(state))
+    return state, residual, verdict_of(state, residual, tol)
+
+
+def with_stability(system: AbstractSystem, state: State, verdict: Int[Array, " batch"]) -> Int[Array, " batch"]:
+    """The verdicts, with `unstable_equilibrium` for converged states that any disturbance leaves."""
+    unstable = (verdict == Verdict.converged) & (spectral_abscissa(system, state) >= 0)
+    return jnp.where(unstable, Verdict.unstable_equilibrium.value, verdict).astype(jnp.int32)
+
+
+def spectral_abscissa(system: AbstractSystem, state: State) -> Float[Array, " batch"]:
     """The largest real part of the eigenvalues of d(ds/dt)/ds; negative at a stable equilibrium."""
-    return jnp.max(spectrum(field, drive, nudge, state).real, axis=1)
+    return jnp.max(spectrum(system, state).real, axis=1)
 
 
-def spectrum(
-    field: AbstractVectorField, drive: State, nudge: AbstractNudge | None, state: State
-) -> Complex[Array, "batch neurons"]:
+def spectrum(system: AbstractSystem, state: State) -> Complex[Array, "batch neurons"]:
     """The eigenvalues of d(ds/dt)/ds.
 
     Neurons held at a bound cannot move and are left out: they count as -1. Dense: meant for up to about a thousand
     neurons.
     """
-    velocity = nudged(field, drive, nudge)
-    taus = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(field.time_constants())])
-    moving = flatten_state(active_set(field, state, velocity(state)))
+    velocity = system.velocity()
+    taus = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(system.time_constants())])
+    moving = flatten_state(system.active(state, velocity(state)))
     matrix = jacobian(velocity, state) / taus[None, :, None]
     matrix = moving[:, :, None] * matrix * moving[:, None, :] - (1 - moving)[:, :, None] * jnp.eye(len(taus))
     return jax.vmap(eigenvalues)(jnp.where(jnp.isfinite(matrix), matrix, 0))

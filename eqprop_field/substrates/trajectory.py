@@ -1,5 +1,6 @@
-"""Settling by integrating the ODE: the whole way, as real neurons would take it."""
+"""Trajectory: settling by integrating the ODE, the whole way, as real neurons would take it."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -10,27 +11,20 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .._arrays import as_scalar, checked_data, is_concrete
-from ..vector_fields.base import AbstractVectorField, State, project, projected_velocity
-from .base import AbstractSubstrate, settle_in_turn
-from .nudging import AbstractNudge, as_its_velocity, nudged
-from .solution import (
-    Solution,
-    default_tolerance,
-    has_diverged,
-    judge,
-    judge_unbounded,
-    raise_unless_converged,
-    residual_of,
-    speed_of,
-)
+from .._arrays import as_scalar, is_concrete
+from ..vector_fields.base import State
+from .base import AbstractComputedSubstrate
+from .dynamics import AbstractSystem, real_parts
+from .solution import Solution, default_tolerance, has_diverged, judge, residual_of, with_stability
+
+_MAX_STEPS = 1_000_000
 
 
 def _times(values: ArrayLike | Sequence[float] | None) -> Array | None:
     return None if values is None else jnp.asarray(values, jnp.result_type(float))
 
 
-class Trajectory(AbstractSubstrate):
+class Trajectory(AbstractComputedSubstrate):
     r"""Integrates $\tau\,ds/dt = \mu^\beta(\theta, x, s)$ with diffrax, the batch as one state.
 
     A field with bounds is integrated as the projected dynamical system: a neuron at a bound that is pushed outwards
@@ -53,7 +47,6 @@ class Trajectory(AbstractSubstrate):
     The paper's own integration (equation 77) is `Trajectory(solver=ProjectedEuler(), step=0.5)`.
     """
 
-    traceable: ClassVar[bool] = True
     solver: diffrax.AbstractSolver = eqx.field(default_factory=diffrax.Tsit5)
     step: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
     tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
@@ -81,43 +74,60 @@ class Trajectory(AbstractSubstrate):
                 if times.ndim != 1 or bool(jnp.any(jnp.diff(times) <= 0)) or times[0] < 0 or times[-1] > end:
                     raise ValueError(f"{name} must increase strictly within [0, {float(end):g}]")
 
-    def settle(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        nudge: AbstractNudge | None = None,
-        start: State | None = None,
-        *,
-        throw: bool = True,
-    ) -> Solution:
-        x = checked_data("x", x, field.n_inputs, field.dtype)
-        solution = _settle(self, field, x, nudge, field.initial_state(x.shape[0]) if start is None else start)
-        if throw:
-            raise_unless_converged("free" if nudge is None else "nudged", solution.verdict)
-        return solution
-
-    def phases(
-        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge], *, throw: bool = True
-    ) -> tuple[Solution, tuple[Solution, ...]]:
-        return settle_in_turn(self, field, x, nudges, throw)
-
-    def relax(self, velocity: Callable[[State], State], start: State, time_constants: PyTree) -> Solution:
-        tol = default_tolerance(self.tol, jax.tree.leaves(start)[0].dtype)
-
-        def rate(t: Any, state: State, projection: Any) -> State:
-            del t, projection
-            return jax.tree.map(jnp.divide, velocity(state), time_constants)
-
-        def at_rest(t: Any, state: State, projection: Any, **_: Any) -> Array:
-            del t, projection
-            return jnp.all((speed_of(velocity(state)) <= tol) | has_diverged(state))
-
-        saved = _integrate(self, rate, at_rest, start, lambda state: state, self.nudged_time, None, tol)
-        state = jax.tree.map(lambda leaf: leaf[0], saved.ys[0])
-        residual, verdict = judge_unbounded(state, velocity(state), tol)
+    def _rest(self, system: AbstractSystem, start: State) -> Solution:
+        start = system.typed(start)
+        tol = default_tolerance(self.tol, jax.tree.leaves(start)[0].real.dtype)
+        end, times = (self.free_time, self.free_times) if system.is_free else (self.nudged_time, self.nudged_times)
+        end = end.astype(tol.dtype)  # time in the states' precision, or diffrax would widen the states to it
+        split, join = real_parts(start)
+        saved = self._integrate(_InParts(system, split, join), split(system.project(start)), (end, times), tol)
+        state, residual, verdict = judge(system, join(jax.tree.map(lambda leaf: leaf[0], saved.ys[0])), tol)
+        if self.check_stability:
+            verdict = with_stability(system, state, verdict)
+        trajectory = None
+        if times is not None:
+            # What lies behind the end was never computed; the state rests there.
+            path = jax.tree.map(lambda leaf, last: jnp.where(jnp.isfinite(leaf), leaf, last), join(saved.ys[1]), state)
+            trajectory = system.project(path)
         steps = jnp.broadcast_to(saved.stats["num_steps"].astype(jnp.int32), residual.shape)
-        evaluations = steps * _evaluations_per_step(self.solver)
-        return Solution(state, residual, verdict, steps=steps, evaluations=evaluations, time=saved.ts[0][0])
+        return Solution(
+            state=state,
+            residual=residual,
+            verdict=verdict,
+            steps=steps,
+            evaluations=steps * _evaluations_per_step(self.solver),
+            time=saved.ts[0][0],
+            times=times,
+            trajectory=trajectory,
+        )
+
+    def _integrate(self, system: "_InParts", start: PyTree, until: tuple[Array, Array | None], tol: Array) -> Any:
+        """diffrax's solution until the system is at rest or the end: the last state, and those at the saved times."""
+        end, times = until
+        rate, at_rest = system.rate(), system.at_rest(tol)
+        if self.step is None:
+            # A hundredth: with kinks or high gain, steps as inexact as the residual would never let it be reached.
+            finest = 4 * jnp.finfo(tol.dtype).eps
+            accuracy = jnp.maximum(tol / 100, finest) if self.accuracy is None else self.accuracy
+            controller = diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm)
+        else:
+            controller = diffrax.ConstantStepSize()
+        final = diffrax.SubSaveAt(t1=True)
+        saved = [final] if times is None else [final, diffrax.SubSaveAt(ts=times.astype(tol.dtype))]
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, parts, _: rate(parts)),
+            self.solver,
+            t0=0.0,
+            t1=end,
+            dt0=None if self.step is None else self.step.astype(tol.dtype),
+            y0=start,
+            args=system.project,
+            saveat=diffrax.SaveAt(subs=saved),
+            stepsize_controller=controller,
+            event=diffrax.Event(lambda t, parts, _, **__: at_rest(parts)),
+            max_steps=_MAX_STEPS,
+            throw=False,
+        )
 
 
 class ProjectedEuler(diffrax.AbstractSolver):
@@ -149,102 +159,29 @@ class ProjectedEuler(diffrax.AbstractSolver):
         return terms.vf(t0, y0, args)
 
 
-@eqx.filter_jit
-def _settle(
-    substrate: Trajectory, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State
-) -> Solution:
-    drive = field.drive(x)
-    mu = nudged(field, drive, nudge)
-    tol = default_tolerance(substrate.tol, field.dtype)
-    taus = field.time_constants()
-    start = as_its_velocity(mu, start)
-    split, join = _real_parts(start)
-    end, times = (
-        (substrate.free_time, substrate.free_times)
-        if nudge is None
-        else (substrate.nudged_time, substrate.nudged_times)
-    )
+@dataclasses.dataclass(frozen=True)
+class _InParts:
+    """A system whose states are split into what diffrax integrates: real arrays only."""
 
-    def velocity(t: Any, parts: PyTree, projection: Any) -> PyTree:
-        del t
-        state = join(parts)
-        # Evaluated inside the bounds; the mask sees the state itself, which a step may carry slightly outside.
-        pushed = projected_velocity(field, state, mu(projection(state)))
-        return split(jax.tree.map(jnp.divide, pushed, taus))
+    system: AbstractSystem
+    split: Callable[[State], PyTree]
+    join: Callable[[PyTree], State]
 
-    def at_rest(t: Any, parts: PyTree, projection: Any, **_: Any) -> Array:
-        del t
-        inside = projection(join(parts))
-        return jnp.all((residual_of(field, inside, mu(inside)) <= tol) | has_diverged(inside))
+    def project(self, parts: PyTree) -> PyTree:
+        return self.split(self.system.project(self.join(parts)))
 
-    saved = _integrate(
-        substrate, velocity, at_rest, split(project(field, start)), lambda s: project(field, s), end, times, tol
-    )
-    state = join(jax.tree.map(lambda leaf: leaf[0], saved.ys[0]))
-    state, residual, verdict = judge(field, drive, nudge, state, tol, substrate.check_stability)
-    trajectory = None
-    if times is not None:
-        # What lies behind the end was never computed; the state rests there.
-        path = jax.tree.map(lambda leaf, last: jnp.where(jnp.isfinite(leaf), leaf, last), join(saved.ys[1]), state)
-        trajectory = project(field, path)
-    steps = jnp.broadcast_to(saved.stats["num_steps"].astype(jnp.int32), residual.shape)
-    return Solution(
-        state=state,
-        residual=residual,
-        verdict=verdict,
-        steps=steps,
-        evaluations=steps * _evaluations_per_step(substrate.solver),
-        time=saved.ts[0][0],
-        times=times,
-        trajectory=trajectory,
-    )
+    def rate(self) -> Callable[[PyTree], PyTree]:
+        rate = self.system.rate()
+        return lambda parts: self.split(rate(self.join(parts)))
 
+    def at_rest(self, tol: Array) -> Callable[[PyTree], Array]:
+        velocity = self.system.velocity()
 
-def _real_parts(state: State) -> tuple[Callable[[State], PyTree], Callable[[PyTree], State]]:
-    """How to split such a state into what diffrax integrates, and back: real arrays only."""
-    if not any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(state)):
-        return lambda s: s, lambda s: s
-    return (
-        lambda s: (jax.tree.map(jnp.real, s), jax.tree.map(jnp.imag, s)),
-        lambda parts: jax.tree.map(jax.lax.complex, *parts),
-    )
+        def of(parts: PyTree) -> Array:
+            inside = self.system.project(self.join(parts))
+            return jnp.all((residual_of(self.system, inside, velocity(inside)) <= tol) | has_diverged(inside))
 
-
-def _integrate(
-    substrate: Trajectory,
-    velocity: Callable[..., PyTree],
-    at_rest: Callable[..., Array],
-    start: PyTree,
-    projection: Callable[[PyTree], PyTree],
-    end: Array,
-    times: Array | None,
-    tol: Array,
-) -> Any:
-    """diffrax's solution until the event or the end: the last state, and those at `times` where they are given."""
-    if substrate.step is None:
-        # A hundredth: with kinks or high gain, steps as inexact as the residual would keep it from ever being reached.
-        finest = 4 * jnp.finfo(tol.dtype).eps
-        accuracy = jnp.maximum(tol / 100, finest) if substrate.accuracy is None else substrate.accuracy
-        controller = diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm)
-    else:
-        controller = diffrax.ConstantStepSize()
-    if times is not None:
-        times = times.astype(tol.dtype)
-    final = diffrax.SubSaveAt(t1=True)
-    return diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        substrate.solver,
-        t0=0.0,
-        t1=end.astype(tol.dtype),  # time in the states' precision, or diffrax would widen the states to it
-        dt0=None if substrate.step is None else substrate.step.astype(tol.dtype),
-        y0=start,
-        args=projection,
-        saveat=diffrax.SaveAt(subs=[final] if times is None else [final, diffrax.SubSaveAt(ts=times)]),
-        stepsize_controller=controller,
-        event=diffrax.Event(at_rest),
-        max_steps=1_000_000,
-        throw=False,
-    )
+        return of
 
 
 def _evaluations_per_step(solver: diffrax.AbstractSolver) -> int:

@@ -15,6 +15,7 @@ from ..learning.catalogue import named_rules
 from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import Nudging
+from ..substrates.solvers import Sweeps
 from ..vector_fields import AbstractLayered, field_class, square_image
 from .settings import Settings
 from .symmetry_repair import SymmetryRepair
@@ -83,7 +84,7 @@ class Recipe:
         """
         nudging = (Nudging.symmetric if self.nudging == "symmetric" else Nudging.one_sided)(self.beta)
         cost = {"quadratic": Quadratic, "matching": Matching}[self.cost](weight_decay=self.weight_decay)
-        substrate = substrate or Equilibrium(tol=self.tol, max_iterations=self.max_iterations)
+        substrate = substrate or Equilibrium(tol=self.tol, solver=Sweeps(self.max_iterations))
         return named_rules((self.rule,), nudging, substrate, cost)[self.rule]
 
     def changed(self, **options: Any) -> "Recipe":

@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from .._arrays import per_sample
 from ..datasets import Dataset
 from ..learning.base import AbstractLearningRule
 from ..substrates.nudging import Nudging
@@ -178,7 +179,6 @@ def _remembered(
         return None
 
     def put(old: Array, new: Array) -> Array:
-        keep = settled.reshape(-1, *[1] * (new.ndim - 1))
-        return old.at[rows].set(jnp.where(keep, new, old[rows]))
+        return old.at[rows].set(jnp.where(per_sample(settled, new), new, old[rows]))
 
     return jax.tree.map(put, visited, state)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact, PyTree
 
+from .._arrays import per_sample
 from ..activations import clipping
 from .generic_file import field_from_file, generic_config
 
@@ -208,7 +209,7 @@ def mask_samples(keep: Bool[Array, " batch"], tree: PyTree) -> PyTree:
         keep: which samples, by the leading axis.
         tree: arrays with that axis.
     """
-    return jax.tree.map(lambda leaf: jnp.where(keep.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0), tree)
+    return jax.tree.map(lambda leaf: jnp.where(per_sample(keep, leaf), leaf, 0), tree)
 
 
 def flatten_state(state: State) -> Inexact[Array, "batch neurons"]:

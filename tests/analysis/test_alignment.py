@@ -92,7 +92,7 @@ def test_degenerate_samples_are_named_and_never_averaged_in():
     assert sweep.failure is not None and sweep.summary()["left_out"] == {"zero_gradient": 4}
 
     wild = dataclasses.replace(template, gain=30.0, activation=epf.activation("tanh"), projected=False)
-    impatient = {"eqprop": epf.EqProp(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-12, max_iterations=200))}
+    impatient = {"eqprop": epf.EqProp(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-12, solver=epf.Sweeps(200)))}
     sweep = epf.align(wild, x, y, symmetries=[-1.0], keys=jax.random.split(KEY, 3), rules=impatient)
     (overall, *_) = sweep.means()
     assert overall["left_out"]["not_settled"] > 0

@@ -11,7 +11,7 @@ from eqprop_field.analysis.good_parameters import good_parameters
 from eqprop_field.learning.base import tree_dot
 
 KEY = jax.random.key(8)
-RULE = epf.EqProp(epf.Nudging.symmetric(1e-3), epf.Equilibrium(tol=1e-9, max_iterations=400))
+RULE = epf.EqProp(epf.Nudging.symmetric(1e-3), epf.Equilibrium(tol=1e-9, solver=epf.Sweeps(400)))
 TEMPLATE = epf.GraphField.create(KEY, neurons=9, inputs=3, outputs=2, activation=epf.activation("tanh"), gain=0.5)
 X, Y = jax.random.uniform(KEY, (2, 3)), jax.random.uniform(KEY, (2, 2))
 
@@ -45,7 +45,7 @@ def test_symmetric_clipped_networks_are_always_good_where_something_can_be_learn
 
 
 def test_nothing_converges_has_no_direction():
-    hopeless = epf.EqProp(epf.Nudging.symmetric(1e-3), epf.Equilibrium(tol=1e-30, max_iterations=20))
+    hopeless = epf.EqProp(epf.Nudging.symmetric(1e-3), epf.Equilibrium(tol=1e-30, solver=epf.Sweeps(20)))
     found = good_parameters(TEMPLATE, X, Y, gains=[1.0], symmetries=[0.0], keys=KEY[None], rule=hopeless)
     assert found.good[0, 0] == 0.0 and np.isnan(found.descending[0, 0])
     assert found.rows()[0]["descending"] is None

@@ -33,7 +33,7 @@ def test_snapshot_is_the_cosine_of_the_mean_updates():
 
 
 def test_samples_that_do_not_settle_are_left_out_of_both():
-    impatient = epf.EqProp(epf.Nudging.symmetric(0.01), epf.Equilibrium(tol=1e-30, max_iterations=8))
+    impatient = epf.EqProp(epf.Nudging.symmetric(0.01), epf.Equilibrium(tol=1e-30, solver=epf.Sweeps(8)))
     found = epf.snapshot(FIELD, impatient, DATA.train.x, DATA.train.y)
     assert found.settled == 0.0
     assert np.isnan(found.cosine).all() and np.isnan(found.jacobian_asymmetry)
@@ -57,7 +57,7 @@ def test_a_run_is_measured_after_every_epoch_and_ends_as_it_would_unmeasured(tmp
 
 
 def test_what_is_not_known_is_null():
-    impatient = epf.EqProp(epf.Nudging.symmetric(0.01), epf.Equilibrium(tol=1e-30, max_iterations=8))
+    impatient = epf.EqProp(epf.Nudging.symmetric(0.01), epf.Equilibrium(tol=1e-30, solver=epf.Sweeps(8)))
     entry = epf.snapshot(FIELD, impatient, DATA.train.x, DATA.train.y).summary()
     assert entry["cosine"] == {"all": None, "0": None, "1": None} and entry["jacobian_asymmetry"] is None
 

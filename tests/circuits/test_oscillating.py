@@ -43,6 +43,5 @@ def test_what_cannot_oscillate_is_refused():
         compile_circuit(field, x, y, (*windows, *schedule(1.0, 1.0, [0.1])))
     with pytest.raises(ValueError, match="omega"):
         ScheduleSegment(1.0, 0.1, omega=-1.0)
-    nudge = epf.Nudging.one_sided(0.1).nudges(epf.Quadratic(), jnp.ones((1, 1)))[0]
-    with pytest.raises(ValueError, match="by itself"):
-        epf.Equilibrium().oscillate(field, x[None], nudge, 1.0, np.array([0.0, 1.0]))
+    with pytest.raises(ValueError, match="SinusoidalEqProp does not run on NgspiceSubstrate.*an oscillating nudge"):
+        epf.SinusoidalEqProp(substrate=NgspiceSubstrate(level=Transistor()))

@@ -7,8 +7,8 @@ import pytest
 
 import eqprop_field as epf
 from eqprop_field.circuits import TIGHT, Behavioural, NgspiceSubstrate, OpAmp, compile_circuit, schedule
-from eqprop_field.learning.asymmetric import TransposingNudge
 from eqprop_field.learning.base import tree_dot, tree_norm
+from eqprop_field.substrates.transposing import TransposingNudge
 
 X, Y = np.array([[0.3, -0.8, 0.5]]), np.array([[0.6, -0.4]])
 CIRCUIT = NgspiceSubstrate(level=Behavioural(accuracy=TIGHT), free_time=30.0, nudged_time=30.0, workers=1)

@@ -209,7 +209,7 @@ def test_hundred_chips_point_along_the_nominal_gradient(key):
 @pytest.mark.slow
 def test_training_on_the_chip_makes_up_for_its_devices():
     """Digits, 64-10-10: nominal weights lose on three chips, and learning there brings the nominal error back."""
-    digits, settles = epf.digits(), epf.Equilibrium(tol=1e-3, max_iterations=200)
+    digits, settles = epf.digits(), epf.Equilibrium(tol=1e-3, solver=epf.Sweeps(200))
     network = epf.LayeredField.create(jax.random.key(0), (64, 10, 10), symmetry=1.0)
     network = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), network)
     nominal = epf.EqProp(epf.Nudging.symmetric(0.2), settles)

@@ -11,7 +11,7 @@ from eqprop_field.learning.base import tree_norm
 from eqprop_field.vector_fields.base import flatten_state
 
 KEY = jax.random.key(11)
-TIGHT = epf.Equilibrium(tol=1e-14, max_iterations=20_000)
+TIGHT = epf.Equilibrium(tol=1e-14, solver=epf.Sweeps(20_000))
 
 
 def layered(name="tanh", key=KEY, **options):
@@ -144,7 +144,10 @@ def test_float32_and_other_rules_on_steps():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: epf.BPTT(epf.Equilibrium()), "Equilibrium does not lay open"),
+        (
+            lambda: epf.BPTT(epf.Equilibrium()),
+            "BPTT does not run on Equilibrium.*single steps.*: use EulerSteps",
+        ),
         (lambda: epf.BPTT(epf.EulerSteps(10), last=11), "last=11: give between 1 and the free phase's 10"),
         (lambda: epf.BPTT(last=0), "last=0"),
         (lambda: epf.EulerSteps(0), "steps=0: give at least one step"),

@@ -11,7 +11,7 @@ from eqprop_field.learning.base import tree_norm
 from eqprop_field.vector_fields import flatten_state
 
 KEY = jax.random.key(11)
-TIGHT = epf.Equilibrium(tol=1e-15, max_iterations=20_000)
+TIGHT = epf.Equilibrium(tol=1e-15, solver=epf.Sweeps(20_000))
 GAINS = np.array([0.1, 0.05, 0.025, 0.0125])
 RATES = {"sigmoid": lambda s: 1 / (1 + np.exp(-s)), "tanh": np.tanh}
 
@@ -183,7 +183,7 @@ def test_float32_jit_and_samples_that_do_not_settle(rule):
     gradient = eqx.filter_jit(lambda f: rule.estimate(f, x, y))(field).gradient
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(gradient))
     assert jax.tree.structure(gradient) == jax.tree.structure(field.parameters())
-    hopeless = eqx.tree_at(lambda r: r.substrate, rule, epf.Equilibrium(tol=1e-12, max_iterations=4))
+    hopeless = eqx.tree_at(lambda r: r.substrate, rule, epf.Equilibrium(tol=1e-12, solver=epf.Sweeps(4)))
     lost = hopeless.estimate(field, x, y, throw=False)
     assert not bool(jnp.any(lost.verdict == epf.Verdict.converged))
     assert all(bool(jnp.all(leaf == 0)) for leaf in jax.tree.leaves(lost.gradient))

@@ -16,7 +16,7 @@ from eqprop_field.learning.base import tree_dot, tree_norm
 from eqprop_field.vector_fields.base import flatten_state
 
 KEY = jax.random.key(11)
-TIGHT = epf.Equilibrium(tol=1e-14, max_iterations=20_000)
+TIGHT = epf.Equilibrium(tol=1e-14, solver=epf.Sweeps(20_000))
 
 
 def layered(name="tanh", **options):
@@ -183,7 +183,7 @@ def test_gmres_is_the_dense_solve(make, name):
     field = make(name=name)
     x, y = data(field, batch=3)
     dense = epf.ImplicitGradient(TIGHT).estimate(field, x, y)
-    matrix_free = epf.ImplicitGradient(TIGHT, dense_up_to=0).estimate(field, x, y)
+    matrix_free = epf.ImplicitGradient(TIGHT, linear=epf.LinearSolve(dense_up_to=0)).estimate(field, x, y)
     assert relative(matrix_free.gradient, dense.gradient) < 1e-9
 
 
@@ -200,11 +200,12 @@ def test_an_adjoint_without_solution_is_not_passed_off_as_a_gradient():
         projected=False,
     )
     for dense_up_to in (0, 512):
-        estimate = epf.ImplicitGradient(TIGHT, dense_up_to=dense_up_to).estimate(
-            field, jnp.zeros((1, 1)), jnp.ones((1, 1)), throw=False
-        )
+        rule = epf.ImplicitGradient(TIGHT, linear=epf.LinearSolve(dense_up_to))
+        estimate = rule.estimate(field, jnp.zeros((1, 1)), jnp.ones((1, 1)), throw=False)
         assert int(estimate.verdict[0]) != epf.Verdict.converged
         assert float(tree_norm(estimate.gradient)) == 0.0
+        with pytest.raises(epf.NotSettledError, match="the adjoint phase did not settle"):
+            rule.estimate(field, jnp.zeros((1, 1)), jnp.ones((1, 1)))
 
 
 @FIELDS

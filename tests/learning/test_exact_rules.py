@@ -1,5 +1,7 @@
 """The rules that need no symmetric weights, against the implicit gradient on random asymmetric networks."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import eqprop_field as epf
 from eqprop_field.learning.base import tree_dot, tree_norm
 from eqprop_field.vector_fields.base import flatten_state, jacobian
 
-TIGHT = epf.Equilibrium(tol=1e-14, max_iterations=20_000)
+TIGHT = epf.Equilibrium(tol=1e-14, solver=epf.Sweeps(20_000))
 
 
 def make(name, seed=0, **options):
@@ -206,6 +208,33 @@ def test_holomorphic_nudging_refuses_what_cannot_be_complex():
         rule.estimate(plain, np.ones((1, 4)), np.ones((1, 2)))
     with pytest.raises(ValueError, match="points=1"):
         epf.Nudging.holomorphic(0.1, 1)
+
+
+class Decay(epf.AbstractVectorField):
+    """A field of four members with any nonlinearity."""
+
+    w: jax.Array
+    rho: Callable = eqx.field(static=True)
+    n_inputs: int = eqx.field(static=True, default=3)
+    n_outputs: int = eqx.field(static=True, default=2)
+
+    def initial_state(self, batch):
+        return jnp.zeros((batch, 3), self.w.dtype)
+
+    def velocity(self, drive):
+        return lambda s: drive + self.rho(s) @ self.w - s
+
+
+@pytest.mark.parametrize("rho", [jnp.abs, lambda s: jnp.sin(s.real), lambda s: jax.lax.clamp(0.0, s, 1.0)])
+def test_fields_without_a_complex_derivative_are_found_out(rho):
+    x, y = np.full((1, 3), 0.5), np.ones((1, 2))
+    w = 0.3 * jax.random.normal(jax.random.key(0), (3, 3))
+    rule = epf.AEP(epf.Nudging.holomorphic(0.1, 8), TIGHT)
+    with pytest.raises(ValueError, match="needs a complex-differentiable velocity, and that of Decay is not"):
+        rule.estimate(Decay(w, rho), x, y)
+    smooth = Decay(w, jnp.sin)
+    truth = epf.ImplicitGradient(TIGHT).estimate(smooth, x, y).gradient
+    assert relative(rule.estimate(smooth, x, y).gradient, truth) < 1e-7
 
 
 def test_random_sign_nudging_is_one_sided_with_either_sign():

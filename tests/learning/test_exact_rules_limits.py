@@ -9,7 +9,7 @@ import pytest
 import eqprop_field as epf
 from eqprop_field.learning.base import tree_dot, tree_norm
 
-TIGHT = epf.Equilibrium(tol=1e-13, max_iterations=20_000)
+TIGHT = epf.Equilibrium(tol=1e-13, solver=epf.Sweeps(20_000))
 TANH = epf.activation("tanh")
 EXACT = pytest.mark.parametrize(
     "make",

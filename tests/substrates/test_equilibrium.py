@@ -10,6 +10,7 @@ import pytest
 import scipy.optimize
 
 import eqprop_field as epf
+from eqprop_field.substrates.dynamics import Dynamics
 from eqprop_field.substrates.solution import count_verdicts, spectral_abscissa
 from eqprop_field.vector_fields.base import flatten_state, unflatten_state
 
@@ -97,7 +98,7 @@ def test_sweeps_end_at_the_first_residual_within_the_tolerance(projected, layers
     np.testing.assert_array_equal(last.evaluations, last.steps + 1)
     assert len(set(np.asarray(last.steps).tolist())) > 2
     for sample in np.flatnonzero(np.asarray(last.converged)):
-        fewer = epf.Equilibrium(tol=1e-7, max_iterations=int(last.steps[sample]) - 1)
+        fewer = epf.Equilibrium(tol=1e-7, solver=epf.Sweeps(int(last.steps[sample]) - 1))
         assert float(fewer.settle(field, x, throw=False).residual[sample]) > 1e-7 >= float(last.residual[sample])
 
 
@@ -143,7 +144,7 @@ def test_spectral_abscissa_is_numpys_with_time_constants():
         [[0.5], [1.0], [4.0]]
     )
     expected = np.linalg.eigvals(j).real.max()
-    found = spectral_abscissa(field, field.drive(jnp.zeros((1, 1))), None, state)
+    found = spectral_abscissa(Dynamics(field, field.drive(jnp.zeros((1, 1)))), state)
     assert float(found[0]) == pytest.approx(expected, abs=1e-12)
 
 
@@ -161,7 +162,7 @@ def counted(name="tanh"):
 @pytest.mark.parametrize(
     "first, second",
     [
-        (epf.Equilibrium(tol=1e-5), epf.Equilibrium(tol=1e-7, max_iterations=77)),
+        (epf.Equilibrium(tol=1e-5), epf.Equilibrium(tol=1e-7, solver=epf.Sweeps(77))),
         (epf.Trajectory(tol=1e-5, accuracy=1e-6), epf.Trajectory(tol=1e-7, accuracy=1e-9, free_time=99.0)),
     ],
     ids=["equilibrium", "ode"],

@@ -25,7 +25,7 @@ def few_digits(n=100):
 
 
 FEW = few_digits()
-RULE = epf.EqProp(nudging=epf.Nudging.symmetric(0.2), substrate=epf.Equilibrium(tol=1e-3, max_iterations=100))
+RULE = epf.EqProp(nudging=epf.Nudging.symmetric(0.2), substrate=epf.Equilibrium(tol=1e-3, solver=epf.Sweeps(100)))
 SHORT = Settings(epochs=4, batch_size=16, learning_rates=(0.05, 0.2), schedule="constant")
 
 
@@ -44,21 +44,20 @@ def identical(a, b):
 class Blind(epf.AbstractSubstrate):
     """A substrate outside JAX: it refuses tracers, as a simulator would."""
 
-    traceable = False
     inside: epf.Equilibrium
     late: bool = eqx.field(static=True, default=False)
 
-    def settle(self, field, x, nudge=None, start=None, *, throw=True):
+    @property
+    def provides(self):
+        return frozenset({epf.Capability.nudged_phases})
+
+    def _settle(self, field, x, nudge, start, *, throw):
         np.asarray(x)
         solution = self.inside.settle(field, x, nudge, start, throw=False)
         if self.late:
             verdict = solution.verdict.at[0].set(epf.Verdict.simulator_failed.value)
             solution = eqx.tree_at(lambda s: s.verdict, solution, verdict)
         return solution
-
-    def phases(self, field, x, nudges, *, throw=True):
-        free = self.settle(field, x, throw=throw)
-        return free, tuple(self.settle(field, x, nudge, free.state, throw=throw) for nudge in nudges)
 
 
 def test_a_step_of_gradient_descent_by_hand():
@@ -135,10 +134,14 @@ def test_one_compilation_serves_every_batch_rate_and_beta():
         inner: epf.EqProp
         substrate: epf.AbstractSubstrate = RULE.substrate
         cost: epf.AbstractCost = RULE.cost
+        needs = RULE.needs
 
-        def estimate(self, field, x, y, *, throw=True):
+        def _nudges(self, y):
+            return self.inner._nudges(y)
+
+        def _read(self, field, x, y, free, nudged):
             traces.append(x.shape)
-            return self.inner.estimate(field, x, y, throw=throw)
+            return self.inner._read(field, x, y, free, nudged)
 
     for beta, rate, seed in ((0.2, 0.1, 0), (0.3, 0.2, 1)):
         rule = Counted(epf.EqProp(nudging=epf.Nudging.symmetric(beta), substrate=RULE.substrate))

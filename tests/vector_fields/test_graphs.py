@@ -12,7 +12,7 @@ from eqprop_field.learning.base import tree_dot, tree_norm
 from eqprop_field.vector_fields.base import flatten_state, jacobian
 
 KEY = jax.random.key(4)
-TIGHT = epf.Equilibrium(tol=1e-13, max_iterations=20_000)
+TIGHT = epf.Equilibrium(tol=1e-13, solver=epf.Sweeps(20_000))
 SIZES = (5, 4, 6, 3)
 
 

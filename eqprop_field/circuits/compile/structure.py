@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from ...costs import Quadratic
-from ...learning.asymmetric import TransposingNudge
-from ...substrates.nudging import AbstractNudge, CostNudge
+from ...substrates.nudging import AbstractNudge
 from ...vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ...vector_fields.leaky import require
 from ..ir import Circuit, Sample, ScheduleSegment, Synapses
@@ -132,13 +131,13 @@ def compile_each(
         raise ValueError(f"there are {len(starts)} starts for {len(together.samples)} samples: give one for each")
     circuits = []
     for first in range(0, len(together.samples), in_sequence):
-        own, *following = together.samples[first : first + in_sequence]
+        first_sample, *following = together.samples[first : first + in_sequence]
         circuits.append(
             dataclasses.replace(
                 together,
-                drive=own.drive,
-                target=own.target,
-                input_rates=own.input_rates,
+                drive=first_sample.drive,
+                target=first_sample.target,
+                input_rates=first_sample.input_rates,
                 following=tuple(following),
                 schedule=tuple(dataclasses.replace(w, sample=k) for k in range(1 + len(following)) for w in schedule),
                 start=together.start if starts is None else starts[first],
@@ -150,23 +149,20 @@ def compile_each(
 def nudge_of(nudge: AbstractNudge) -> tuple[float, np.ndarray]:
     """The influence parameter and the targets (batch, outputs) of a nudge that a circuit can build.
 
-    For `TransposingNudge` those of the nudge that it holds: its transposed synapses are the circuit's.
-
     Raises:
         ValueError: for anything but a real nudge of the quadratic cost, whose force is one linear current.
     """
-    if isinstance(nudge, TransposingNudge):
-        nudge = nudge.nudge
-    if not isinstance(nudge, CostNudge) or not isinstance(nudge.cost, Quadratic):
-        what = type(nudge.cost if isinstance(nudge, CostNudge) else nudge).__name__
+    pull = nudge.pull
+    if pull is None or not isinstance(pull.cost, Quadratic):
+        what = type(nudge if pull is None else pull.cost).__name__
         raise ValueError(
             f"the circuit builds the nudge of the quadratic cost, beta (y - s), and has no current for {what}; "
             "use Quadratic, or an ODE substrate"
         )
-    beta = np.asarray(nudge.beta)
+    beta = np.asarray(pull.beta)
     if np.iscomplexobj(beta):
         raise ValueError("a circuit has real voltages: a complex beta (holomorphic nudging) needs an ODE substrate")
-    return float(beta), np.asarray(nudge.target, np.float64)
+    return float(beta), np.asarray(pull.target, np.float64)
 
 
 def _buildable(field: AbstractVectorField) -> AbstractLeakyIntegrator:

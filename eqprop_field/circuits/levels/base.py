@@ -108,6 +108,8 @@ class AbstractLevel(abc.ABC):
         supplies: the volts of the sources that the devices take their power from, by name; their currents are saved
             too, as i(vdd). Where there are none, parts are ideal and their power is not defined.
         has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
+        transposes: whether it builds transposed synapses, as AEP needs them.
+        oscillates: whether its nudge can oscillate.
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
         neuron: the user's own subcircuit in the neuron's place, with the same ports; None for the library's.
@@ -120,6 +122,8 @@ class AbstractLevel(abc.ABC):
     rest: ClassVar[float] = 0.0
     supplies: ClassVar[Mapping[str, float]] = {}
     has_rates: ClassVar[bool] = True
+    transposes: ClassVar[bool] = False
+    oscillates: ClassVar[bool] = True
     scaling: Scaling
     accuracy: Accuracy
     neuron: Subcircuit | None

@@ -55,6 +55,7 @@ class Behavioural(AbstractLevel):
 
     name: ClassVar[str] = "behavioural"
     ideal: ClassVar[bool] = True
+    transposes: ClassVar[bool] = True
     scaling: Scaling = dataclasses.field(default_factory=Scaling)
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None

@@ -46,6 +46,7 @@ class Transistor(AbstractLevel):
 
     name: ClassVar[str] = "transistor"
     edge: ClassVar[float] = 0.01
+    oscillates: ClassVar[bool] = False
     rest: ClassVar[float] = 1e-5
     supplies: ClassVar[Mapping[str, float]] = {"vdd": _VDD, "vss": _VSS}
     has_rates: ClassVar[bool] = False

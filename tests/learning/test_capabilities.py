@@ -1,0 +1,123 @@
+"""Every rule on every substrate: refused when it is made, with the missing capability named, or served."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqprop_field as epf
+from eqprop_field.analysis.budget import FixedDuration
+from eqprop_field.circuits import Chip, NgspiceSubstrate, Noise, NoisyTrajectory, OnChip, Transistor, Variation
+from eqprop_field.learning.catalogue import RULES
+from eqprop_field.substrates.clamping import RateClamp
+from eqprop_field.substrates.transposing import TransposingNudge
+
+FIELD = epf.GraphField.create(
+    jax.random.key(0), neurons=8, inputs=3, outputs=2, symmetry=1.0, activation=epf.activation("tanh"), gain=0.4
+)
+X, Y = np.full((3, 3), 0.5) * np.arange(1, 4)[:, None] / 3, np.full((3, 2), 0.4)
+CHIP = Chip.draw(jax.random.key(1), FIELD, Variation())
+SUBSTRATES = {
+    "equilibrium": epf.Equilibrium(),
+    "trajectory": epf.Trajectory(),
+    "steps": epf.EulerSteps(),
+    "fixed duration": FixedDuration(epf.Trajectory()),
+    "noisy": NoisyTrajectory(Noise(jax.random.key(0), 0.1)),
+    "on chip": OnChip(CHIP, epf.EulerSteps()),
+    "circuit": NgspiceSubstrate(),
+    "circuit on chip": NgspiceSubstrate(chip=CHIP),
+    "transistors": NgspiceSubstrate(level=Transistor()),
+}
+# What each substrate lacks; single steps are what BPTT alone needs, and brings where JAX computes.
+LACKS = {
+    "equilibrium": {"single_steps"},
+    "trajectory": {"single_steps"},
+    "steps": set(),
+    "fixed duration": {"single_steps"},
+    "noisy": {
+        "single_steps",
+        "relaxation",
+        "oscillating_nudge",
+        "clamped_rates",
+        "complex_states",
+        "transposed_synapses",
+    },
+    "on chip": {"single_steps", "relaxation"},
+    "circuit": {"single_steps", "relaxation", "clamped_rates", "complex_states", "jax"},
+    "circuit on chip": {"single_steps", "relaxation", "clamped_rates", "complex_states", "jax", "transposed_synapses"},
+    "transistors": set(epf.Capability.__members__) - {"nudged_phases"},
+}
+
+
+@pytest.mark.parametrize("where", SUBSTRATES)
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_refused_when_it_is_made_or_served(name, where):
+    substrate, entry = SUBSTRATES[where], RULES[name]
+    assert {one.name for one in epf.Capability} - {one.name for one in substrate.provides} == LACKS[where]
+    missing = [one for one in epf.Capability if one in entry.needs and one.name in LACKS[where]]
+    assert entry.lacks(substrate) == missing
+    if missing and not (name == "bptt" and substrate.traceable):
+        with pytest.raises(ValueError) as refused:
+            entry.make(0.05, substrate, epf.Quadratic())
+        rule = type(entry.make(0.05, epf.Equilibrium(), epf.Quadratic())).__name__
+        assert str(refused.value) == (
+            f"{rule} does not run on {type(substrate).__name__}, which does not provide {missing[0].value}: "
+            f"use {missing[0].found_in}"
+        )
+        return
+    rule = entry.make(0.05, substrate, epf.Quadratic())
+    if substrate.traceable:  # nothing settles: it is only traced
+        estimate = eqx.filter_eval_shape(lambda f: rule.estimate(f, X, Y, throw=False), FIELD)
+        assert estimate.verdict.shape == (3,)
+        assert jax.tree.structure(estimate.gradient) == jax.tree.structure(FIELD.parameters())
+
+
+def test_a_substrate_that_was_replaced_is_looked_at_again():
+    rule = eqx.tree_at(lambda r: r.substrate, epf.DyadicEqProp(), NgspiceSubstrate())
+    with pytest.raises(ValueError, match="DyadicEqProp does not run on NgspiceSubstrate"):
+        rule.estimate(FIELD, X, Y)
+
+
+@pytest.mark.parametrize(
+    ("nudge", "lacking"),
+    [
+        (RateClamp(jnp.asarray(Y)), "clamped output rates"),
+        (epf.CostNudge(jnp.asarray(0.1j, complex), jnp.asarray(Y), epf.Quadratic()), "complex states"),
+        (TransposingNudge(RateClamp(jnp.asarray(Y))), "transposed synapses"),
+    ],
+)
+def test_a_nudge_is_refused_where_the_substrate_cannot_follow_it(nudge, lacking):
+    for run in (lambda s: s.phases(FIELD, X, [nudge]), lambda s: s.settle(FIELD, X, nudge)):
+        with pytest.raises(ValueError, match=f"{type(nudge).__name__} does not run on .*provide {lacking}"):
+            run(NgspiceSubstrate(chip=CHIP))
+
+
+def test_what_a_substrate_lacks_is_refused_by_itself_too():
+    circuit, nudge = NgspiceSubstrate(level=Transistor()), epf.CostNudge(0.1, jnp.asarray(Y), epf.Quadratic())
+    calls = {
+        "Dynamics": lambda: circuit.relax(epf.Dynamics(FIELD, jnp.ones((1, 8))), jnp.ones((1, 8))),
+        "an oscillating nudge": lambda: circuit.oscillate(
+            FIELD, X, nudge, epf.Oscillation(jnp.asarray(1.0), jnp.arange(2.0))
+        ),
+    }
+    for what, call in calls.items():
+        with pytest.raises(ValueError, match=f"{what} does not run on NgspiceSubstrate"):
+            call()
+
+
+def subclasses(cls):
+    return {cls}.union(*(subclasses(sub) for sub in cls.__subclasses__()))
+
+
+@pytest.mark.parametrize(
+    ("base", "final"),
+    [
+        (epf.AbstractSubstrate, ("settle", "phases", "oscillate", "relax", "steps_of", "lacks", "require")),
+        (epf.AbstractLearningRule, ("estimate", "at")),
+    ],
+)
+def test_there_is_one_way_through(base, final):
+    ours = [cls for cls in subclasses(base) if cls.__module__.startswith("eqprop_field") and cls is not base]
+    assert len(ours) > 5
+    assert [(cls.__name__, name) for cls in ours for name in final if name in vars(cls)] == []
