@@ -284,8 +284,8 @@ def fitting(replacement: Subcircuit | None, standard: Subcircuit) -> Subcircuit:
         return standard
     if tuple(port.lower() for port in replacement.ports) != standard.ports:
         raise ValueError(
-            f"the subcircuit {replacement.name} has the ports {' '.join(replacement.ports)}, but it stands in the place "
-            f"of {standard.name}, which has {' '.join(standard.ports)}: give it the same ports in the same order"
+            f"the subcircuit {replacement.name} has the ports {' '.join(replacement.ports)}, but it stands in the "
+            f"place of {standard.name}, which has {' '.join(standard.ports)}: give it the same ports in the same order"
         )
     return replacement
 
