@@ -30,11 +30,11 @@ def save_phases(
 ) -> None:
     """Writes a free and a nudged phase, and the update they give, as `phases.npz`.
 
-    The file holds `s0_i` and `sbeta_i` (batch, n_i) for every layer i, or `s0` and `sbeta` for a graph;
-    `residual_free`, `residual_nudged` (batch,); `verdict_free`, `verdict_nudged` (batch,), the verdicts' names as text;
-    `update_<tensor>`, the mean over the batch of the STDP-compatible change, end-point form. Where the substrate kept
-    trajectories, also `t_free`, `t_nudged` (time,), `free_i`, `nudged_i` (time, batch, n_i) and `update_path_<tensor>`,
-    the trajectory form.
+    The file holds `s0_i` and `sbeta_i` (batch, n_i) for every layer i, or `s0` and `sbeta` for a graph; states of other
+    structure are named by the places of their leaves, such as `s0_E`. It holds `residual_free`, `residual_nudged`
+    (batch,); `verdict_free`, `verdict_nudged` (batch,), the verdicts' names as text; `update_<tensor>`, the mean over
+    the batch of the STDP-compatible change, end-point form. Where the substrate kept trajectories, also `t_free`,
+    `t_nudged` (time,), `free_i`, `nudged_i` (time, batch, n_i) and `update_path_<tensor>`, the trajectory form.
 
     Raises:
         OSError: as for `write_atomically`.
@@ -42,12 +42,12 @@ def save_phases(
     del field  # the state's own structure names the arrays
     arrays: dict[str, ArrayLike] = {}
     for phase, short, solution in (("free", "s0", free), ("nudged", "sbeta", nudged)):
-        arrays |= _by_layer(short, solution.state)
+        arrays |= _by_leaf(short, solution.state)
         arrays[f"residual_{phase}"] = solution.residual
         arrays[f"verdict_{phase}"] = np.array([Verdict(int(code)).name for code in np.asarray(solution.verdict)])
         if solution.trajectory is not None:
             arrays |= {f"t_{phase}": np.asarray(solution.times)}
-            arrays |= _by_layer(phase, solution.trajectory)
+            arrays |= _by_leaf(phase, solution.trajectory)
     arrays |= {f"update_{name}": tensor for name, tensor in estimate.update.tensors().items()}
     if estimate.path_gradient is not None:
         update = jax.tree.map(jnp.negative, estimate.path_gradient)
@@ -55,10 +55,11 @@ def save_phases(
     write_npz(path, **arrays)
 
 
-def _by_layer(name: str, state: State) -> dict[str, Array]:
-    if isinstance(state, tuple):
-        return {f"{name}_{i}": leaf for i, leaf in enumerate(state)}
-    return {name: state}
+def _by_leaf(name: str, state: State) -> dict[str, Array]:
+    """The leaves of a state by their place in it: `s0_0`, `s0_1` of a tuple, `s0_E` of a dictionary, `s0` alone."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    placed = [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+    return {f"{name}_{place}" if place else name: leaf for place, leaf in placed}
 
 
 def describe(field: AbstractVectorField) -> dict[str, Any]:

@@ -1,34 +1,77 @@
 """The pages say what is so: their examples run, their links lead somewhere, and the reference can be built."""
 
 import importlib.util
+import os
 import pathlib
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tyro
+
+from eqprop_field.cli.commands import command_class, word_of
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PAGES = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").glob("*.md"), *(_ROOT / "circuits").rglob("*.md")])
 
 
-def examples(page: pathlib.Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+def blocks(page: pathlib.Path, language: str = "python") -> list[str]:
+    """The code of a page in a language; shell commands are in blocks of none."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [code for name, code in fenced if name == language]
 
 
-@pytest.mark.parametrize("page", [page for page in _PAGES if examples(page)], ids=lambda page: page.name)
-def test_examples_run(page):
-    done = subprocess.run(
-        [sys.executable, "-W", "error:::eqprop_field", "-c", "\n".join(examples(page))],
-        cwd=_ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def run(*command: str, folder: pathlib.Path) -> str:
+    """What a command prints; it must succeed."""
+    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", [page for page in _PAGES if blocks(page)], ids=lambda page: page.name)
+def test_examples_run(page, tmp_path):
+    (tmp_path / "docs").symlink_to(_ROOT / "docs")  # pages name files from the root
+    run(sys.executable, "-W", "error:::eqprop_field", "-c", "\n".join(blocks(page)), folder=tmp_path)
 
 
 def test_first_example_stands_within_fifteen_lines():
     lines = (_ROOT / "README.md").read_text(encoding="utf-8").split("\n")
     assert lines.index("```python") < 15
-    assert len(lines) <= 100
+    assert len(lines) <= 110
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
+def test_first_example_is_the_same_in_python_by_ode_and_in_ngspice(tmp_path):
+    page = _ROOT / "README.md"
+    printed = run(sys.executable, "-c", blocks(page)[0], folder=tmp_path)
+    (commands,) = (block for block in blocks(page, "") if block.startswith("eqprop-field simulate"))
+    *ours, last = commands.splitlines()
+    for command in ours:
+        run(sys.executable, "-m", "eqprop_field", *shlex.split(command)[1:], folder=tmp_path)
+    again = run(sys.executable, *shlex.split(last, comments=True)[1:], folder=tmp_path)
+    (stated,) = set(re.findall(r"# (\d\.\d+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    by_ode = np.linalg.norm(np.load(tmp_path / "run" / "phases.npz")["update_W_0_1"])
+    assert [printed.strip(), again.strip(), f"{by_ode:.4f}"] == [stated] * 3
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(_ROOT).as_posix())
+def test_commands_have_the_options_that_pages_give_them(page):
+    """Options are parsed; nothing runs."""
+    text = "\n".join(blocks(page, "")).replace("\\\n", " ")
+    for line in text.splitlines():
+        if not line.startswith("eqprop-field ") or "COMMAND" in line:
+            continue
+        words = shlex.split(line, comments=True)[1:]
+        name, *options = words[2:] if words[0] == "--import" else words
+        if name != "--version":
+            configured = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+            assert word_of(tyro.cli(command_class(name), args=options, config=configured)) == name
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(_ROOT).as_posix())

@@ -1,10 +1,12 @@
 """What a user adds: each file of docs/examples runs, and prints what numpy and scipy make of the same equations."""
 
 import ast
+import json
 import pathlib
 import re
 import runpy
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -14,35 +16,54 @@ import scipy.linalg
 import scipy.optimize
 
 import eqprop_field as epf
-from eqprop_field import circuits
+from eqprop_field import circuits, extensions
+from eqprop_field.cli import main
 
 _NUMBER = r"(?<![\w.])-?\d+\.?\d*(?:e-?\d+)?"
 _FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "examples"
+_PAGE = (_FOLDER.parent / "extending.md").read_text(encoding="utf-8")
 needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
 
 
 @pytest.fixture(autouse=True)
-def _registries():
-    """What an example registers is forgotten after the test."""
-    registries = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS)
-    before = [dict(registry) for registry in registries]
+def _as_before(monkeypatch):
+    """What an example registers and imports is forgotten after the test."""
+    tables = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS, extensions._imported)
+    before, modules = [dict(table) for table in tables], set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])  # an example takes an argument for a file to write
     yield
-    for registry, content in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(content)
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+    for name in set(sys.modules) - modules:
+        if name.startswith("own_"):
+            del sys.modules[name]
+
+
+def numbers(text: str) -> list[list[float]]:
+    """The numbers of every line."""
+    return [[float(word) for word in re.findall(_NUMBER, line)] for line in text.strip().splitlines()]
 
 
 @pytest.fixture
 def run(capsys):
-    """Runs an example as a script; gives its names, and the numbers of every line that it prints."""
+    """Runs an example as a script; gives its names, and the numbers of every line that it prints.
+
+    Where the page shows what it prints, it shows that.
+    """
 
     def run(name: str) -> tuple[dict, list[list[float]]]:
         with jax.enable_x64(False):  # as a user runs it
             names = runpy.run_path(str(_FOLDER / name), run_name="__main__")
-        printed = capsys.readouterr().out.splitlines()
-        return names, [
-            [float(word) for word in re.findall(r"(?<![\w.])-?\d+\.?\d*(?:e-?\d+)?", line)] for line in printed
-        ]
+        text = capsys.readouterr().out
+        first = text.splitlines()[0]
+        for shown in re.findall(r"^```\n(.*?)^```", _PAGE, flags=re.DOTALL | re.MULTILINE):
+            if shown.startswith(re.split(r"[\d.]+", first)[0]):
+                within = 1.5 if "%" in first else 2e-3  # a few of 300 samples
+                for stated, printed in zip(numbers(shown), numbers(text), strict=True):
+                    np.testing.assert_allclose(printed, stated, atol=within, err_msg=f"{name}: the page shows other")
+        return names, numbers(text)
 
     return run
 
@@ -104,6 +125,38 @@ def test_own_leaky_integrator(run):
     np.testing.assert_allclose(implicit[-4:], gradient, atol=1e-3)
     np.testing.assert_allclose(eqprop[-4:], gradient, atol=3e-3)
     assert epf.GeneRec().estimate(names["field"], x[None], y[None]).verdict[0] == epf.Verdict.converged
+
+
+def test_own_rule(run):
+    names, ((_, eqprop, _), (_, comparator, _)) = run("own_rule.py")
+    assert eqprop < 25 and comparator < 30
+    field, own = (
+        epf.LayeredField.create(jax.random.key(0), (4, 5, 2), activation=epf.activation("tanh")),
+        names["Comparator"],
+    )
+    x, y = np.linspace(0.1, 0.9, 8).reshape(2, 4), np.array([[0.3, -0.2], [0.1, 0.4]])
+    w, (w_in, b) = np.asarray(field.recurrent_matrix()), map(np.asarray, field.input_matrix())
+    expected = np.zeros(w.shape)
+    for u, target in zip(x, y, strict=True):
+        mu = lambda s, beta: w @ np.tanh(s) + w_in @ u + b - s + beta * np.concatenate([target - s[:2], np.zeros(5)])  # noqa: B023, E731
+        free, up, down = (scipy.optimize.root(mu, np.zeros(7), args=(beta,), tol=1e-13).x for beta in (0, 0.1, -0.1))
+        moved = (up - down) / 0.2
+        expected += np.outer(np.sign(moved) * (np.abs(moved) > 0.01), np.tanh(free)) / len(x)
+    update = own(substrate=epf.Equilibrium(tol=1e-11)).estimate(field, x, y).update
+    np.testing.assert_allclose(update.recurrent_matrix()[w != 0], expected[w != 0], atol=1e-9)
+    if shutil.which("ngspice"):
+        measured = own(substrate=circuits.NgspiceSubstrate()).estimate(field, x, y).update
+        np.testing.assert_allclose(measured.recurrent_matrix(), update.recurrent_matrix(), atol=1e-4)
+
+
+def test_commands_know_an_own_rule(tmp_path):
+    words = ["--sizes", "4,5,2", "--activation", "tanh", "--symmetry", "0:1:2", "--seeds", "2", "--samples", "3"]
+    words = ["align", *words, "--rules", "comparator,eqprop", "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert command("own_rule.py", *words) == 0
+    means = json.loads((tmp_path / "summary.json").read_text())["means"]
+    cosine = {(one["rule"], one["symmetry"]): one["mean_cosine"] for one in means if one["layer"] == "all"}
+    assert 0.3 < cosine["comparator", 1.0] < cosine["eqprop", 1.0]
 
 
 def test_own_activation(run):
@@ -180,3 +233,100 @@ def test_own_neuron_changes_the_way_and_not_the_end(graph, tmp_path):
     assert summary["verdict"] == "agrees"
     assert summary["max_abs_free"] < 1e-6
     assert summary["max_abs_trajectory"] > 1e-3
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Files of one input and one target for a network, as options of a command."""
+
+    def samples(inputs: int, outputs: int) -> list[str]:
+        np.save(tmp_path / "x.npy", np.linspace(0.2, 0.9, inputs)[None])
+        np.save(tmp_path / "y.npy", np.linspace(0.1, 0.6, outputs)[None])
+        return ["--input", str(tmp_path / "x.npy"), "--target", str(tmp_path / "y.npy"), "--out", str(tmp_path / "out")]
+
+    return samples
+
+
+def command(name: str, *words) -> int:
+    """The exit code of a command that knows an example."""
+    return main(["--import", str(_FOLDER / name), *map(str, words)])
+
+
+def saved(name: str, path: pathlib.Path) -> None:
+    """The network of an example, in a file; what the example registered is forgotten again."""
+    names = runpy.run_path(str(_FOLDER / name))
+    epf.save_network(path, names["example"]())
+    for known in set(epf.FIELDS) & {"WilsonCowan", "Ring"}:
+        del epf.FIELDS[known]
+
+
+def test_commands_know_an_own_field(tmp_path, samples):
+    saved("own_field.py", tmp_path / "net.safetensors")
+    assert main(["simulate", str(tmp_path / "net.safetensors"), *samples(4, 2)]) == 2  # not without the import
+    assert command("own_field.py", "simulate", tmp_path / "net.safetensors", *samples(4, 2)) == 0
+    with np.load(tmp_path / "out" / "phases.npz") as phases:
+        assert phases["s0_E"].shape == phases["sbeta_I"].shape == (1, 6)
+        assert phases["update_W.EI"].shape == (6, 6)
+
+
+@needs_ngspice
+def test_commands_build_own_leaky_integrators(tmp_path, samples):
+    saved("own_leaky_integrator.py", tmp_path / "net.safetensors")
+    words = ["circuit", tmp_path / "net.safetensors", *samples(8, 8), "--level", "opamp"]
+    assert command("own_leaky_integrator.py", *words) == 0
+
+
+def test_commands_know_an_own_activation(tmp_path, samples):
+    net = tmp_path / "net.safetensors"
+    init = ["init", "--sizes", "4,6,2", "--activation", "naka_rushton", "--out", str(net)]
+    assert main(init) == 2
+    assert command("own_activation.py", *init) == 0
+    export = ["export", net, *samples(4, 2)[:4], "--level", "crossbar", "--out", tmp_path / "net.cir"]
+    assert command("own_activation.py", *export) == 0
+    assert "max((v(s)/unit),0)^2" in (tmp_path / "net.cir").read_text()
+
+
+@needs_ngspice
+def test_commands_know_an_own_level(tmp_path, samples):
+    assert main(["init", "--sizes", "4,6,2", "--activation", "tanh", "--out", str(tmp_path / "net.safetensors")]) == 0
+    circuit = ["circuit", tmp_path / "net.safetensors", *samples(4, 2), "--level", "finite_gain"]
+    assert main([str(word) for word in circuit]) == 2
+    apart = []
+    for gain in (30, 3000):
+        assert command("own_level.py", *circuit, "--amplifier-gain", gain) == 0
+        apart.append(json.loads((tmp_path / "out" / "agreement.json").read_text())["max_abs_free"])
+    assert apart[1] == pytest.approx(apart[0] / 100, rel=0.1)
+
+
+def _wilson_cowan():
+    return runpy.run_path(str(_FOLDER / "own_field.py"))["example"]()
+
+
+def _save_unregistered(path):
+    field = _wilson_cowan()
+    del epf.FIELDS["WilsonCowan"]
+    epf.save_network(path, field)
+
+
+def _nudge_by_own_cost(path):
+    del path
+    field = epf.LayeredField.create(jax.random.key(0), (2, 3, 1), activation=epf.activation("tanh"))
+    cost = runpy.run_path(str(_FOLDER / "own_cost.py"))["LogCosh"]()
+    epf.EqProp(substrate=circuits.NgspiceSubstrate(), cost=cost).estimate(field, np.ones((1, 2)), np.ones((1, 1)))
+
+
+REFUSALS = {
+    "a field without a name": _save_unregistered,
+    "a circuit of any field": lambda _: circuits.compile_circuit(_wilson_cowan(), np.ones(4), None, ()),
+    "a rule and a substrate": lambda _: epf.AEP(substrate=circuits.NgspiceSubstrate(level=circuits.OpAmp())),
+    "an unknown activation": lambda _: epf.activation("naka_rushton"),
+    "a nudge that is not linear": _nudge_by_own_cost,
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+@needs_ngspice
+def test_refusals_read_as_the_page_says(what, tmp_path):
+    with pytest.raises(ValueError) as refused:
+        REFUSALS[what](tmp_path / "net.safetensors")
+    assert " ".join(str(refused.value).split()) in " ".join(_PAGE.replace("\n> ", " ").split())

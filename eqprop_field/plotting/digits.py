@@ -1,4 +1,4 @@
-"""Pictures of images with a network's answers."""
+"""Pictures of images and what a network says they are."""
 
 from collections.abc import Sequence
 
