@@ -23,7 +23,7 @@ _imported: dict[str, types.ModuleType] = {}
 
 
 class ExtensionWarning(UserWarning):
-    """An installed extension is left out; the message says which and why."""
+    """An installed extension is left out; the message names it and the reason."""
 
 
 def import_file(path: str | os.PathLike) -> types.ModuleType:
@@ -104,5 +104,5 @@ def _where(error: BaseException, file: Path) -> str:
 
 
 def _sentence(error: BaseException) -> str:
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
-    return " ".join(f"{type(error).__name__}: {said}".split())
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return " ".join(f"{type(error).__name__}: {message}".split())

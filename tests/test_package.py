@@ -50,18 +50,8 @@ def loaded() -> set[str]:
 @pytest.mark.parametrize(
     "unwanted",
     [
-        *(
-            "matplotlib",
-            "sklearn",
-            "h5py",
-            "dask",
-            "distributed",
-            "pandas",
-            "PySpice",
-            "tyro",
-            "circuits",
-            "scipy.optimize",
-        ),
+        *("matplotlib", "sklearn", "h5py", "dask", "distributed", "pandas", "PySpice", "tyro", "circuits"),
+        "scipy.optimize",
         *(f"{_PACKAGE}.{room}" for room in ("circuits", "plotting", "benchmarks", "cli")),
     ],
 )

@@ -78,19 +78,19 @@ class Simulation(AbstractResult):
         """
         estimate = self.estimate
         settled = np.asarray(estimate.verdict) == Verdict.converged
-        told: dict[str, Any] = {
+        summary: dict[str, Any] = {
             "verdict": "settled" if settled.all() else "not_settled",
             "samples": len(settled),
             "beta": next(beta for beta, _ in list(self.phases.values())[1:]),
         }
         groups = {"free": [estimate.free], "nudged": list(estimate.nudged)}
         for name, group in groups.items():
-            told[f"verdict_{name}"] = count_verdicts(jnp.asarray(_worst([s.verdict for s in group])))
-            told[f"residual_{name}"] = _finite(_worst([s.residual for s in group]).max())
-            told[f"time_{name}"] = None if group[0].time is None else max(_finite(s.time) or math.inf for s in group)
-            told[f"evaluations_{name}"] = int(_worst([s.evaluations for s in group]).max())
+            summary[f"verdict_{name}"] = count_verdicts(jnp.asarray(_worst([s.verdict for s in group])))
+            summary[f"residual_{name}"] = _finite(_worst([s.residual for s in group]).max())
+            summary[f"time_{name}"] = None if group[0].time is None else max(_finite(s.time) or math.inf for s in group)
+            summary[f"evaluations_{name}"] = int(_worst([s.evaluations for s in group]).max())
         path = estimate.path_difference
-        return told | {
+        return summary | {
             "cost": _finite(estimate.objective) if settled.any() else None,
             "path_difference": None if path is None else _finite(path),
             "dtype": str(self.field.dtype),

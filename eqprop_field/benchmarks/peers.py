@@ -149,7 +149,7 @@ def torchdeq(field: AbstractNeuralNetwork, x: jax.Array, residual: float) -> Cal
 
 
 def torch_sweeps(field: AbstractNeuralNetwork, x: jax.Array, residual: float) -> Callable[[], float]:
-    """The sweeps of `Equilibrium` by hand in PyTorch: even layers, odd layers, a look at what still moves."""
+    """The sweeps of `Equilibrium` written out in PyTorch: even layers, odd layers, a look at what still moves."""
     net = _Torch(field, x)
     torch, weights, drive = net.torch, net.weights, net.drive
 

@@ -1,7 +1,7 @@
 """The free phase against other solvers, and one sweep against its bare matrix products.
 
 Everyone settles the same leaky integrators with the hard sigmoid from rest, in float32, until the same residual
-max_i |mu_i| <= 1e-4 over the whole batch; a run that stops above it is no comparison and says so. The states are not
+max_i |mu_i| <= 1e-4 over the whole batch; a run that stops above it is refused as no comparison. The states are not
 clipped (`projected=False`: the same equilibrium rates), for error control crawls along a clipping.
 """
 

@@ -122,7 +122,7 @@ Convolutions = Annotated[
 NetworkFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NET")]
 OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="NET", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
-Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it was not given
+Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it is left away
 Rates = Annotated[
     tuple[float, ...],
     _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."),
@@ -207,8 +207,8 @@ class Architecture:
     """Scale of the weights relative to Glorot's."""
 
     @property
-    def given(self) -> bool:
-        """Whether --sizes or --graph was given."""
+    def described(self) -> bool:
+        """Whether --sizes or --graph describe a network."""
         return bool(self.sizes) or self.graph != 0
 
     def draw(self, seed: int, symmetry: float) -> "AbstractVectorField":

@@ -1,4 +1,4 @@
-"""What every command has: its common options, and an outcome that says how it went."""
+"""What every command has: its common options, and an outcome."""
 
 import abc
 import dataclasses

@@ -13,7 +13,7 @@ class Entry:
     Attributes:
         module: where the command is, below this package.
         name: its class.
-        summary: what the list of commands says about it.
+        summary: its line in the list of commands.
     """
 
     module: str

@@ -26,7 +26,7 @@ DESCRIPTION = """Equilibrium propagation in vector fields: simulate it, learn wi
 Start with: eqprop-field demo --out demo
 
 Before the command, --import FILE.py runs a file first, so that the fields, rules, activations and levels that it
-registers have names here; --version says which version this is.
+registers have names here; --version prints the version.
 """
 
 
@@ -44,13 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             command = _parse(arguments)
             with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
                 outcome = command.run()
-            return _tell(outcome, as_json, word_of(command))
+            return _report(outcome, as_json, word_of(command))
     except SystemExit as end:
         return _parsing_ended(end, as_json)
     except KeyboardInterrupt:
         return _fail("stopped before the end; files that were written are whole", 130, as_json)
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does: nobody is left to tell.
+        # Whoever read our output has gone, as `head` does: nobody is left to write to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -107,8 +107,8 @@ def _parse(arguments: Sequence[str]) -> AbstractCommand:
     except SystemExit as end:
         if end.code == 2:
             prog = " ".join(["eqprop-field", *(name for name in arguments[:1] if name in COMMANDS)])
-            said = _in_a_sentence(stated.getvalue()).rstrip(".")
-            raise SystemExit(f"{said}; see {prog} --help") from None
+            sentence = _in_a_sentence(stated.getvalue()).rstrip(".")
+            raise SystemExit(f"{sentence}; see {prog} --help") from None
         sys.stderr.write(stated.getvalue())
         raise
 
@@ -129,8 +129,8 @@ def _summary(name: str) -> Any:
 def _in_a_sentence(boxed: str) -> str:
     """The parser's framed message in one line, without the help it repeats."""
     inside = (line.strip(" │╭╮╰╯─\n") for line in boxed.splitlines()[1:])
-    told = itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full helptext")), inside)
-    return " ".join(line for line in told if any(map(str.isalnum, line)))
+    message = itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full helptext")), inside)
+    return " ".join(line for line in message if any(map(str.isalnum, line)))
 
 
 def _parsing_ended(end: SystemExit, as_json: bool) -> int:
@@ -139,7 +139,7 @@ def _parsing_ended(end: SystemExit, as_json: bool) -> int:
     return int(end.code or 0)
 
 
-def _tell(outcome: Outcome, as_json: bool, command: str) -> int:
+def _report(outcome: Outcome, as_json: bool, command: str) -> int:
     code = 0 if outcome.failure is None else 1
     for line in outcome.lines:
         print(line, file=sys.stderr if as_json else sys.stdout)

@@ -7,7 +7,7 @@ from .command import Refused
 
 
 def folder_for(path: Path) -> Path:
-    """The folder for results, as far as can be told before the work; it is made when the first file is written.
+    """The folder for results, as far as can be known before the work; it is made when the first file is written.
 
     Raises:
         Refused: where a file is in the way, or the place is not writable.
@@ -19,7 +19,7 @@ def folder_for(path: Path) -> Path:
 
 
 def place_for(path: Path, suffix: str) -> Path:
-    """The path of a single result file, as far as can be told before the work.
+    """The path of a single result file, as far as can be known before the work.
 
     Raises:
         Refused: for a folder, another ending than `suffix`, or a place that is not writable.

@@ -28,7 +28,7 @@ def read_network(path: Path) -> AbstractVectorField:
     return jax.tree.map(lambda leaf: leaf.astype(wide) if eqx.is_inexact_array(leaf) else leaf, load_network(path))
 
 
-def network(net: Path | None, described: Architecture, seed: int, symmetry: float = 0.0) -> AbstractVectorField:
+def network(net: Path | None, architecture: Architecture, seed: int, symmetry: float = 0.0) -> AbstractVectorField:
     """The network of the file, or one drawn as described.
 
     Raises:
@@ -36,8 +36,8 @@ def network(net: Path | None, described: Architecture, seed: int, symmetry: floa
         OSError: for a file that cannot be read.
     """
     if net is None:
-        return described.draw(seed, symmetry)
-    if described.given:
+        return architecture.draw(seed, symmetry)
+    if architecture.described:
         raise Refused("a network file and --sizes or --graph describe two networks: give one of them")
     if symmetry != 0.0:
         raise Refused("--symmetry is for a network that is drawn, and a network file has its weights: leave it away")

@@ -88,7 +88,7 @@ class Train(AbstractCommand):
     """Go on from the checkpoint in --out."""
     follow: Annotated[int | None, at_least(0), tyro.conf.arg(help_behavior_hint="(default: 100)")] = None
     """Validation samples on which alignment and symmetry are measured after every epoch; 0 for none. Dense: a network
-    of more than 2000 neurons is not followed unless told to."""
+    of more than 2000 neurons is not followed unless --follow asks for it."""
     scale: Scale = dataclasses.field(default_factory=Scale)
     tensorboard: bool = False
     """Write TensorBoard events too (needs the extra [tensorboard])."""

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float32, Int, Integer, Key, Num
 
 
 class DataError(ValueError):
-    """A data set is missing, damaged or not what its name says; the message tells where to get it."""
+    """A data set is missing, damaged or another one; the message names where to get it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _folder(name: str, data_dir: str | os.PathLike | None) -> Path:
     """The folder with the files of that name."""
     if data_dir is None and not os.environ.get(_FOLDER_VARIABLE):
         raise DataError(
-            f"no folder given for {name}: get its four IDX files from {_SOURCES[name]} and name their folder "
+            f"no folder for {name}: get its four IDX files from {_SOURCES[name]} and name their folder "
             f"with data_dir (--data-dir), or put them into a folder {name} below ${_FOLDER_VARIABLE}"
         )
     root = Path(os.environ[_FOLDER_VARIABLE] if data_dir is None else data_dir)

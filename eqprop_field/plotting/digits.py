@@ -1,4 +1,4 @@
-"""Pictures of images and what a network says they are."""
+"""Pictures of images with a network's answers."""
 
 from collections.abc import Sequence
 

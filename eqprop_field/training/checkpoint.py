@@ -23,7 +23,7 @@ _PARTS = ("field", "optimiser", "best", "visited")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is damaged, or belongs to another run; the message says which, and the file is untouched."""
+    """A checkpoint is damaged, or belongs to another run; the message names which, and the file is untouched."""
 
 
 @dataclasses.dataclass
@@ -70,7 +70,7 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        run: what the run is (settings, network, rule, data), a JSON object; only a run that says the same may go on.
+        run: what the run is (settings, network, rule, data), a JSON object; only an equal run may go on.
     """
 
     path: Path
@@ -82,8 +82,8 @@ class Checkpoint:
         Raises:
             OSError: with one sentence, if it cannot be written.
         """
-        said = {"format": _FORMAT, "run": self.run, "history": state.history}
-        write_atomically(self.path, safetensors.numpy.save(state.tensors(), {_KEY: json.dumps(said)}))
+        metadata = {"format": _FORMAT, "run": self.run, "history": state.history}
+        write_atomically(self.path, safetensors.numpy.save(state.tensors(), {_KEY: json.dumps(metadata)}))
 
     def load(self, like: RunState) -> RunState:
         """Where the run was; `like`, its beginning, if there is no file yet.
@@ -94,17 +94,17 @@ class Checkpoint:
         if not self.path.exists():
             return like
         try:
-            metadata, tensors = read_tensor_file(self.path)
-            said = _said(metadata)
+            texts, tensors = read_tensor_file(self.path)
+            metadata = _metadata(texts)
         except TensorFileError as error:
             raise CheckpointError(f"{self.path} {error}; start without resuming, or put back a good copy") from error
-        self._check_same_run(said["run"])
+        self._check_same_run(metadata["run"])
         expected = like.tensors()
         for name in sorted(expected.keys() | tensors.keys()):
             if name not in tensors or name not in expected or _form(tensors[name]) != _form(expected[name]):
                 raise CheckpointError(f"{self.path} does not fit this network and optimiser at {name}; {_MEND}")
         return RunState(
-            **{part: _filled(getattr(like, part), part, tensors) for part in _PARTS}, history=said["history"]
+            **{part: _filled(getattr(like, part), part, tensors) for part in _PARTS}, history=metadata["history"]
         )
 
     def _check_same_run(self, other: dict[str, Any]) -> None:
@@ -112,22 +112,22 @@ class Checkpoint:
             theirs, ours = other.get(name), self.run.get(name)
             if theirs != ours:
                 short = len(f"{theirs!r}{ours!r}") < 200
-                said = f"{name}={theirs!r}, not {name}={ours!r}" if short else f"another {name}"
-                raise CheckpointError(f"{self.path} belongs to a run with {said}; {_MEND}")
+                difference = f"{name}={theirs!r}, not {name}={ours!r}" if short else f"another {name}"
+                raise CheckpointError(f"{self.path} belongs to a run with {difference}; {_MEND}")
 
 
 _MEND = "resume with what the run was started with, or start a new one in another folder"
 
 
-def _said(metadata: dict[str, str]) -> dict[str, Any]:
+def _metadata(texts: dict[str, str]) -> dict[str, Any]:
     try:
-        said = json.loads(metadata[_KEY])
-        complete = said["format"] == _FORMAT and isinstance(said["run"], dict) and isinstance(said["history"], list)
+        found = json.loads(texts[_KEY])
+        complete = found["format"] == _FORMAT and isinstance(found["run"], dict) and isinstance(found["history"], list)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise TensorFileError("is not a checkpoint") from error
     if not complete:
         raise TensorFileError(f"is not a checkpoint of format {_FORMAT}")
-    return said
+    return found
 
 
 def _form(tensor: np.ndarray) -> tuple[Any, ...]:

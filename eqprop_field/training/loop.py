@@ -117,7 +117,7 @@ def _run_epoch(state: RunState, fixed: Fixed, order: np.ndarray, bar: tqdm) -> T
 
 
 class NotFiniteError(NotSettledError):
-    """The parameters became NaN or infinite; the message says where, and the last checkpoint is untouched."""
+    """The parameters became NaN or infinite; the message names the batch, and the last checkpoint is untouched."""
 
 
 def _check_finite(field: AbstractVectorField, epoch: int, batch: int) -> None:
@@ -145,13 +145,13 @@ def _identity(
     field: AbstractVectorField, rule: AbstractLearningRule, dataset: Dataset, settings: Settings
 ) -> dict[str, Any]:
     """What must be the same for a run to go on."""
-    said = dataclasses.asdict(settings)
+    identity = dataclasses.asdict(settings)
     if settings.schedule == "constant":
-        del said["epochs"]
-    said["learning_rates"] = list(said["learning_rates"])
+        del identity["epochs"]
+    identity["learning_rates"] = list(identity["learning_rates"])
     digest = hashlib.sha256(dataset.train.x.tobytes() + dataset.train.y.tobytes()).hexdigest()[:16]
     return {
-        **said,
+        **identity,
         "network": describe(field),
         "rule": eqx.tree_pformat(rule, short_arrays=False),
         "data": f"{dataset.name} {dataset.train.x.shape} {digest}",

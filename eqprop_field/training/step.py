@@ -122,7 +122,7 @@ def _check_rule(rule: AbstractLearningRule, settings: Settings) -> None:
 
 
 def copied(tree: PyTree) -> PyTree:
-    """The same in buffers of its own."""
+    """A copy in new buffers."""
     return jax.tree.map(lambda leaf: jnp.copy(leaf) if eqx.is_array(leaf) else leaf, tree)
 
 
