@@ -55,15 +55,15 @@ class Signal(eqx.Module):
         """
         array = jnp.asarray(values, jnp.result_type(float))
         if array.ndim == 2:
-            array = array[:, None]
+            array = array.reshape(len(array), 1, -1)
         if array.ndim != 3 or array.shape[0] < 2 or 0 in array.shape:
             raise ValueError(
                 f"a signal of shape {np.shape(values)}: give (time, channels) or (time, batch, channels) with at least "
                 "two samples"
             )
         if is_concrete(array):
-            bad = jnp.isinf(array) if missing else ~jnp.isfinite(array)
-            if count := int(jnp.sum(jnp.any(bad, axis=(1, 2)))):
+            bad = np.isinf(array) if missing else ~np.isfinite(array)
+            if count := int(np.any(bad, axis=(1, 2)).sum()):
                 what = "infinity" if missing else "NaN or infinity"
                 mend = "mark missing samples by NaN" if missing else "a network cannot be driven by that: fill it"
                 raise ValueError(f"a signal holds {what} at {count} of its {len(array)} samples; {mend}")
@@ -137,9 +137,9 @@ class Task(eqx.Module):
                 f"{wanted.shape[0]} of {wanted.shape[1]}: give one target for every input sample (NaN where it is "
                 "missing), and join sequences of different lengths by Task.stack"
             )
-        if is_concrete(wanted) and not bool(jnp.isfinite(wanted[1:]).any()):
+        if is_concrete(wanted) and not np.isfinite(np.asarray(wanted)[1:]).any():
             raise ValueError("all targets are missing after the first sample: there is nothing to learn from")
-        return cls(drive, wanted, jnp.ones(wanted.shape[:2], bool))
+        return cls(drive, wanted, jnp.asarray(np.ones(wanted.shape[:2], bool)))
 
     @classmethod
     def stack(
@@ -236,7 +236,7 @@ class Recording(AbstractPytreeResult):
             "sequences": sequences,
             "neurons": neurons,
             "outputs": self.outputs.shape[2],
-            "exploded": int(jnp.sum(self.exploded)),
+            "exploded": int(np.sum(self.exploded)),
         }
 
     @property
@@ -258,7 +258,7 @@ class Recording(AbstractPytreeResult):
             raise ExplodedError(message)
 
     def _explosion(self) -> str | None:
-        if not (count := int(jnp.sum(self.exploded))):
+        if not (count := int(np.sum(self.exploded))):
             return None
         return (
             f"{count} of {len(self.exploded)} sequences exploded (a state beyond {EXPLOSION_BOUND:g}, or NaN): lower "

@@ -6,9 +6,9 @@ one channel, which tells how long. All weights are frozen.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -46,16 +46,12 @@ class ExplicitUnit(AbstractUnit):
 
 def _network(*groups: Nodes, weights: Mapping[str, Rows], inputs: int = 1, outputs: int = 1) -> KernelNetwork:
     unit = ExplicitUnit(units=groups[0].count, inputs=inputs, outputs=outputs, groups=groups)
-    network = KernelNetwork.create(unit, jax.random.key(0), spread=0.0)
-    for name, values in weights.items():
-        network = network.freeze(name, np.asarray(values, float))
-    return network
+    return KernelNetwork.frozen(unit, weights)
 
 
-def _clock(tau: int, name: str) -> tuple[tuple[Nodes, Nodes], Mapping[str, Rows]]:
-    """The two nodes of a clock, and their weights."""
-    if not 2 <= tau <= _LATEST:
-        raise ValueError(f"tau={tau}: a clock strikes at any step from 2 to {_LATEST}, beyond which float64 ends")
+# Groups of nodes are made once: networks that differ in their weights alone are simulated by one compiled program.
+@functools.cache
+def _clock_nodes(name: str) -> tuple[Nodes, Nodes]:
     done = f"{name}_done"
 
     def charge(context: KernelContext) -> Kernels:
@@ -66,8 +62,17 @@ def _clock(tau: int, name: str) -> tuple[tuple[Nodes, Nodes], Mapping[str, Rows]
     def count(context: KernelContext) -> Kernels:
         return Kernels(per_node=jnp.stack([context.delayed(done, 1), threshold(context.delayed(name, 1))], axis=-1))
 
-    nodes = Nodes(name, 1, kernels=charge), Nodes(done, 1, kernels=count)
-    return nodes, {name: [[0.5, _charge(tau)]], done: [[1.0, 1.0]]}
+    return Nodes(name, 1, kernels=charge), Nodes(done, 1, kernels=count)
+
+
+_STRIKE = Nodes("x", 1, unweighted=lambda context: threshold(context.current("c")))
+_DONE = Nodes("x", 1, unweighted=lambda context: context.current("c_done"))
+
+
+def _clock_weights(tau: int, name: str) -> Mapping[str, Rows]:
+    if not 2 <= tau <= _LATEST:
+        raise ValueError(f"tau={tau}: a clock strikes at any step from 2 to {_LATEST}, beyond which float64 ends")
+    return {name: [[0.5, _charge(tau)]], f"{name}_done": [[1.0, 1.0]]}
 
 
 def _charge(tau: int) -> float:
@@ -86,9 +91,7 @@ def clock(tau: int) -> KernelNetwork:
     Raises:
         ValueError: for tau outside of 2 to 45.
     """
-    nodes, weights = _clock(tau, "c")
-    strike = Nodes("x", 1, unweighted=lambda context: threshold(context.current("c")))
-    return _network(strike, *nodes, weights=weights)
+    return _network(_STRIKE, *_clock_nodes("c"), weights=_clock_weights(tau, "c"))
 
 
 def true_step(tau: int) -> KernelNetwork:
@@ -99,8 +102,17 @@ def true_step(tau: int) -> KernelNetwork:
     Raises:
         ValueError: as `clock`.
     """
-    nodes, weights = _clock(tau, "c")
-    return _network(Nodes("x", 1, unweighted=lambda context: context.current("c_done")), *nodes, weights=weights)
+    return _network(_DONE, *_clock_nodes("c"), weights=_clock_weights(tau, "c"))
+
+
+@functools.cache
+def _metronome_nodes() -> tuple[Nodes, Nodes]:
+    def charge(context: KernelContext) -> Kernels:
+        charged = context.delayed("s", 1)
+        return Kernels(per_node=((1 - threshold(charged)) * charged)[..., None], shared=context.constant)
+
+    fired = Nodes("x", 1, unweighted=lambda context: threshold(context.current("s")))
+    return fired, Nodes("s", 1, kernels=charge)
 
 
 def metronome(tau: int) -> KernelNetwork:
@@ -114,13 +126,7 @@ def metronome(tau: int) -> KernelNetwork:
     """
     if not 1 <= tau <= _LATEST:
         raise ValueError(f"tau={tau}: give a period from 1 to {_LATEST}, beyond which float64 ends")
-
-    def charge(context: KernelContext) -> Kernels:
-        charged = context.delayed("s", 1)
-        return Kernels(per_node=((1 - threshold(charged)) * charged)[..., None], shared=context.constant)
-
-    fired = Nodes("x", 1, unweighted=lambda context: threshold(context.current("s")))
-    return _network(fired, Nodes("s", 1, kernels=charge), weights={"s": [[_charge(tau), 0.5]]})
+    return _network(*_metronome_nodes(), weights={"s": [[_charge(tau), 0.5]]})
 
 
 def latch() -> KernelNetwork:
@@ -170,9 +176,13 @@ def delayed_product(first: int, second: int, answer: int) -> KernelNetwork:
     """
     if answer <= max(first, second):
         raise ValueError(f"answer={answer}: ask after both factors are there, at {first} and {second}")
-    nodes: list[Nodes] = []
-    weights: dict[str, Rows] = {}
+    clocks = {"clock_a": first, "clock_b": second, "clock_end": answer}
+    weights = {group: rows for name, tau in clocks.items() for group, rows in _clock_weights(tau, name).items()}
+    return _network(*_product_nodes(), weights=weights)
 
+
+@functools.cache
+def _product_nodes() -> tuple[Nodes, ...]:
     def struck(context: KernelContext, name: str) -> Array:
         return threshold(context.current(name))
 
@@ -180,16 +190,13 @@ def delayed_product(first: int, second: int, answer: int) -> KernelNetwork:
         now = struck(context, f"clock_{which}")
         return (1 - now) * context.delayed(f"kept_{which}", 1) + now * context.inputs(0)
 
-    for which, tau in (("a", first), ("b", second), ("end", answer)):
-        pair, found = _clock(tau, f"clock_{which}")
-        nodes, weights = [*nodes, *pair], {**weights, **found}
-
     def value(context: KernelContext) -> Array:
-        asked = struck(context, "clock_end")
-        return (1 - asked) * context.inputs(0) + asked * context.current("kept_a") * context.current("kept_b")
+        at_end = struck(context, "clock_end")
+        return (1 - at_end) * context.inputs(0) + at_end * context.current("kept_a") * context.current("kept_b")
 
     memories = [Nodes(f"kept_{w}", 1, unweighted=lambda context, w=w: kept(context, w)) for w in ("a", "b")]
-    return _network(Nodes("x", 1, unweighted=value), *memories, *nodes, weights=weights)
+    clocks = [node for name in ("clock_a", "clock_b", "clock_end") for node in _clock_nodes(name)]
+    return Nodes("x", 1, unweighted=value), *memories, *clocks
 
 
 def linear_generator(sequence: ArrayLike) -> KernelNetwork:

@@ -1,5 +1,7 @@
 """Kernel networks: a unit with its weights, and which of these are learnt, frozen, bounded or shared."""
 
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -59,22 +61,40 @@ class KernelNetwork(eqx.Module):
         known = structure_of(unit)
         counts = known.kernel_counts
         shapes = {name: (group.count, counts[name]) for name, group in known.groups.items() if name in counts}
-        keys = jax.random.split(key, len(shapes))
-        drawn = {
-            name: mean + deviation * jax.random.normal(k, shapes[name]) for k, name in zip(keys, shapes, strict=True)
+        weights = {
+            name: np.array(drawn) for name, drawn in _normal(key, tuple(shapes.items()), mean, deviation).items()
         }
         labels, count = {}, 0
         for name, shape in shapes.items():
             labels[name] = count + np.arange(shape[0] * shape[1]).reshape(shape)
             count += labels[name].size
-        network = _relabelled(unit, drawn, labels, np.full(count, -np.inf), np.full(count, np.inf))
+        lows, highs = np.full(count, -np.inf), np.full(count, np.inf)
         for name, columns in unit.bounds().items():
             for column, (low, high) in columns.items():
-                network = network.bound(name, low, high, where=np.s_[:, column])
+                lows[labels[name][:, column]], highs[labels[name][:, column]] = low, high
+                weights[name][:, column] = np.clip(weights[name][:, column], low, high)
         for name, columns in unit.frozen().items():
             for column, value in columns.items():
-                network = network.freeze(name, value, where=np.s_[:, column])
-        return network
+                weights[name][:, column], labels[name][:, column] = value, -1
+        return _relabelled(unit, {name: jnp.asarray(w) for name, w in weights.items()}, labels, lows, highs)
+
+    @classmethod
+    def frozen(
+        cls, unit: AbstractUnit, weights: Mapping[str, ArrayLike | Sequence[Sequence[float]]]
+    ) -> "KernelNetwork":
+        """A network with these weights, by group (nodes, kernels), all of them frozen.
+
+        Raises:
+            ValueError: for weights of other groups or shapes than the unit's.
+        """
+        known = structure_of(unit)
+        arrays = {name: jnp.asarray(values, jnp.result_type(float)) for name, values in weights.items()}
+        shapes = {name: (known.groups[name].count, kernels) for name, kernels in known.kernel_counts.items()}
+        if {name: array.shape for name, array in arrays.items()} != shapes:
+            found = {name: array.shape for name, array in arrays.items()}
+            raise ValueError(f"weights of shapes {found}: {type(unit).__name__} needs {shapes}")
+        labels = {name: np.full(shape, -1) for name, shape in shapes.items()}
+        return _relabelled(unit, arrays, labels, np.zeros(0), np.zeros(0))
 
     @property
     def structure(self) -> UnitStructure:
@@ -84,10 +104,7 @@ class KernelNetwork(eqx.Module):
     @property
     def parameters(self) -> Float[Array, " parameters"]:
         """The learnt weights as one vector; shared ones once."""
-        theta = jnp.zeros_like(self.low)
-        for name, weights in self.weights.items():
-            theta = theta.at[jnp.where(self.labels[name] < 0, theta.size, self.labels[name])].set(weights, mode="drop")
-        return theta
+        return _parameters(self)
 
     def weights_at(self, theta: Float[Array, " parameters"]) -> Weights:
         """All weights: those that are learnt from this vector, the others as they are."""
@@ -102,7 +119,7 @@ class KernelNetwork(eqx.Module):
 
     def with_parameters(self, theta: Float[Array, " parameters"]) -> "KernelNetwork":
         """The network with these parameters, cut to their bounds."""
-        return eqx.tree_at(lambda network: network.weights, self, self.weights_at(self.clip(theta)))
+        return _with_parameters(self, theta)
 
     def with_weights(self, name: str, values: ArrayLike, where: Any = ...) -> "KernelNetwork":
         """The network with other weights of a group, cut to their bounds.
@@ -174,8 +191,7 @@ class KernelNetwork(eqx.Module):
             ExplodedError: if a sequence exploded and `throw` is true.
         """
         inputs.check_channels(self.unit.inputs, "network")
-        states = run(self.unit, self.weights, inputs.values.astype(self.low.dtype))
-        recording = Recording(inputs.times, states, states[..., : self.unit.outputs])
+        recording = _record(self, inputs)
         if throw:
             recording.check()
         return recording
@@ -184,6 +200,35 @@ class KernelNetwork(eqx.Module):
         if name not in self.weights:
             raise ValueError(f"nodes {name!r} have no weights; those that have: {', '.join(self.weights)}")
         return self.weights[name]
+
+
+@jax.jit
+def _parameters(network: KernelNetwork) -> Float[Array, " parameters"]:
+    theta = jnp.zeros_like(network.low)
+    for name, weights in network.weights.items():
+        labels = network.labels[name]
+        theta = theta.at[jnp.where(labels < 0, theta.size, labels)].set(weights, mode="drop")
+    return theta
+
+
+@jax.jit
+def _with_parameters(network: KernelNetwork, theta: Float[Array, " parameters"]) -> KernelNetwork:
+    weights = network.weights_at(network.clip(theta))
+    return eqx.tree_at(lambda changed: changed.weights, network, weights)
+
+
+@functools.partial(jax.jit, static_argnames="shapes")
+def _normal(
+    key: Key[Array, ""], shapes: tuple[tuple[str, tuple[int, int]], ...], mean: ArrayLike, deviation: ArrayLike
+) -> Weights:
+    keys = jax.random.split(key, len(shapes))
+    return {name: mean + deviation * jax.random.normal(k, shape) for k, (name, shape) in zip(keys, shapes, strict=True)}
+
+
+@jax.jit
+def _record(network: KernelNetwork, inputs: Signal) -> Recording:
+    states = run(network.unit, network.weights, inputs.values.astype(network.low.dtype))
+    return Recording(inputs.times, states, states[..., : network.unit.outputs])
 
 
 def _relabelled(

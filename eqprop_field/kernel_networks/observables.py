@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ..results import AbstractResult
 from ..signals import Task
@@ -75,19 +75,24 @@ class MomentMatching(AbstractCriterion):
         values = jnp.asarray(samples, jnp.result_type(float))[:, None]
         if not observables or len(values) <= max(one.lag for one in observables):
             raise ValueError("give at least one observable, and samples that are longer than every lag")
-        valid = jnp.ones(values.shape[:2], bool)
-        target = jnp.stack([one.mean(values, valid) for one in observables])
+        target = _means(observables, values, jnp.ones(values.shape[:2], bool))
         weights = jnp.ones(len(observables)) if strengths is None else jnp.abs(jnp.asarray(strengths))
         return cls(observables, target, weights)
 
     def means(self, states: States, task: Task) -> Float[Array, " observables"]:
         """The mean values of these states."""
-        outputs, valid = states[1:, :, : task.outputs], task.valid[1:]
-        return jnp.stack([one.mean(outputs, valid) for one in self.observables])
+        return _means(self.observables, states[1:, :, : task.outputs], task.valid[1:])
 
     def __call__(self, states: States, task: Task, previous: States) -> Float[Array, ""]:
         gap = self.target - self.means(states, task)
         return jnp.sum(self.strengths * jax.lax.stop_gradient(jnp.sign(gap)) * gap)  # JAX's |x| has slope 1 at 0
+
+
+@jax.jit
+def _means(
+    observables: tuple[Observable, ...], outputs: Float[Array, "time batch outputs"], valid: Bool[Array, "time batch"]
+) -> Float[Array, " observables"]:
+    return jnp.stack([one.mean(outputs, valid) for one in observables])
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

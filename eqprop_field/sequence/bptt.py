@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from ..signals import Recording, Signal, Task
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, flatten_state
-from .driven import AbstractIntegrator, EulerSteps, check_drive, euler_step, initial_state, outputs_of
+from .driven import AbstractIntegrator, EulerSteps, check_drive, check_start, euler_step, initial_state, outputs_of
 from .readout import Readout
 
 
@@ -79,7 +79,7 @@ class BPTT(eqx.Module):
         task = task.astype(field.dtype)
         teacher = teacher_signal(task) if teacher_forcing else None
         check_drive(field, task.inputs, teacher)
-        return _estimate(self, field, task, initial_state(field, task.batch, start), teacher, readout)
+        return _estimate(self, field, task, check_start(field, task.batch, start), teacher, readout)
 
 
 def teacher_signal(task: Task) -> Signal:
@@ -105,16 +105,18 @@ def _estimate(
     rule: BPTT,
     field: AbstractVectorField,
     task: Task,
-    start: State,
+    start: Array | None,
     teacher: Signal | None,
     readout: Readout | None,
 ) -> SequenceEstimate:
+    initial = initial_state(field, task.batch, start)
+
     def summed_error(parameters: AbstractVectorField) -> tuple[Array, Recording]:
         moved = eqx.combine(parameters, field)
         if isinstance(rule.integrator, EulerSteps):
-            states = _in_blocks(moved, task.inputs, start, teacher, rule.window)
+            states = _in_blocks(moved, task.inputs, initial, teacher, rule.window)
         else:
-            states = rule.integrator.states(moved, task.inputs, start, teacher)
+            states = rule.integrator.states(moved, task.inputs, initial, teacher)
         outputs = outputs_of(moved, states, readout)
         recording = Recording(task.inputs.times, states, outputs)
         return 0.5 * jnp.sum(task.errors(outputs) ** 2), recording

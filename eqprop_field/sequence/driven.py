@@ -135,9 +135,9 @@ def simulate(
     """
     check_drive(field, inputs, teacher)
     inputs = inputs.astype(field.dtype)
-    initial = initial_state(field, inputs.values.shape[1], start)
+    begin = check_start(field, inputs.values.shape[1], start)
     forced = None if teacher is None else teacher.astype(field.dtype)
-    recording = _simulate(field, inputs, EulerSteps() if integrator is None else integrator, initial, forced, readout)
+    recording = _simulate(field, inputs, EulerSteps() if integrator is None else integrator, begin, forced, readout)
     if throw:
         recording.check()
     return recording
@@ -148,11 +148,11 @@ def _simulate(
     field: AbstractVectorField,
     inputs: Signal,
     integrator: AbstractIntegrator,
-    start: State,
+    start: Array | None,
     teacher: Signal | None,
     readout: Readout | None,
 ) -> Recording:
-    states = integrator.states(field, inputs, start, teacher)
+    states = integrator.states(field, inputs, initial_state(field, inputs.values.shape[1], start), teacher)
     return Recording(inputs.times, states, outputs_of(field, states, readout))
 
 
@@ -184,19 +184,26 @@ def check_drive(field: AbstractVectorField, inputs: Signal, teacher: Signal | No
         )
 
 
-def initial_state(field: AbstractVectorField, batch: int, start: ArrayLike | None) -> State:
-    """The state at time 0, one for every sequence.
+def check_start(field: AbstractVectorField, batch: int, start: ArrayLike | None) -> Array | None:
+    """The start as an array, in the field's precision.
 
     Raises:
-        ValueError: for a start of another shape than the network's.
+        ValueError: for a start of another shape than (neurons,) or (batch, neurons).
     """
-    rest = field.initial_state(batch)
     if start is None:
-        return rest
+        return None
     flat = jnp.asarray(start, field.dtype)
     if flat.shape not in ((field.n_neurons,), (batch, field.n_neurons)):
         raise ValueError(f"start has shape {flat.shape}: give ({field.n_neurons},) or ({batch}, {field.n_neurons})")
-    return smooth_project(field, unflatten_state(rest, jnp.broadcast_to(flat, (batch, field.n_neurons))))
+    return flat
+
+
+def initial_state(field: AbstractVectorField, batch: int, start: Array | None) -> State:
+    """The state at time 0 of every sequence: the start, within the field's bounds, or rest."""
+    rest = field.initial_state(batch)
+    if start is None:
+        return rest
+    return smooth_project(field, unflatten_state(rest, jnp.broadcast_to(start, (batch, field.n_neurons))))
 
 
 def presynaptic_state(field: AbstractVectorField, state: State, teacher: Float[Array, "batch outputs"]) -> State:

@@ -37,17 +37,18 @@ def store(patterns: ArrayLike, storage: Storage = Storage.hebbian) -> Float[Arra
     Raises:
         ValueError: for entries other than -1 and 1, or dependent patterns where they are projected.
     """
-    xi = checked_patterns(patterns)
+    xi = np.asarray(checked_patterns(patterns))
     n = xi.shape[1]
     if storage is Storage.hebbian:
         weights = xi.T @ xi / n
     else:
         overlaps = xi @ xi.T / n
-        if np.linalg.matrix_rank(np.asarray(overlaps)) < len(xi):
+        if np.linalg.matrix_rank(overlaps) < len(xi):
             raise ValueError("the patterns depend on each other linearly: leave some out, or store them by Hebb's rule")
-        weights = xi.T @ jnp.linalg.solve(overlaps, xi) / n
+        weights = xi.T @ np.linalg.solve(overlaps, xi) / n
     weights = 0.5 * (weights + weights.T)
-    return weights - jnp.diag(jnp.diagonal(weights))
+    np.fill_diagonal(weights, 0)
+    return jnp.asarray(weights)
 
 
 def checked_patterns(patterns: ArrayLike) -> Patterns:
@@ -57,7 +58,7 @@ def checked_patterns(patterns: ArrayLike) -> Patterns:
         ValueError: for another shape, or entries other than -1 and 1.
     """
     xi = jnp.asarray(patterns, jnp.result_type(float))
-    if xi.ndim != 2 or 0 in xi.shape or not bool(jnp.all(jnp.abs(xi) == 1)):
+    if xi.ndim != 2 or 0 in xi.shape or not (np.abs(np.asarray(xi)) == 1).all():
         raise ValueError(f"patterns of shape {xi.shape}: give one pattern of -1 and 1 a row, (patterns, neurons)")
     return xi
 
@@ -210,6 +211,7 @@ def continuous_memory(patterns: ArrayLike, *, gain: float = 4.0, storage: Storag
     )
 
 
+@jax.jit
 def overlap(states: Float[Array, "batch n"], patterns: Patterns) -> Float[Array, "batch patterns"]:
     """The mean of sign(s_i) xi_i: 1 for a recalled pattern, about 0 for an unrelated one."""
     return jnp.sign(states) @ patterns.T / patterns.shape[1]

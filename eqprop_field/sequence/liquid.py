@@ -1,6 +1,7 @@
 """Liquid state machines: random spiking networks that are not trained, with a linear readout of filtered spikes."""
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -104,26 +105,17 @@ class Liquid(eqx.Module):
             raise ValueError(f"neurons={neurons}, inputs={inputs}: give at least 2 and 1")
         if not reach > 0 or not 0 < input_density <= 1:
             raise ValueError(f"reach={reach}, input_density={input_density}: above 0, the density at most 1")
-        keys = jax.random.split(key, 6)
-        wide = jnp.result_type(float)
-        grid = jnp.arange(neurons)
-        places = jnp.stack([grid % 3, grid // 3 % 3, grid // 9], axis=1).astype(wide)
-        excites = jax.random.permutation(keys[0], neurons) >= round(0.2 * neurons)
-        kind = (~excites).astype(int)
-        distance = jnp.linalg.norm(places[:, None] - places[None], axis=2)
-        probability = jnp.asarray(_PROBABILITY)[kind[:, None], kind[None]] * jnp.exp(-((distance / reach) ** 2))
-        connected = jax.random.bernoulli(keys[1], probability) & ~jnp.eye(neurons, dtype=bool)
-        sizes = scale * jnp.asarray(_STRENGTH)[kind[:, None], kind[None]]
-        spread = jax.random.gamma(keys[2], 1.0, (neurons, neurons), wide)
-        reached = jax.random.bernoulli(keys[3], input_density, (neurons, inputs))
-        return cls(
-            weights=jnp.where(connected, sizes * spread, 0),
-            input_weights=jnp.where(reached, input_scale * jax.random.uniform(keys[4], reached.shape, wide), 0),
-            biases=bias * (1 + 0.1 * jax.random.uniform(keys[5], (neurons,), wide)),
-            refractory=jnp.asarray(_REFRACTORY, wide)[kind],
-            excitatory=excites,
-            positions=places,
+        drawn = _draw(
+            key,
+            neurons=neurons,
+            inputs=inputs,
+            reach=reach,
+            scale=scale,
+            input_scale=input_scale,
+            input_density=input_density,
+            bias=bias,
         )
+        return cls(**drawn)
 
     def run(self, inputs: Signal) -> Recording:
         """Simulates the liquid from rest; the signal's step is the step of the integration, in ms.
@@ -149,6 +141,41 @@ class Liquid(eqx.Module):
         wanted = Signal.sampled(targets, inputs.step, missing=True).values
         readout = Readout.fit(self.run(inputs).states, wanted, washout=washout, ridge=ridge)
         return eqx.tree_at(lambda liquid: liquid.readout, self, readout, is_leaf=lambda leaf: leaf is None)
+
+
+@functools.partial(jax.jit, static_argnames=("neurons", "inputs"))
+def _draw(
+    key: Key[Array, ""],
+    *,
+    neurons: int,
+    inputs: int,
+    reach: ArrayLike,
+    scale: ArrayLike,
+    input_scale: ArrayLike,
+    input_density: ArrayLike,
+    bias: ArrayLike,
+) -> dict[str, Any]:
+    """The random attributes of a liquid; arguments as for `Liquid.create`."""
+    keys = jax.random.split(key, 6)
+    dtype = jnp.result_type(float)
+    grid = jnp.arange(neurons)
+    positions = jnp.stack([grid % 3, grid // 3 % 3, grid // 9], axis=1).astype(dtype)
+    excitatory = jax.random.permutation(keys[0], neurons) >= round(0.2 * neurons)
+    kind = (~excitatory).astype(int)
+    distance = jnp.linalg.norm(positions[:, None] - positions[None], axis=2)
+    probability = jnp.asarray(_PROBABILITY)[kind[:, None], kind[None]] * jnp.exp(-((distance / reach) ** 2))
+    connected = jax.random.bernoulli(keys[1], probability) & ~jnp.eye(neurons, dtype=bool)
+    mean = scale * jnp.asarray(_STRENGTH)[kind[:, None], kind[None]]
+    spread = jax.random.exponential(keys[2], (neurons, neurons), dtype)  # the gamma distribution with a CV of 1
+    reached = jax.random.bernoulli(keys[3], input_density, (neurons, inputs))
+    return {
+        "weights": jnp.where(connected, mean * spread, 0),
+        "input_weights": jnp.where(reached, input_scale * jax.random.uniform(keys[4], reached.shape, dtype), 0),
+        "biases": bias * (1 + 0.1 * jax.random.uniform(keys[5], (neurons,), dtype)),
+        "refractory": jnp.asarray(_REFRACTORY, dtype)[kind],
+        "excitatory": excitatory,
+        "positions": positions,
+    }
 
 
 @eqx.filter_jit

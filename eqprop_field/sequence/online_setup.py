@@ -9,7 +9,7 @@ from ..signals import Task
 from ..vector_fields import AbstractGraph, AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.leaky import require
 from .bptt import check_task, teacher_signal
-from .driven import check_drive, initial_state
+from .driven import check_drive, check_start, initial_state
 from .readout import Readout
 
 
@@ -85,7 +85,7 @@ class OnlineSetup(eqx.Module):
             mask=synapse_mask(graph, biases),
             readout=readout,
             task=task.astype(graph.dtype),
-            start=initial_state(graph, task.batch, start),
+            start=initial_state(graph, task.batch, check_start(graph, task.batch, start)),
             teacher_forcing=teacher_forcing,
         )
 

@@ -10,14 +10,14 @@ from eqprop_field.vector_fields import GraphField
 STEP = 0.1
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network() -> GraphField:
     """Six tanh neurons, all joined, strong weights, two inputs, unequal time constants; the first is read."""
     taus = np.linspace(0.5, 1.5, 6)
     return fully_recurrent(jax.random.key(7), neurons=6, inputs=2, outputs=1, spread=0.8, tau=taus)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def task() -> Task:
     """Two sequences of 40 samples, the second with a gap in its targets."""
     t = STEP * np.arange(40)

@@ -44,9 +44,14 @@ def by_scipy(field: epf.GraphField, u: np.ndarray, teacher: np.ndarray | None = 
     return np.stack(path)
 
 
-def test_the_ode_is_that_of_scipy(network):
+@pytest.fixture(scope="module")
+def exact(network) -> np.ndarray:
+    return by_scipy(network, U)
+
+
+def test_the_ode_is_that_of_scipy(network, exact):
     found = simulate(network, Signal.sampled(U, 0.1), integrator=ContinuousTime())
-    np.testing.assert_allclose(found.states[:, 0], by_scipy(network, U), atol=1e-7)
+    np.testing.assert_allclose(found.states[:, 0], exact, atol=1e-7)
     np.testing.assert_array_equal(found.outputs, found.states[..., :1])
     np.testing.assert_allclose(found.times, T)
 
@@ -66,7 +71,7 @@ def test_a_missing_teacher_leaves_the_network_alone(network):
         np.testing.assert_allclose(forced.states, alone.states, atol=1e-12)
 
 
-def test_euler_steps_are_equation_2_and_first_order(network):
+def test_euler_steps_are_equation_2_and_first_order(network, exact):
     w, w_in = (np.asarray(a) for a in (network.recurrent_matrix(), network.input_matrix()[0]))
     h = 0.1 / np.asarray(network.tau)
     x = np.zeros(6)
@@ -79,7 +84,7 @@ def test_euler_steps_are_equation_2_and_first_order(network):
         t = np.arange(59 * finer + 1) * 0.1 / finer
         u = np.stack([np.interp(t, T, column) for column in U.T], 1)
         path = simulate(network, Signal.sampled(u, 0.1 / finer)).states
-        errors.append(np.abs(path[::finer, 0] - by_scipy(network, U)).max())
+        errors.append(np.abs(path[::finer, 0] - exact).max())
     assert np.polyfit(np.log([1, 2, 4]), np.log(errors), 1)[0] == pytest.approx(-1, abs=0.1)
 
 

@@ -1,5 +1,7 @@
 """The liquid against the closed form of one neuron's rate, its recipe of connections, and a task that needs memory."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -71,8 +73,8 @@ def test_a_readout_tells_what_went_in_a_while_ago():
     [
         (lambda: Liquid.create(KEY, neurons=1), "at least 2"),
         (lambda: Liquid.create(KEY, reach=0.0), "above 0"),
-        (lambda: eqx.tree_at(lambda q: q.reset, Liquid.create(KEY, neurons=9), 16.0).__check_init__(), "below the thr"),
-        (lambda: Liquid.create(KEY, neurons=9).run(Signal.sampled(np.zeros((5, 2)))), "2 channels and the liquid 1"),
+        (lambda: dataclasses.replace(unconnected(16.0), reset=16.0), "below the threshold"),
+        (lambda: unconnected(16.0).run(Signal.sampled(np.zeros((5, 2)))), "2 channels and the liquid 1"),
     ],
 )
 def test_impossible_liquids_are_refused(make, message):

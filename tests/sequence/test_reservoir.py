@@ -100,11 +100,11 @@ def test_steps_of_the_continuous_reservoir_are_the_discrete_one():
     """First order: held inputs, the leak dt/c; state k of the discrete network knows input k already."""
     weights = small()
     errors = []
-    for finer in (4, 8):
-        held = Signal.sampled(np.repeat(PATH[:30, :1], finer, axis=0), 0.1 / finer, "hold")
+    for finer in (4, 8):  # over the same number of samples, which one compilation serves
+        held = Signal.sampled(np.repeat(PATH[: 120 // finer, :1], finer, axis=0), 0.1 / finer, "hold")
         smooth = ContinuousEchoStateNetwork(weights, time_constant=0.5).run(held).states[:, 0]
         steps = EchoStateNetwork(weights, 0.2 / finer).run(held).states[:, 0]
-        errors.append(np.abs(smooth[finer::finer] - steps[finer - 1 : -1 : finer]).max())
+        errors.append(np.abs(smooth[finer::finer] - steps[finer - 1 : -1 : finer])[:14].max())
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.3)
 
 
@@ -144,17 +144,17 @@ def test_the_spectral_radius_is_as_asked(radius):
 
 
 @pytest.mark.parametrize("kind", ["discrete", "continuous"])
-def test_a_network_runs_on_by_its_own_feedback(kind):
-    """A sine, taught; then generated from the state that the teacher left, one whole period on."""
+def test_a_network_generates_a_signal_by_feedback(kind):
+    """A sine, by teacher forcing; then generated from the last state, for one whole period."""
     t = 0.2 * np.arange(600)
     d, nothing = 0.7 * np.sin(t)[:, None], Signal.sampled(np.zeros((600, 1)), 0.2)
     weights = small(feedback=1, input_scale=0.0, radius=0.8)
     network = EchoStateNetwork(weights, 0.4) if kind == "discrete" else ContinuousEchoStateNetwork(weights)
     fitted = network.fit(nothing, d, noise=1e-4 if kind == "discrete" else 0.0, key=KEY, ridge=1e-8)
-    teacher = Signal.sampled(d, 0.2)
-    left = fitted.run(nothing, teacher=teacher).states[-1]
+    # The readout has no effect on a network with a teacher.
+    last = network.run(nothing, teacher=Signal.sampled(d, 0.2)).states[-1]
     later = t[-1] + 0.2 * np.arange(32)
-    free = fitted.run(Signal.sampled(np.zeros((32, 1)), 0.2), start=left).outputs[:, 0, 0]
+    free = fitted.run(Signal.sampled(np.zeros((32, 1)), 0.2), start=last).outputs[:, 0, 0]
     expected = 0.7 * np.sin(later + (0.2 if kind == "discrete" else 0.0))
     np.testing.assert_allclose(free, expected, atol=0.05)
 
