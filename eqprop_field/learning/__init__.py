@@ -4,6 +4,7 @@ from .asymmetric import AEP as AEP
 from .base import AbstractLearningRule as AbstractLearningRule
 from .base import Estimate as Estimate
 from .base import Reading as Reading
+from .base import highest_verdict as highest_verdict
 from .base import pull_back as pull_back
 from .base import summed_update as summed_update
 from .base import tree_dot as tree_dot

@@ -106,6 +106,50 @@ def test_what_a_substrate_lacks_is_refused_by_itself_too():
             call()
 
 
+def test_a_nudge_oscillates_on_the_chip_and_not_beside_it():
+    chip = Chip.draw(jax.random.key(2), FIELD, Variation.everywhere(0.3, offset=0.2))
+    rule = epf.SinusoidalEqProp(1e-4, 0.5, transient=3, tol=1e-6, substrate=OnChip(chip, epf.Equilibrium()))
+    estimate = rule.estimate(FIELD, X, Y)
+    nominal = epf.Equilibrium().settle(FIELD, X).state
+    assert float(jnp.abs(estimate.free.state - nominal).max()) > 0.05
+    np.testing.assert_allclose(estimate.nudged[0].state, estimate.free.state, atol=1e-3)
+
+
+class Decay(epf.AbstractVectorField):
+    """A field of four members, with asymmetric couplings and no weights that the package knows of."""
+
+    w: jax.Array
+    n_inputs: int = eqx.field(static=True, default=3)
+    n_outputs: int = eqx.field(static=True, default=2)
+
+    def initial_state(self, batch):
+        return {"a": jnp.zeros((batch, 3), self.w.dtype), "b": jnp.zeros((batch, 2), self.w.dtype)}
+
+    def velocity(self, drive):
+        def mu(s):
+            both = jnp.concatenate([s["a"], s["b"]], axis=1)
+            pull = jnp.tanh(both) @ self.w - both - 0.1 * both**3
+            return {"a": pull[:, :3] + drive, "b": pull[:, 3:]}
+
+        return mu
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_four_members_are_enough_for_every_rule_that_needs_no_rate_neurons(name):
+    field = Decay(0.3 * jax.random.normal(jax.random.key(0), (5, 5)))
+    rule = RULES[name].make(0.05, epf.Equilibrium(tol=1e-11), epf.Quadratic())
+    if name in ("generec", "generec-midpoint", "chl", "nonlinear-backprop"):
+        with pytest.raises(ValueError, match="needs leaky integrators"):
+            rule.estimate(field, X, Y)
+        return
+    found = rule.estimate(field, X, Y)
+    truth = epf.ImplicitGradient(epf.Equilibrium(tol=1e-11)).estimate(field, X, Y).gradient
+    assert bool(jnp.all(found.verdict == epf.Verdict.converged))
+    error = epf.tree_norm(jax.tree.map(jnp.subtract, found.gradient, truth)) / epf.tree_norm(truth)
+    exact = name in ("aep", "dyadic", "recurrent-backprop", "implicit", "bptt")
+    assert float(error) < (0.01 if exact else 1.0)
+
+
 def subclasses(cls):
     return {cls}.union(*(subclasses(sub) for sub in cls.__subclasses__()))
 
