@@ -5,9 +5,9 @@ from pathlib import Path
 
 import tyro
 
-from .arguments import Architecture, Betas, OptionalFile, OptionalNetworkFile
+from .arguments import Architecture, Betas, OptionalFile, OptionalNetworkFile, Times
 from .command import AbstractCommand, Outcome
-from .numbers import AtLeastOne, OptionalPositive, Positive, Symmetry
+from .numbers import AtLeastOne, OptionalPositive, Symmetry
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Budget(AbstractCommand):
     """The learning rule."""
     betas: Betas = (0.01, 0.03, 0.1, 0.3)
     """Influence parameters, joined by commas."""
-    time: Positive = 20.0
-    """Length of every phase, in time constants."""
+    time: Times = (20.0, 20.0)
+    """Durations of the free phase and of a nudged one, in time constants."""
     step: OptionalPositive = None
     """Euler steps of this length, as in equation 77 of the paper (default: an adaptive solver)."""
     tol: float = 1e-6
@@ -58,8 +58,8 @@ class Budget(AbstractCommand):
         field = inputs.network(self.net, self.network, self.seed, self.symmetry)
         x, y = inputs.samples_or_random(field, self.input, self.target, self.seed, self.samples)
         folder = folder_for(self.out)
-        phases = Trajectory(tol=self.tol, free_time=self.time, nudged_time=self.time)
+        phases = Trajectory(tol=self.tol, free_time=self.time[0], nudged_time=self.time[1])
         if self.step is not None:
             phases = dataclasses.replace(phases, solver=ProjectedEuler(), step=self.step)
         found = budget(field, x, y, rule=rule, betas=self.betas, substrate=phases)
-        return Outcome.saved(found, folder, rule=self.rule, time=self.time, step=self.step, tol=self.tol)
+        return Outcome.saved(found, folder, rule=self.rule, time=list(self.time), step=self.step, tol=self.tol)

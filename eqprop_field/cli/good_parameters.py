@@ -5,9 +5,9 @@ from pathlib import Path
 
 import tyro
 
-from .arguments import Architecture, Gains, NudgeOptions, OptionalNetworkFile, Sweep
+from .arguments import Architecture, Gains, NudgeOptions, OptionalNetworkFile, Sweep, Times
 from .command import AbstractCommand, Outcome
-from .numbers import AtLeastOne, Positive
+from .numbers import AtLeastOne
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ class MapGoodParameters(AbstractCommand):
     rule: str = "eqprop"
     """The learning rule."""
     nudge: NudgeOptions = dataclasses.field(default_factory=lambda: NudgeOptions(beta=0.01, nudging="symmetric"))
-    time: Positive = 200.0
-    """How long a phase may take, in time constants."""
+    time: Times = (200.0, 200.0)
+    """How long the free phase and a nudged one may take, in time constants."""
     tol: float = 1e-5
     """Residual |mu| at which a phase is settled."""
     out: Path = tyro.MISSING
@@ -57,7 +57,7 @@ class MapGoodParameters(AbstractCommand):
         from .files import folder_for
         from .progress import bar
 
-        substrate = Trajectory(tol=self.tol, free_time=self.time, nudged_time=self.time)
+        substrate = Trajectory(tol=self.tol, free_time=self.time[0], nudged_time=self.time[1])
         (rule,) = named_rules((self.rule,), self.nudge.build(), substrate).values()
         template = inputs.network(self.net, self.network, self.seed)
         x, y = inputs.random_samples(template, self.seed, self.samples)
@@ -67,4 +67,4 @@ class MapGoodParameters(AbstractCommand):
         with bar("good parameters") as progress:
             found = good_parameters(template, x, y, **map_of, starts=self.starts, name_cycles=True, progress=progress)
         context = {"rule": self.rule, **dataclasses.asdict(self.nudge), "seeds": self.seeds, "samples": self.samples}
-        return Outcome.saved(found, folder, **context, starts=self.starts, time=self.time, tol=self.tol)
+        return Outcome.saved(found, folder, **context, starts=self.starts, time=list(self.time), tol=self.tol)

@@ -18,8 +18,8 @@ class SubstrateOptions:
 
     substrate: Literal["equilibrium", "circuit"] = "equilibrium"
     """A fixed-point solver, or ngspice."""
-    level: Literal["behavioural", "crossbar", "opamp", "ota", "transistor"] = "behavioural"
-    """With --substrate circuit: what the circuit is built of."""
+    level: str = "behavioural"
+    """With --substrate circuit: what the circuit is built of, as in `circuit --level`."""
     time: Times = (40.0, 30.0)
     """With --substrate circuit: durations of a free and of a nudged phase, in time constants."""
     workers: Workers = None
