@@ -13,8 +13,8 @@ _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax" / platform.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-# Quick compilation before quick code: it takes 0.4 of the time, and networks in tests are small. XLA ends a process whose
-# flags it does not know, so they are for releases that were seen to know them.
+# Quick compilation before quick code: it takes 0.4 of the time, and networks in tests are small. XLA ends a process
+# whose flags it does not know, so they are for releases that were seen to know them.
 if metadata.version("jaxlib").startswith("0.10."):
     _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     os.environ.setdefault("XLA_FLAGS", f"{_QUICK} --xla_cpu_use_fusion_emitters=false")

@@ -219,7 +219,7 @@ def _with_parameters(network: KernelNetwork, theta: Float[Array, " parameters"])
 
 @functools.partial(jax.jit, static_argnames="shapes")
 def _normal(
-    key: Key[Array, ""], shapes: tuple[tuple[str, tuple[int, int]], ...], mean: ArrayLike, deviation: ArrayLike
+    key: Key[Array, ""], shapes: tuple[tuple[str, tuple[int, int]], ...], mean: float | Array, deviation: float | Array
 ) -> Weights:
     keys = jax.random.split(key, len(shapes))
     return {name: mean + deviation * jax.random.normal(k, shape) for k, (name, shape) in zip(keys, shapes, strict=True)}
