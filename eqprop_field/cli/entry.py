@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _speak_any_encoding()
     try:
         with _terminable():
-            arguments = _import_extensions(arguments)
+            with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+                arguments = _import_extensions(arguments)
             if arguments == ["--version"]:
                 print(f"eqprop-field {_version()}")
                 return 0

@@ -40,6 +40,7 @@ class Sparring(epf.AbstractVectorField):
         return lambda state: self.pull * drive - state
 
 
+print("a file may print")
 epf.ACTIVATIONS["steeper"] = dataclasses.replace(epf.activation("tanh"), name="steeper")
 epf.RULES["eqprop-again"] = dataclasses.replace(epf.RULES["eqprop"], exact="as eqprop")
 
