@@ -63,7 +63,7 @@ def write_page(source: pathlib.Path, target: pathlib.Path, links: str) -> None:
     """Renders one Markdown page; links to other pages keep pointing to their rendered form."""
     text = source.read_text(encoding="utf-8")
     title = text.partition("\n")[0].removeprefix("# ")
-    linked = re.sub(r"\]\((?:docs/)?(\w+)\.md\)", lambda m: f"]({m[1].lower()}.html)", text)
+    linked = re.sub(r"\]\((?:docs/)?(\w+)\.md(#[\w-]+)?\)", lambda m: f"]({m[1].lower()}.html{m[2] or ''})", text)
     body = to_html(linked.replace("](docs/images/", "](images/"))
     target.write_text(_SHELL.format(title=title, links=links, body=body), encoding="utf-8")
 
@@ -84,7 +84,8 @@ def build(folder: pathlib.Path) -> None:
     links = "".join(f'<a href="{stem.replace(".", "/")}.html">{name}</a>' for stem, name in names.items())
     for stem, source in pages.items():
         write_page(source, folder / f"{stem}.html", links)
-    shutil.copytree(_HERE / "images", folder / "images", dirs_exist_ok=True)
+    for shown in ("images", "examples"):
+        shutil.copytree(_HERE / shown, folder / shown, dirs_exist_ok=True)
     print(f"documentation: {folder / 'index.html'}")
 
 

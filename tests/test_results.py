@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import pytest
 
@@ -46,6 +47,12 @@ def test_a_result_is_one_line_a_few_lines_or_a_table_of_html():
         "<table><tr><td>count</td><td>3</td></tr><tr><td>largest</td><td>1</td></tr></table>"
     )
     assert RESULT.to_pandas()["value"].isna().tolist() == [False, True, False]
+
+
+def test_without_pandas_the_message_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ValueError, match=r"pip install 'eqprop-field\[pandas\]', or read rows\(\)"):
+        RESULT.to_pandas()
 
 
 def every_result(parent: type = AbstractResult):
