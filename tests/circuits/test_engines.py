@@ -143,7 +143,7 @@ def test_hanging_simulator_is_ended_with_all_its_children(fake, netlist, tmp_pat
 
 
 def test_a_simulator_that_no_longer_gets_ahead_is_ended(fake, netlist, temporary, monkeypatch):
-    monkeypatch.setattr("circuits.ngspice.batch._STALL_S", 0.5)
+    monkeypatch.setattr("eqprop_field.circuits.ngspice.batch._STALL_S", 0.5)
     engine = Batch(fake("printf ' Reference value :  1.00000e-06 \\r Reference value :  2.50000e-06 \\r'; sleep 600"))
     with pytest.raises(SimulatorFailed, match=r"stood still at 2\.5e-06 s"):
         engine.run(netlist)

@@ -133,7 +133,7 @@ run_all(engine, [n] * 4, 2)
 def test_no_name_of_the_users_reaches_a_netlist(pair, netlist, ngspice, tmp_path, monkeypatch):
     """Neurons have numbers; an activation is one of the library's; a path is never written into its file."""
     for name in ("tanh\n.control\nshell touch owned\n.endc", "../../etc/passwd", "GND", "tänh", "TANH"):
-        with pytest.raises(ValueError, match="no subcircuit"):
+        with pytest.raises(ValueError, match="no circuit can be built with the activation"):
             Behavioural().emit(dataclasses.replace(pair, activation=name))
     folder = tmp_path / "a\n.control\nshell touch owned\n.endc $HOME"
     path, beside = netlist.write(folder / "gnd.cir")
