@@ -130,16 +130,16 @@ class Task(eqx.Module):
                 without any target, and as `Signal.sampled`.
         """
         drive = Signal.sampled(inputs, step, interpolation)
-        wanted = Signal.sampled(targets, step, missing=True).values
-        if drive.values.shape[:2] != wanted.shape[:2]:
+        target = Signal.sampled(targets, step, missing=True).values
+        if drive.values.shape[:2] != target.shape[:2]:
             raise ValueError(
                 f"the inputs have {drive.values.shape[0]} samples of {drive.values.shape[1]} sequences and the targets "
-                f"{wanted.shape[0]} of {wanted.shape[1]}: give one target for every input sample (NaN where it is "
+                f"{target.shape[0]} of {target.shape[1]}: give one target for every input sample (NaN where it is "
                 "missing), and join sequences of different lengths by Task.stack"
             )
-        if is_concrete(wanted) and not np.isfinite(np.asarray(wanted)[1:]).any():
+        if is_concrete(target) and not np.isfinite(np.asarray(target)[1:]).any():
             raise ValueError("all targets are missing after the first sample: there is nothing to learn from")
-        return cls(drive, wanted, jnp.asarray(np.ones(wanted.shape[:2], bool)))
+        return cls(drive, target, jnp.asarray(np.ones(target.shape[:2], bool)))
 
     @classmethod
     def stack(

@@ -23,7 +23,7 @@ _LATEST = 45  # steps: a clock's weight must be right to 2^-tau, and float64 has
 
 
 def threshold(v: Float[Array, "*any"], width: float = 0.0) -> Float[Array, "*any"]:
-    r"""$\Upsilon(v)$; with a width, $\Upsilon_\epsilon(v) = \zeta_{[0,1]}((v - \tfrac12)/\epsilon)$.
+    r"""The threshold $\Upsilon(v)$; with a width, $\Upsilon_\epsilon(v) = \zeta_{[0,1]}((v - \tfrac12)/\epsilon)$.
 
     The area between the two is epsilon log(2) / 2.
     """
@@ -81,7 +81,7 @@ def _charge(tau: int) -> float:
 
 
 def clock(tau: int) -> KernelNetwork:
-    r"""1 at sample tau, 0 at every other.
+    r"""A clock: 1 at sample tau, 0 at every other.
 
     $$c(t) = \tfrac12 (1 - \Upsilon(c(t-1)))\,c(t-1) + h_\tau (1 - \Upsilon(d(t-1))), \qquad
       d(t) = d(t-1) + \Upsilon(c(t-1))$$
@@ -95,7 +95,7 @@ def clock(tau: int) -> KernelNetwork:
 
 
 def true_step(tau: int) -> KernelNetwork:
-    """0 up to sample tau, 1 after it: the second node of a clock.
+    """A step: 0 up to sample tau, 1 after it; the second node of a clock.
 
     The print's step is `metronome`, which falls back at once.
 
@@ -116,7 +116,7 @@ def _metronome_nodes() -> tuple[Nodes, Nodes]:
 
 
 def metronome(tau: int) -> KernelNetwork:
-    r"""1 at samples tau, 2 tau, 3 tau and so on, 0 at every other; tau = 1 is always 1.
+    r"""A metronome: 1 at samples tau, 2 tau, 3 tau and so on, 0 at every other; always 1 for tau = 1.
 
     $s(t) = \tfrac12 (1 - \Upsilon(s(t-1)))\,s(t-1) + h_\tau$. The print calls it a delayed step, 1 from tau on: but
     the node is emptied when it fires.
@@ -209,9 +209,9 @@ def linear_generator(sequence: ArrayLike) -> KernelNetwork:
     Raises:
         ValueError: for something that is no sequence of at least two numbers.
     """
-    wanted = _sequence(sequence, 1)[:, 0]
-    shift = 1.0 if wanted[0] == 0 else 0.0
-    o = wanted + shift
+    values = _sequence(sequence, 1)[:, 0]
+    shift = 1.0 if values[0] == 0 else 0.0
+    o = values + shift
     weights = np.zeros(len(o))
     weights[0] = o[0]
     for k in range(1, len(o)):
@@ -252,7 +252,7 @@ def delay_line(sequence: ArrayLike) -> KernelNetwork:
 
 
 def ramp_generator(sequence: ArrayLike) -> KernelNetwork:
-    r"""The same by a single ramp r(t) = r(t-1) + 1 and T thresholds: $\Upsilon(r(t) - \theta_n)$, theta_n = n + 1.
+    r"""Generates sequences as `delay_line`, by a ramp r(t) = r(t-1) + 1 and thresholds $\Upsilon(r(t) - n - 1)$.
 
     With the factor $1 - \Upsilon$, as `delay_line`.
 

@@ -40,7 +40,7 @@ class AbstractCriterion(eqx.Module):
 
 
 class AbstractPointwise(AbstractCriterion):
-    r"""$\rho = \frac{1}{K}\sum_{nt} \kappa_{nt}\,\rho_{nt}(x_n(t))$ over the K targets that are known.
+    r"""Pointwise criteria: $\rho = \frac{1}{K}\sum_{nt} \kappa_{nt}\,\rho_{nt}(x_n(t))$ over the K known targets.
 
     Missing targets, the first sample and whatever fills up a shorter sequence have kappa = 0.
 
@@ -69,7 +69,7 @@ class AbstractPointwise(AbstractCriterion):
 
 
 class LeastSquares(AbstractPointwise):
-    r"""$\tfrac12 (x - o)^2$."""
+    r"""Least squares: $\tfrac12 (x - o)^2$."""
 
     gains: Gains | None = None
 
@@ -78,7 +78,7 @@ class LeastSquares(AbstractPointwise):
 
 
 class RobustUnbounded(AbstractPointwise):
-    r"""Reweighted $\tfrac{e^2}{2(\nu + |\hat e|)}$, e = x - o: an absolute error, rounded within nu."""
+    r"""Absolute error, rounded within nu: reweighted $\tfrac{e^2}{2(\nu + |\hat e|)}$, e = x - o."""
 
     reweighted: ClassVar[bool] = True
     width: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
@@ -89,7 +89,7 @@ class RobustUnbounded(AbstractPointwise):
 
 
 class RobustBounded(AbstractPointwise):
-    r"""Reweighted $\tfrac{e^2}{2(\nu + \hat e^2)}$: counts errors beyond sqrt(nu), however large.
+    r"""Bounded error, which counts those beyond sqrt(nu), however large: reweighted $\tfrac{e^2}{2(\nu + \hat e^2)}$.
 
     Here nu is in the unit of SQUARED outputs.
     """
@@ -103,7 +103,7 @@ class RobustBounded(AbstractPointwise):
 
 
 class Huber(AbstractPointwise):
-    r"""$\tfrac{e^2}{2\nu}$ for |e| < nu, $|e| - \tfrac{\nu}{2}$ beyond."""
+    r"""Huber's criterion: $\tfrac{e^2}{2\nu}$ for |e| < nu, $|e| - \tfrac{\nu}{2}$ beyond."""
 
     width: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.1)
     gains: Gains | None = None
@@ -114,7 +114,7 @@ class Huber(AbstractPointwise):
 
 
 class Biweight(AbstractPointwise):
-    r"""$q^6 - 3 q^4 + 3 q^2$ for |q| < 1, q = e / nu, and 1 beyond (Tukey)."""
+    r"""Tukey's biweight: $q^6 - 3 q^4 + 3 q^2$ for |q| < 1, q = e / nu, and 1 beyond."""
 
     width: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
     gains: Gains | None = None
@@ -125,7 +125,7 @@ class Biweight(AbstractPointwise):
 
 
 class BooleanMargin(AbstractPointwise):
-    r"""$q(\nu - \mathrm{sg}(o - \tfrac12)(x - \tfrac12))$, $q(v) = H(v)\,v^2/2$: the right side of 1/2, by a margin."""
+    r"""Margin on the right side of 1/2: $q(\nu - \mathrm{sg}(o - \tfrac12)(x - \tfrac12))$, $q(v) = H(v)\,v^2/2$."""
 
     width: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.1)
     gains: Gains | None = None
@@ -157,7 +157,7 @@ class AbstractActivityPenalty(AbstractCriterion):
 
 
 class SparseActivity(AbstractActivityPenalty):
-    r"""$\sum_n x_n^2/(\epsilon + |\hat x_n|)$: keeps few nodes active at a time."""
+    r"""Sparse activity: $\sum_n x_n^2/(\epsilon + |\hat x_n|)$ keeps few nodes active at a time."""
 
     reweighted: ClassVar[bool] = True
     strength: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
@@ -169,7 +169,7 @@ class SparseActivity(AbstractActivityPenalty):
 
 
 class SoftBound(AbstractActivityPenalty):
-    r"""$\sum_n e^{k (x_n - b)}$: keeps nodes below b, softly. The exponent stops at 50."""
+    r"""Soft upper bound b of the nodes: $\sum_n e^{k (x_n - b)}$. The exponent stops at 50."""
 
     bound: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
     steepness: Float[Array, ""] = eqx.field(converter=as_scalar, default=10.0)
@@ -181,7 +181,7 @@ class SoftBound(AbstractActivityPenalty):
 
 
 class Orthogonality(AbstractCriterion):
-    r"""$\sum_{n \ne n'} \big(\tfrac1T \sum_t x_{nt}\,\hat x_{n't}\big)^2$: decorrelates the nodes.
+    r"""Decorrelation of the nodes: $\sum_{n \ne n'} \big(\tfrac1T \sum_t x_{nt}\,\hat x_{n't}\big)^2$.
 
     Attributes:
         strength: its weight beside the other terms.
@@ -200,7 +200,7 @@ class Orthogonality(AbstractCriterion):
 
 
 class AbstractRegulariser(eqx.Module):
-    """R(W): a cost of the weights themselves."""
+    """Regularisers R(W): costs of the weights themselves."""
 
     @abc.abstractmethod
     def __call__(self, theta: Float[Array, " parameters"], previous: Float[Array, " parameters"]) -> Float[Array, ""]:
@@ -208,7 +208,7 @@ class AbstractRegulariser(eqx.Module):
 
 
 class SparseWeights(AbstractRegulariser):
-    r"""$\sum_{nd} \nu\,W_{nd}^2/(\epsilon + |\hat W_{nd}|)$: drives as many weights as possible to 0.
+    r"""Sparse weights: $\sum_{nd} \nu\,W_{nd}^2/(\epsilon + |\hat W_{nd}|)$ drives as many as possible to 0.
 
     Attributes:
         strength: nu, a number or one for each parameter.

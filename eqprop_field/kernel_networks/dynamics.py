@@ -83,7 +83,7 @@ def backward(
     limiter: Callable[[Array], Array] | None = None,
     future: Past | None = None,
 ) -> tuple[Past, Steps]:
-    r"""The backward tuning errors of every node and step,
+    r"""The backward tuning errors epsilon of every node and step,
 
     $$\varepsilon_{n't'} = \rho'_{n't'} + g\Big(\sum_{nt} \beta^{n't'}_{nt}\,\varepsilon_{nt}\Big)$$
 

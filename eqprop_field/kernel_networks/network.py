@@ -16,7 +16,7 @@ from .nodes import AbstractUnit, UnitStructure, Weights, structure_of
 
 
 class KernelNetwork(eqx.Module):
-    r"""Nodes that are weighted sums of kernels, $x_n(t) = \Phi_{n0t} + \sum_d W_{nd}\,\Phi_{ndt}$.
+    r"""Kernel networks: nodes as weighted sums of kernels, $x_n(t) = \Phi_{n0t} + \sum_d W_{nd}\,\Phi_{ndt}$.
 
     Sample 0 is rest, where all nodes are 0; sample k is x after k steps, the first of which reads sample 0 of the
     input.

@@ -17,7 +17,7 @@ _ROUNDS, _HALVINGS = 200, 40
 
 
 class Observable(eqx.Module):
-    r"""$\omega(t) = x_i(t)$, or $x_i(t)\,x_j(t - \tau)$.
+    r"""Observables: $\omega(t) = x_i(t)$, or $x_i(t)\,x_j(t - \tau)$.
 
     Attributes:
         first: i, an output.
@@ -48,7 +48,9 @@ class Observable(eqx.Module):
 
 
 class MomentMatching(AbstractCriterion):
-    r"""$\rho = \sum_k |\lambda_k|\,\Big|\bar\Omega_k - \frac{1}{T - \tau_k}\sum_t \omega_k(t)\Big|$ (equation 12).
+    r"""Moment matching, the statistical criterion of equation 12.
+
+    $$\rho = \sum_k |\lambda_k|\,\Big|\bar\Omega_k - \frac{1}{T - \tau_k}\sum_t \omega_k(t)\Big|$$
 
     Sample 0, rest, is not counted. Its derivative by an output is $-|\lambda_k|\,\mathrm{sg}(\bar\Omega_k - \Omega_k)$
     times that of omega, with sg(0) = 0. Targets of the task are not read: they may be missing but for one.
@@ -122,8 +124,9 @@ class GibbsFit(AbstractResult):
 
 
 def fit_gibbs(values: ArrayLike, target: ArrayLike, *, tol: float = 1e-10) -> GibbsFit:
-    r"""Minimises $J = \log Z(\lambda) - \lambda \cdot \bar\Omega$ by Newton's method with halved steps.
+    r"""Fits a Gibbs distribution with given mean values, by Newton's method with halved steps.
 
+    It minimises $J = \log Z(\lambda) - \lambda \cdot \bar\Omega$, with
     $\partial_k J = \Omega_k(\lambda) - \bar\Omega_k$ and $\partial_{kl} J = \Omega_{kl} - \Omega_k \Omega_l$ (the print
     has Omega_kl alone). Mean values are those of base samples weighted by $e^{\lambda \cdot \omega}$ (the print takes
     plain means over time, which do not depend on lambda). The pseudo-inverse leaves alone what the samples do not tell

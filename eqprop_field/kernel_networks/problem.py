@@ -34,7 +34,7 @@ class BackwardPass(NamedTuple):
 
 
 class Problem(eqx.Module):
-    r"""$\min_W \rho(x) + R(W)$ where x obeys the network's equations (equation 2 of Vieville et al. 2017).
+    r"""The problem $\min_W \rho(x) + R(W)$ where x obeys the network's equations (equation 2 of Vieville et al. 2017).
 
     Attributes:
         network: the network before learning.

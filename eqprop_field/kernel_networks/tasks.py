@@ -60,7 +60,7 @@ def generation_task(sequence: ArrayLike, repeats: int = 1) -> Task:
         raise ValueError(
             f"a sequence of shape {np.shape(sequence)}, {repeats} times: give (time, outputs), once or more"
         )
-    wanted = np.concatenate([np.full((1, o.shape[1]), np.nan), np.tile(o, (repeats, 1))])
-    pulse = np.zeros((len(wanted), 1))
+    targets = np.concatenate([np.full((1, o.shape[1]), np.nan), np.tile(o, (repeats, 1))])
+    pulse = np.zeros((len(targets), 1))
     pulse[0] = 1
-    return Task.of(pulse, wanted)
+    return Task.of(pulse, targets)

@@ -15,9 +15,9 @@ _STEP = 1e-6
 def check_unit(unit: AbstractUnit, key: Key[Array, ""] | None = None, *, tol: float = 1e-5) -> None:
     """Compares the derivatives of a unit's nodes with central finite differences, at random values; in float64.
 
-    Derivatives come from JAX, and are right for whatever JAX differentiates; this finds those that are given by hand
-    (`jax.custom_jvp`, `jax.custom_vjp`) and wrong, kernels that are not smooth where the draw falls, and kernels that
-    are not finite.
+    Derivatives come from JAX, and are right for whatever JAX differentiates; this finds hand-written ones
+    (`jax.custom_jvp`, `jax.custom_vjp`) that are wrong, kernels that are not smooth at the values drawn, and kernels
+    that are not finite.
 
     Args:
         unit: the unit.

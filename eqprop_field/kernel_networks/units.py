@@ -31,7 +31,7 @@ def _affine(context: KernelContext) -> Kernels:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Linear(AbstractUnit):
-    r"""L: $x_n(t) = \alpha_n + \sum_k W_{nk}\,x_k(t-1) + \sum_m V_{nm}\,u_m(t-1)$.
+    r"""Linear units (L): $x_n(t) = \alpha_n + \sum_k W_{nk}\,x_k(t-1) + \sum_m V_{nm}\,u_m(t-1)$.
 
     What is read of x_k(t-1) stops at plus and minus a million, as does its derivative. Columns of `x`: offset, rates,
     inputs.
@@ -46,7 +46,7 @@ class Linear(AbstractUnit):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LNL(AbstractUnit):
-    r"""Linear, non-linear, with a leak (equation 7): $x = l + g\,\zeta(z)$, $l_n(t) = \gamma_n x_n(t-1)$,
+    r"""Linear-non-linear units with a leak (LNL, equation 7): $x = l + g\,\zeta(z)$, $l_n(t) = \gamma_n x_n(t-1)$,
     $z_n(t) = \alpha_n + \sum_k W_{nk}\,x_k(t-1) + \sum_m V_{nm}\,u_m(t-1)$.
 
     With gamma = 1 - dt/tau and g = dt/tau it is the Euler step of a leaky integrator. gamma stays within [0, 0.999].
@@ -81,7 +81,7 @@ class LNL(AbstractUnit):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TypedLNL(AbstractUnit):
-    r"""Strongly typed LNL (equation 9): $x = \zeta_{[0,1]}(f)\,x(t-1) + (1 - \zeta_{[0,1]}(f))\,z$ with
+    r"""Strongly typed LNL units (equation 9): $x = \zeta_{[0,1]}(f)\,x(t-1) + (1 - \zeta_{[0,1]}(f))\,z$ with
     $f_n(t) = \alpha_n + \gamma_n x_n(t-1)$ and $z_n(t) = \sum_k W_{nk}\,x_k(t-1) + \sum_m V_{nm}\,u_m(t-1)$.
 
     Columns of `f`: offset, gamma; of `z`: rates, inputs.
@@ -177,7 +177,7 @@ class AIF(AbstractUnit):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SoftMax(AbstractUnit):
-    r"""Soft maximum (equation 11): $x_n = e^{z_n - \Lambda}$, $\Lambda = \log\sum_k e^{z_k}$, with z affine, as in LNL.
+    r"""Soft maximum units (equation 11): $x_n = e^{z_n - \Lambda}$, $\Lambda = \log\sum_k e^{z_k}$, z as in LNL.
 
     The report has e^z and their sum as nodes; by the logarithm nothing overflows. Columns of `z`: offset, rates,
     inputs.
@@ -199,7 +199,7 @@ class SoftMax(AbstractUnit):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sparse(AbstractUnit):
-    r"""Fixed leak and a rectified sum over few random units: $x_n(t) = \gamma x_n(t-1) + \max(0, z_n(t))$.
+    r"""Sparse units, a fixed leak and a rectified sum of few others: $x_n(t) = \gamma x_n(t-1) + \max(0, z_n(t))$.
 
     z_n sums D = max(2, floor(sqrt N)) other units, drawn once, and all inputs; the rectifier's slope at 0 is 1/2. The
     authors' program always takes units 0 to D-1 (a slip of its index) and gives 1/2 at z = 0. Columns of `z`: offset,
@@ -235,7 +235,7 @@ class Sparse(AbstractUnit):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixture(AbstractUnit):
-    """Units of several kinds in one network, each context the rates of all.
+    """Mixtures: units of several kinds in one network, each reading the rates of all.
 
     Groups bear the member's number in front: `0.x`, `0.z`, `1.x`. The observed units are the first of the first member.
     Make one with `Mixture.of`.

@@ -96,7 +96,7 @@ class EProp(AbstractOnlineRule):
 
 
 class SnAp1(AbstractTraceRule):
-    r"""RTRL with all of its sensitivity dropped but that of a neuron to its own synapses.
+    r"""SnAp-1: RTRL with the sensitivity of a neuron to its own synapses alone.
 
     $$s_{ab}(k) = J_{aa}\,s_{ab}(k-1) + h_a\,\varphi_b(k-1), \qquad \Delta W_{ab} = -\eta\,e_a\,s_{ab}$$
 
@@ -193,9 +193,9 @@ def random_feedback(key: Key[Array, ""], neurons: int, outputs: int, scale: floa
 
 
 def _check_feedback(feedback: Array, field: AbstractGraph) -> None:
-    wanted = (field.n_neurons, field.n_outputs)
-    if feedback.shape != wanted:
-        raise ValueError(f"feedback has shape {feedback.shape}, but this network needs {wanted}: use random_feedback")
+    needed = (field.n_neurons, field.n_outputs)
+    if feedback.shape != needed:
+        raise ValueError(f"feedback has shape {feedback.shape}, but this network needs {needed}: use random_feedback")
 
 
 def leaky_trace(before: Array, context: StepContext) -> Array:

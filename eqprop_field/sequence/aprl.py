@@ -111,7 +111,7 @@ class BatchAPRL(eqx.Module):
         teacher_forcing: bool = False,
         readout: Readout | None = None,
     ) -> SequenceEstimate:
-        """MINUS the weight change at eta = 1, in the place of a gradient: `optax.sgd(eta)` makes the rule's step.
+        """The negative weight change at eta = 1, in the place of a gradient: `optax.sgd(eta)` makes the rule's step.
 
         Args:
             field: leaky integrators whose synapses are dense matrices, such as a graph of neurons.

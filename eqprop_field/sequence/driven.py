@@ -21,7 +21,7 @@ from .readout import Readout
 
 
 class AbstractIntegrator(eqx.Module):
-    """An integrator of driven fields."""
+    """Integrators of driven fields."""
 
     @abc.abstractmethod
     def states(self, field: AbstractVectorField, inputs: Signal, start: State, teacher: Signal | None) -> Array:
@@ -29,7 +29,7 @@ class AbstractIntegrator(eqx.Module):
 
 
 class EulerSteps(AbstractIntegrator):
-    r"""One Euler step a sample: $x(k+1) = \Pi\,[\,x(k) + (\Delta t/\tau)\,\mu(x(k), u(k))\,]$, dt the time between.
+    r"""Euler's method, one step a sample: $x(k+1) = \Pi\,[x(k) + (\Delta t/\tau)\,\mu(x(k), u(k))]$.
 
     First order in dt; it reads the samples alone, whatever the interpolation between them. For leaky integrators it is
     equation 2 of Schiller & Steil 2003. This is the dynamics that online rules differentiate.
@@ -46,7 +46,7 @@ class EulerSteps(AbstractIntegrator):
 
 
 class ContinuousTime(AbstractIntegrator):
-    """The ODE by diffrax, the signal interpolated; steps end at the samples, where the signal has its kinks.
+    """Adaptive integration of the ODE by diffrax; steps end at the samples, where the interpolated signal has kinks.
 
     Attributes:
         solver: any diffrax solver with an error estimate; `diffrax.Tsit5()` by default.

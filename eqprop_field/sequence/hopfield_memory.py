@@ -95,7 +95,7 @@ class Recall(AbstractPytreeResult):
 
 
 class BinaryMemory(eqx.Module):
-    r"""Neurons of -1 and 1: $s_i \leftarrow \mathrm{sign}(\sum_j W_{ij} s_j + b_i)$, kept where the sum is 0.
+    r"""Binary Hopfield networks: $s_i \leftarrow \mathrm{sign}(\sum_j W_{ij} s_j + b_i)$, unchanged where the sum is 0.
 
     With symmetric W without a diagonal, asynchronous updates never raise $E = -\tfrac12 s^\top W s - b^\top s$ and
     end in a fixed point after finitely many; synchronous ones end in a fixed point or a cycle of two. Source: Hopfield

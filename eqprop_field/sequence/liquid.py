@@ -138,8 +138,8 @@ class Liquid(eqx.Module):
 
     def fit(self, inputs: Signal, targets: ArrayLike, *, washout: int = 100, ridge: float = 1e-3) -> "Liquid":
         """The same liquid with a fitted readout. Arguments and errors as for `Readout.fit` and `run`."""
-        wanted = Signal.sampled(targets, inputs.step, missing=True).values
-        readout = Readout.fit(self.run(inputs).states, wanted, washout=washout, ridge=ridge)
+        target = Signal.sampled(targets, inputs.step, missing=True).values
+        readout = Readout.fit(self.run(inputs).states, target, washout=washout, ridge=ridge)
         return eqx.tree_at(lambda liquid: liquid.readout, self, readout, is_leaf=lambda leaf: leaf is None)
 
 

@@ -217,17 +217,17 @@ class AbstractEchoStateNetwork(eqx.Module):
         Raises:
             ValueError: as `run` and `Readout.fit`, and for noise without a key.
         """
-        wanted = Signal.sampled(targets, inputs.step, inputs.interpolation, missing=True)
+        target = Signal.sampled(targets, inputs.step, inputs.interpolation, missing=True)
         teacher = None
         if self.reservoir.feedback:
-            fed = jnp.nan_to_num(wanted.values)
+            fed = jnp.nan_to_num(target.values)
             if noise > 0:
                 if key is None:
                     raise ValueError("noise on the teacher is drawn: give a key")
                 fed = fed + noise * jax.random.normal(key, fed.shape, fed.dtype)
             teacher = Signal(fed, inputs.step, inputs.interpolation)
         states = self.run(inputs, teacher=teacher, throw=False).states  # the fit checks them itself
-        readout = Readout.fit(states, wanted.values, washout=washout, ridge=ridge)
+        readout = Readout.fit(states, target.values, washout=washout, ridge=ridge)
         return eqx.tree_at(lambda esn: esn.readout, self, readout, is_leaf=lambda leaf: leaf is None)
 
     def _check(self, inputs: Signal, teacher: Signal | None) -> None:

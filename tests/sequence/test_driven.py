@@ -12,6 +12,7 @@ from scipy.integrate import solve_ivp
 
 import eqprop_field as epf
 from eqprop_field.sequence import (
+    BPTT,
     ContinuousTime,
     EulerSteps,
     ExplodedError,
@@ -108,6 +109,34 @@ def test_every_field_can_be_driven(kind, request, key):
     for integrator in (EulerSteps(), ContinuousTime(solver=diffrax.Dopri5())):
         run = simulate(field, held, integrator=integrator)
         np.testing.assert_allclose(run.outputs[-1], field.output(rest.state), atol=1e-6)
+
+
+class Pair(epf.AbstractVectorField):
+    """A field of a user: two leaky neurons, of which a weighted sum is read."""
+
+    weights: jax.Array
+    n_inputs: int = eqx.field(static=True, default=2)
+    n_outputs: int = eqx.field(static=True, default=1)
+
+    def initial_state(self, batch):
+        return jnp.zeros((batch, 2))
+
+    def velocity(self, drive):
+        return lambda state: jnp.tanh(drive) - state
+
+    def output(self, state):
+        return state @ self.weights[:, None]
+
+
+def test_the_outputs_are_those_of_the_field_and_learn():
+    """Not the first neurons, and BPTT reaches parameters of the output alone."""
+    field = Pair(jnp.asarray([2.0, -1.0]))
+    run = simulate(field, Signal.sampled(U, 0.1))
+    np.testing.assert_allclose(run.outputs[..., 0], 2 * run.states[..., 0] - run.states[..., 1], atol=1e-15)
+    task = Task.of(U, np.zeros((60, 1)), 0.1)
+    gradient = BPTT().estimate(field, task).gradient.weights
+    expected = np.einsum("tb,tbn->n", run.outputs[1:, :, 0], run.states[1:])
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12)
 
 
 def test_a_readout_reads_all_neurons(network):
