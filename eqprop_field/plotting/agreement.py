@@ -126,7 +126,7 @@ def _difference(ax: Axes, phases: _Phases, limit: float) -> None:
     for (name, values), colour in zip(apart.items(), CYCLE * len(apart), strict=False):
         ax.semilogy(phases.times, np.maximum(values, 1e-16), color=colour, linewidth=1.4, label=name)
     # Not down to the 0 where both begin: the scale is for what there is to see.
-    ax.set_ylim(bottom=max(1e-16, 0.1 * float(np.quantile(np.concatenate(list(apart.values())), 0.02))))
+    ax.set_ylim(bottom=max(1e-16, 1e-3 * float(np.quantile(np.concatenate(list(apart.values())), 0.02))))
     if math.isfinite(limit):
         ax.axhline(limit, color=COLOURS["red"], linewidth=1.2, linestyle=(0, (5, 3)))
         ax.text(phases.times[-1], limit, f"limit {limit:.0e} ", color=COLOURS["red"], ha="right", va="bottom", size=10)
