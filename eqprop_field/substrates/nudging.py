@@ -20,19 +20,17 @@ from .capabilities import Capability
 
 @dataclasses.dataclass(frozen=True)
 class Pull:
-    """What whoever builds a nudge has to know of it: the output neurons are pulled by -beta dC/ds.
+    """What whoever builds a nudge has to know of it beside what it `needs`: the outputs are pulled by -beta dC/ds.
 
     Attributes:
         beta: the influence parameter, ().
         target: y, (batch, outputs).
         cost: C.
-        transposing: whether the synapses are transposed about the free state as well (see `TransposingNudge`).
     """
 
     beta: Inexact[Array, ""]
     target: Float[Array, "batch outputs"]
     cost: AbstractCost
-    transposing: bool = False
 
 
 class AbstractNudge(eqx.Module):

@@ -1,7 +1,5 @@
 """Transposed synapses: the nudge under which asymmetric equilibrium propagation is exact."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
@@ -30,8 +28,7 @@ class TransposingNudge(AbstractNudge):
 
     @property
     def pull(self) -> Pull | None:
-        pull = self.nudge.pull
-        return None if pull is None else dataclasses.replace(pull, transposing=True)
+        return self.nudge.pull
 
     def anchored(self, field: AbstractVectorField, x: Array, free: State) -> "TransposingNudge":
         return TransposingNudge(self.nudge.anchored(field, x, free), free, field.drive(x))
