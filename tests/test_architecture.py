@@ -180,9 +180,9 @@ def signature_violations(module: str, source: str) -> Iterator[str]:
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and f"{module}.{node.name}" not in _GIVEN_SIGNATURES
         ):
-            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args) if one.arg not in ("self", "cls")]
-            if len(names) > _MOST_POSITIONAL:
-                yield f"{module}.{node.name} has {len(names)} positional parameters, more than {_MOST_POSITIONAL}"
+            count = len(node.args.posonlyargs) + len(node.args.args)  # `self` is one to be remembered, too
+            if count > _MOST_POSITIONAL:
+                yield f"{module}.{node.name} has {count} positional parameters, more than {_MOST_POSITIONAL}"
 
 
 def field_violations(module: str, source: str) -> Iterator[str]:

@@ -25,10 +25,14 @@ def blocks(page: pathlib.Path, language: str = "python") -> list[str]:
     return [code for name, code in fenced if name == language]
 
 
+def execute(*command: str, folder: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
 def run(*command: str, folder: pathlib.Path) -> str:
     """What a command prints; it must succeed."""
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = execute(*command, folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -36,7 +40,10 @@ def run(*command: str, folder: pathlib.Path) -> str:
 @pytest.mark.parametrize("page", [page for page in _PAGES if blocks(page)], ids=lambda page: page.name)
 def test_examples_run(page, tmp_path):
     (tmp_path / "docs").symlink_to(_ROOT / "docs")  # pages name files from the root
-    run(sys.executable, "-W", "error:::eqprop_field", "-c", "\n".join(blocks(page)), folder=tmp_path)
+    code = "\n".join(blocks(page))
+    done = execute(sys.executable, "-W", "error:::eqprop_field", "-c", code, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert bool(done.stdout) == ("print(" in code)
 
 
 def test_first_example_stands_within_fifteen_lines():

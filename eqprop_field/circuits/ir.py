@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -108,6 +108,10 @@ class Synapses:
 
     def __len__(self) -> int:
         return len(self.weight)
+
+    def __iter__(self) -> Iterator[tuple[int, int, float]]:
+        """(post, pre, weight) of every synapse, as Python's own numbers."""
+        return zip(self.post.tolist(), self.pre.tolist(), self.weight.tolist(), strict=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -64,7 +64,11 @@ class SecondOrder(eqx.Module):
         found = problem.kernels(states)
         kappas = {name: self._kappa(problem, name, states, backward) for name in found}
         curvature = {name: correlation(kernels, *kappas[name]) for name, kernels in found.items()}
-        residual = -backward.gradient if plain else self._residual(problem, theta, backward, states, found, kappas)
+        residual = (
+            -backward.gradient
+            if plain
+            else self._residual(problem, theta, backward, states, found=found, kappas=kappas)
+        )
         if problem.network.sharing:
             return _joint_inverse(problem, curvature) @ residual
         return apply_inverses(problem, inverses(problem, curvature, self.most_kernels), residual)
@@ -90,6 +94,7 @@ class SecondOrder(eqx.Module):
         theta: Theta,
         backward: BackwardPass,
         states: States,
+        *,
         found: dict[str, Kernels],
         kappas: dict[str, tuple[Array, Array | None]],
     ) -> Theta:

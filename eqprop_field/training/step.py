@@ -139,7 +139,9 @@ def _advance(fixed: Fixed, moving: Moving) -> Moving:
         x = x + fixed.input_noise.astype(x.dtype) * jax.random.normal(noise_key, x.shape, x.dtype)
     estimate = _rule(fixed, moving, rows, sign_key).estimate(field, x, y, throw=False)
     settled = estimate.verdict == Verdict.converged
-    gradient: PyTree = fixed.repair.penalised(field, x, estimate.free.state, settled, key, estimate.gradient)
+    gradient: PyTree = fixed.repair.penalised(
+        field, x, estimate.free.state, settled, key=key, gradient=estimate.gradient
+    )
     updates, optimiser = fixed.optimiser.update(gradient, moving.optimiser)
     updates = jax.tree.map(jnp.multiply, updates, fixed.rates)
     updates = fixed.repair.applied(field, updates, fixed.schedule(moving.steps))

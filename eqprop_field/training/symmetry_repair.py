@@ -106,6 +106,7 @@ class SymmetryRepair:
         x: Float[Array, "batch inputs"],
         free: State,
         settled: Bool[Array, " batch"],
+        *,
         key: Key[Array, ""],
         gradient: AbstractVectorField,
     ) -> AbstractVectorField:

@@ -46,14 +46,20 @@ class AbstractLayered(AbstractLeakyIntegrator):
     def colours(self) -> tuple[int, ...]:
         return tuple(i % 2 for i in range(len(self.forward)))
 
+    @property
+    @abc.abstractmethod
+    def layer_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the layers' states, the output first, without the batch axis. Serves gradients too."""
+
     def initial_state(self, batch: int) -> State:
-        return tuple(jnp.zeros((batch, *tau.shape), self.dtype) for tau in self.tau)
+        return tuple(jnp.zeros((batch, *shape), self.dtype) for shape in self.layer_shapes)
 
     def output(self, state: State) -> Inexact[Array, "batch outputs"]:
         return state[0]
 
     def embed(self, output: Inexact[Array, "batch outputs"]) -> State:
-        return (output, *(jnp.zeros((output.shape[0], *tau.shape), output.dtype) for tau in self.tau[1:]))
+        hidden = (jnp.zeros((output.shape[0], *shape), output.dtype) for shape in self.layer_shapes[1:])
+        return (output, *hidden)
 
     def time_constants(self) -> Tensors:
         return self.tau

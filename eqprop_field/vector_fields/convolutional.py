@@ -121,6 +121,10 @@ class ConvField(AbstractLayered):
         return tuple(maps[::-1])
 
     @property
+    def layer_shapes(self) -> tuple[Shape, ...]:
+        return self.shapes[:-1]
+
+    @property
     def n_inputs(self) -> int:
         return math.prod(self.shapes[-1])
 

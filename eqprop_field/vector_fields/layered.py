@@ -111,6 +111,10 @@ class LayeredField(AbstractLayered):
         return (self.n_inputs, *(w.shape[0] for w in reversed(self.forward)))
 
     @property
+    def layer_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(w.shape[:1] for w in self.forward)
+
+    @property
     def n_inputs(self) -> int:
         return self.forward[-1].shape[1]
 

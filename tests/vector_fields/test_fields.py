@@ -182,3 +182,18 @@ def test_what_makes_no_network_is_refused(make, said):
 def test_bad_input_is_named(make, substrate, x, said):
     with pytest.raises(ValueError, match=said):
         substrate.settle(make(), x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [layered, graph, lambda: epf.ConvField.create(KEY, (5, 5, 1), [(2, 3, 1)], (4, 3))],
+    ids=["layered", "graph", "conv"],
+)
+def test_matrices_of_a_gradient_are_those_of_its_tensors(make):
+    """A gradient has no time constants, and answers all the same: it is a field's parameters without them."""
+    field = make()
+    x, y = jnp.full((2, field.n_inputs), 0.4), jnp.full((2, 3), 0.6)
+    gradient = epf.EqProp().estimate(field, x, y).gradient
+    whole = eqx.combine(gradient, field)
+    np.testing.assert_array_equal(gradient.recurrent_matrix(), whole.recurrent_matrix())
+    np.testing.assert_array_equal(gradient.input_matrix()[1], whole.input_matrix()[1])

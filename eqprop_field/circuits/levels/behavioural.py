@@ -77,13 +77,12 @@ class Behavioural(AbstractLevel):
     def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         conductance = self.scaling.siemens(1.0)
         for kind, source, synapses in (("g", "r", circuit.synapses), ("h", "x", circuit.input_synapses)):
-            for i, j, weight in zip(
-                synapses.post.tolist(), synapses.pre.tolist(), (conductance * synapses.weight).tolist(), strict=True
-            ):
+            for i, j, weight in synapses:
+                strength = number(conductance * weight)
                 if "synapse" in parts:
-                    yield parts["synapse"].call(f"{kind}{i}_{j}", f"{source}{j} s{i}", f"conductance={number(weight)}")
+                    yield parts["synapse"].call(f"{kind}{i}_{j}", f"{source}{j} s{i}", f"conductance={strength}")
                 else:
-                    yield f"G{kind}{i}_{j} 0 s{i} {source}{j} 0 {number(weight)}"
+                    yield f"G{kind}{i}_{j} 0 s{i} {source}{j} 0 {strength}"
 
     def transposed(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
         """The free state on capacitors; W's response to the deviation from it taken away, and W^T's put in."""
@@ -95,7 +94,7 @@ class Behavioural(AbstractLevel):
         for i, (tau, start) in enumerate(zip(circuit.tau.tolist(), circuit.start.tolist(), strict=True)):
             held = f"capacitance={number(scale.farad(_HOLD * tau))} {shared} start={number(scale.volt(start))}"
             yield parts["transposing"].call(f"a{i}", f"s{i} hold on e{i} p{i} t{i}", held)
-        for i, j, weight in zip(synapses.post.tolist(), synapses.pre.tolist(), synapses.weight.tolist(), strict=True):
+        for i, j, weight in synapses:
             yield f"Gp{i}_{j} 0 s{i} p{j} 0 {number(-scale.siemens(weight))}"
             yield f"Gt{j}_{i} 0 t{j} e{i} 0 {number(weight)}"
 

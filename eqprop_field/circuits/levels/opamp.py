@@ -82,9 +82,7 @@ class OpAmp(AbstractLevel):
             ("g", "r", "q", circuit.synapses),
             ("h", "x", "z", circuit.input_synapses),
         ):
-            for i, j, weight in zip(
-                synapses.post.tolist(), synapses.pre.tolist(), synapses.weight.tolist(), strict=True
-            ):
+            for i, j, weight in synapses:
                 source = negative if weight > 0 else rate
                 yield part.call(f"{kind}{i}_{j}", f"{source}{j} n{i}", f"resistance={number(leak / abs(weight))}")
 

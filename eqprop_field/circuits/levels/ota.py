@@ -74,9 +74,7 @@ class OtaC(AbstractLevel):
     def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         tail, part, span = self.scaling.ampere(self.linear_range), parts["synapse"], self._span
         for kind, source, synapses in (("g", "r", circuit.synapses), ("h", "x", circuit.input_synapses)):
-            for i, j, weight in zip(
-                synapses.post.tolist(), synapses.pre.tolist(), synapses.weight.tolist(), strict=True
-            ):
+            for i, j, weight in synapses:
                 pair = f"{source}{j} 0" if weight > 0 else f"0 {source}{j}"
                 yield part.call(f"{kind}{i}_{j}", f"{pair} s{i}", f"tail={number(tail * abs(weight))} {span}")
 

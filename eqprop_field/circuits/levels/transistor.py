@@ -92,9 +92,7 @@ class Transistor(AbstractLevel):
         arrays = (("g", "s", circuit.synapses), ("h", "x", circuit.input_synapses))
         largest = _HEADROOM * max((float(np.abs(a[2].weight).max()) for a in arrays if len(a[2])), default=0.0)
         for kind, source, synapses in arrays:
-            for i, j, weight in zip(
-                synapses.post.tolist(), synapses.pre.tolist(), synapses.weight.tolist(), strict=True
-            ):
+            for i, j, weight in synapses:
                 name, rest = f"{kind}{i}_{j}", f"s{i} b{kind}{i}_{j} vdd vss"
                 if self.cell == "ota":
                     pair, tail = (f"{source}{j} 0" if weight > 0 else f"0 {source}{j}"), abs(weight)

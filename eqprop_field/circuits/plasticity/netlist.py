@@ -57,7 +57,7 @@ def plastic_netlist(
 def _synapses(plastic: PlasticCircuit, wiring: AbstractWiring) -> Iterator[str]:
     circuit, k = plastic.circuit, 0
     for source, synapses in ((wiring.rate, circuit.synapses), ("x", circuit.input_synapses)):
-        for i, j in zip(synapses.post.tolist(), synapses.pre.tolist(), strict=True):
+        for i, j, _ in synapses:
             yield from wiring.synapse(k, f"{source}{j}", i, float(plastic.bounds[k]), plastic.plasticity.rate)
             k += 1
 
@@ -82,7 +82,7 @@ def _saved(nodes: tuple[str, ...]) -> Iterator[str]:
 def _map(plastic: PlasticCircuit) -> list[dict[str, object]]:
     circuit, found = plastic.circuit, []
     for source, synapses in (("neuron", circuit.synapses), ("input", circuit.input_synapses)):
-        for i, j in zip(synapses.post.tolist(), synapses.pre.tolist(), strict=True):
+        for i, j, _ in synapses:
             k = len(found)
             found.append({"node": f"w{k}", "to": i, "from": source, "index": j, "bound": float(plastic.bounds[k])})
     return found
