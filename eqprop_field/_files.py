@@ -1,22 +1,31 @@
-"""Files of every kind, written whole or not at all: text, JSON, CSV and arrays."""
+"""Files of every kind, written whole or not at all: text, JSON, CSV and arrays; folders that one process writes to."""
 
+import contextlib
 import csv
 import errno
+import functools
 import io
 import json
 import math
 import os
+import re
 import secrets
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
 from jaxtyping import ArrayLike
 
+try:
+    import fcntl
+except ImportError:  # no POSIX system: there are no such locks
+    fcntl = None
+
 PathLike = str | os.PathLike
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp")
 
 
 def write_atomically(path: PathLike, content: bytes) -> None:
@@ -29,17 +38,78 @@ def write_atomically(path: PathLike, content: bytes) -> None:
     target = Path(os.path.realpath(path))  # a link keeps pointing at what it points at
     if target.exists() and not target.is_file():
         raise OSError(f"cannot write {path}: it is a folder or a device; give the name of a file")
-    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
-    try:
+    with _clear_errors(path):
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
+        temporary, file = _new_temporary(target.parent)
         try:
-            with temporary.open("xb") as file:
+            with file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+                os.replace(temporary, target)  # before the file is closed, and its lock gone
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked_folder(path: PathLike) -> Iterator[None]:
+    """A folder for this process alone, made where it is missing.
+
+    The lock ends with the process, whatever ends it, and leaves no file. Where the file system knows no locks, there is
+    none.
+
+    Raises:
+        ValueError: where another run has the folder.
+        OSError: with one sentence, where it cannot be made.
+    """
+    with _clear_errors(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        folder = os.open(path, os.O_RDONLY)
+    try:
+        if not _locked(folder):
+            raise ValueError(f"another run is writing to {path}: wait for its end, or name another folder")
+        yield
+    finally:
+        os.close(folder)
+
+
+def _locked(descriptor: int, otherwise: bool = True) -> bool:
+    """Whether a file or folder is this process's alone from now on; `otherwise` where there are no locks."""
+    try:
+        if fcntl is None:
+            return otherwise
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return otherwise
+    return True
+
+
+def _new_temporary(folder: Path) -> tuple[Path, BinaryIO]:
+    """A file of a new name, locked while it is written: it can be told from what a killed process left."""
+    while True:
+        path = folder / f".{secrets.token_hex(6)}.tmp"
+        file = path.open("xb")
+        if _locked(file.fileno()) and os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()  # swept before it was locked
+
+
+@functools.cache  # once a process and folder
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes left half written."""
+    for name in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
+        with contextlib.suppress(OSError), (folder / name).open("rb") as file:
+            if _locked(file.fileno(), otherwise=False):
+                (folder / name).unlink()
+
+
+@contextlib.contextmanager
+def _clear_errors(path: PathLike) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         clear = OSError(f"cannot write {path}: {error.strerror or error}; {_mend(error)}")
         clear.errno = error.errno

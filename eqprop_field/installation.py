@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = (
     "eqprop-field", "jax", "jaxlib", "equinox", "diffrax", "optimistix", "lineax", "optax", "numpy", "scipy",
-    "scikit-learn", "matplotlib", "safetensors", "jaxtyping", "tyro", "tqdm", "PySpice",
+    "scikit-learn", "matplotlib", "jaxtyping", "tyro", "tqdm", "PySpice",
 )  # fmt: skip
 _NOT_ESSENTIAL = ("PySpice",)
 

@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from jaxtyping import Array, ArrayLike
 
 from ._files import PathLike, write_atomically, write_npz
-from ._tensor_file import TensorFileError, read_tensor_file
+from ._tensor_file import TensorFileError, described_tensors, tensor_file
 from .learning.base import Estimate
 from .substrates.solution import Solution, Verdict
 from .vector_fields.base import AbstractVectorField, State
@@ -66,8 +65,10 @@ def describe(field: AbstractVectorField) -> dict[str, Any]:
     """What a network file says beside the tensors: `{"format": 1, "field": registered name, "config": {...}}`.
 
     Raises:
-        ValueError: for a field whose class is not registered, or that no file can describe.
+        ValueError: for what is no field, for one whose class is not registered, and for one that no file can describe.
     """
+    if not isinstance(field, AbstractVectorField):
+        raise ValueError(f"cannot describe a {type(field).__name__} in a network file: give a vector field")
     return {"format": _FORMAT, "field": registered_name(field), "config": dict(field.config())}
 
 
@@ -83,6 +84,9 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
 
     A field of any other registered class has all its arrays, by their place in the pytree (`W`, `readout.b`).
 
+    The metadata key `sha256` holds a checksum of the description and of every tensor (`_tensor_file`), which
+    `load_network` compares.
+
     Raises:
         ValueError: if a tensor holds NaN or infinity, and for a field that could not be loaded again: one whose class
             is not registered (`register`), or that holds what no file can.
@@ -97,19 +101,24 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
             )
         if not np.isfinite(tensor).all():
             raise ValueError(f"cannot save this network: its tensor {name} holds NaN or infinity")
-    metadata = {_KEY: json.dumps(description, allow_nan=False)}
-    write_atomically(path, safetensors.numpy.save(tensors, metadata))
+    try:
+        json.dumps(description, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("cannot save this network: one of its attributes is NaN or infinite") from error
+    write_atomically(path, tensor_file(_KEY, description, tensors))
 
 
 def load_network(path: PathLike) -> AbstractVectorField:
     """Reads a network file, in the file's precision where JAX allows it (float64 needs `jax_enable_x64`).
 
+    A file without checksums, from another program or an earlier version, is read too.
+
     Raises:
         NetworkFileError: if the file is missing, damaged, or describes no network known here.
     """
     try:
-        metadata, tensors = read_tensor_file(path)
-        kind, config = _description(metadata)
+        said, tensors = described_tensors(path, _KEY)
+        kind, config = _description(said)
         field = FIELDS[kind].from_file(config, tensors)
         _check_loaded(field)
         return field
@@ -117,14 +126,8 @@ def load_network(path: PathLike) -> AbstractVectorField:
         raise NetworkFileError(f"{path} {error}; give a network file as `init` and `save_network` write it") from error
 
 
-def _description(metadata: dict[str, str]) -> tuple[str, dict[str, Any]]:
-    if _KEY not in metadata:
-        raise TensorFileError(f"is a safetensors file without the metadata {_KEY!r}")
-    try:
-        said = json.loads(metadata[_KEY])
-    except (ValueError, RecursionError) as error:
-        raise TensorFileError(f"has metadata {_KEY!r} that is not JSON") from error
-    if not isinstance(said, dict) or not isinstance(said.get("config"), dict):
+def _description(said: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    if not isinstance(said.get("config"), dict):
         raise TensorFileError(f"has metadata {_KEY!r} without the description of a network")
     if said.get("format") != _FORMAT:
         raise TensorFileError(f"has format {said.get('format')!r:.40}, where this version reads format {_FORMAT}")

@@ -86,6 +86,8 @@ class Train(AbstractCommand):
     substrate: SubstrateOptions = dataclasses.field(default_factory=SubstrateOptions)
     resume: bool = False
     """Go on from the checkpoint in --out."""
+    overwrite: bool = False
+    """Start anew where --out holds a run, which is lost."""
     follow: Annotated[int | None, at_least(0), tyro.conf.arg(help_behavior_hint="(default: 100)")] = None
     """Validation samples on which alignment and symmetry are measured after every epoch; 0 for none. Dense: a network
     of more than 2000 neurons is not followed unless --follow asks for it."""
@@ -115,6 +117,7 @@ class Train(AbstractCommand):
             recipe.settings,
             out=folder,
             resume=self.resume,
+            overwrite=self.overwrite,
             devices=self.scale.devices,
             measure=self._measure(rule, dataset),
             progress=sys.stderr.isatty() and jax.process_index() == 0,

@@ -144,7 +144,7 @@ def demo(folder: str | os.PathLike[str], seed: int = 0, progress: Callable[[int,
     recipe, dataset = RECIPES["digits"].changed(seed=seed), load_dataset("digits", seed=seed)
     shown = progress is not None and sys.stderr.isatty()
     rule, settings = recipe.learning_rule(), recipe.settings
-    run = train(recipe.field(), rule, dataset, settings, out=folder / "training", progress=shown)
+    run = train(recipe.field(), rule, dataset, settings, out=folder / "training", overwrite=True, progress=shown)
     run.save(folder / "training", **recipe.summary())
     clock.end_stage()
     with float64():

@@ -19,6 +19,7 @@ from .leaky import check_gain, check_projected, mix
 from .patches import Patches, fold, unfold
 
 Shape = tuple[int, ...]
+_MOST_NEURONS = 2**25  # that a file may describe
 
 
 Field = TypeVar("Field", bound="ConvField")
@@ -218,6 +219,8 @@ class ConvField(AbstractLayered):
             shapes, pools, kernels = architecture(tuple(triples[0]), [tuple(layer) for layer in triples[1:]], sizes)
         except ValueError as error:
             raise TensorFileError(f"describes no usable network ({error})") from error
+        if sum(map(math.prod, shapes)) > _MOST_NEURONS:  # of which a small kernel can make any number
+            raise TensorFileError(f"describes a network of more than {_MOST_NEURONS} neurons")
         parts = layered_parts(
             config,
             tensors,

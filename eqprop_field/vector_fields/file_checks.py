@@ -1,6 +1,6 @@
 """Checks on what network files say of the built-in fields: nothing is believed before it is checked."""
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,14 +12,16 @@ from .._tensor_file import TensorFileError
 from ..activations import activation
 from .leaky import check_projected
 
+_LARGEST = sys.float_info.max  # JSON has whole numbers beyond it
+
 
 def checked_count(name: str, value: Any) -> int:
-    """A whole number of at least 1.
+    """A whole number of at least 1, as sizes of arrays are.
 
     Raises:
         TensorFileError: for anything else.
     """
-    if type(value) is not int or value < 1:
+    if type(value) is not int or not 1 <= value < 2**63:
         raise TensorFileError(f"has {name}={value!r:.40}, where whole numbers of at least 1 are needed")
     return value
 
@@ -33,8 +35,8 @@ def neuron_options(config: Mapping[str, Any]) -> dict[str, Any]:
     name, projected, gain = config.get("activation"), config.get("projected"), config.get("gain")
     if not isinstance(name, str) or not isinstance(projected, bool):
         raise TensorFileError("does not say which activation the network has and whether it is projected")
-    if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not math.isfinite(gain):
-        raise TensorFileError(f"has gain={gain!r:.40}, not a finite number")
+    if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not 0 <= gain <= _LARGEST:
+        raise TensorFileError(f"has gain={gain!r:.40}, not a finite scale of at least 0")
     try:
         rho = activation(name)
         return {"activation": rho, "projected": check_projected(rho, projected), "gain": float(gain)}
@@ -78,11 +80,8 @@ def checked_tensors(
     Raises:
         TensorFileError: for a tensor that is missing, unexpected, of another shape or type, or not finite.
     """
-    tensors = dict(tensors)
-    if not any(name in tensors for name in taus):
-        like = next(iter(tensors.values()), np.zeros(0))
-        tensors = tensors | {name: np.ones(shape, like.dtype) for name, shape in taus.items()}
-    needed = needed | taus
+    given = taus.keys() & tensors.keys()
+    needed = needed | (taus if given else {})
     for name in needed.keys() ^ tensors.keys():
         raise TensorFileError(f"{'lacks' if name in needed else 'holds an unexpected'} tensor {name!r:.40}")
     dtype = tensors[next(iter(needed))].dtype
@@ -90,7 +89,9 @@ def checked_tensors(
     for name, shape in needed.items():
         tensor = tensors[name]
         if tensor.shape != shape:
-            raise TensorFileError(f"has tensor {name} of shape {tensor.shape}, where its description needs {shape}")
+            raise TensorFileError(
+                f"has tensor {name} of shape {tensor.shape}, where its description needs {shape!s:.80}"
+            )
         if tensor.dtype != dtype or dtype.kind != "f":
             raise TensorFileError(f"has tensor {name} as {tensor.dtype}, where all must be float32 or all float64")
         arrays[name] = jnp.asarray(tensor)
@@ -98,7 +99,8 @@ def checked_tensors(
             raise TensorFileError(f"has NaN or infinity in tensor {name}")
         if name in taus and not bool((arrays[name] > 0).all()):
             raise TensorFileError(f"has a time constant in {name} that is not positive")
-    return arrays
+    # Only now: what the description claims fits tensors that the file holds.
+    return arrays if given else arrays | {name: jnp.asarray(np.ones(shape, dtype)) for name, shape in taus.items()}
 
 
 def tensors_with_taus(tensors: Mapping[str, Array], taus: Mapping[str, Array]) -> dict[str, np.ndarray]:

@@ -34,6 +34,17 @@ def test_resuming_another_run_is_refused(run, tmp_path):
     assert (said.code, len(said.err.splitlines())) == (2, 1)
 
 
+def test_a_run_is_overwritten_only_when_asked(run, tmp_path):
+    arguments = ("train", "--sizes", "64,10", "--epochs", 1, "--follow", 0, "--out", tmp_path / "o")
+    run(*arguments)
+    network = (tmp_path / "o" / "net.safetensors").read_bytes()
+    said = run(*arguments, "--seed", 1)
+    assert (said.code, len(said.err.splitlines())) == (2, 1) and "holds a run already" in said.err
+    assert (tmp_path / "o" / "net.safetensors").read_bytes() == network
+    assert run(*arguments, "--seed", 1, "--overwrite").code == 0
+    assert (tmp_path / "o" / "net.safetensors").read_bytes() != network
+
+
 def test_training_that_runs_away_fails_its_own_verdict(run, tmp_path):
     said = run("train", "--sizes", "64,16,10", "--epochs", 1, "--gain", 8, "--out", tmp_path / "o", "--json")
     assert said.code == 1

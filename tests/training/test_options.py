@@ -114,7 +114,7 @@ def test_parameters_that_become_nan_stop_the_run_and_keep_the_last_good_checkpoi
             return eqx.tree_at(lambda r: r.update.biases[0], reading, jnp.full(10, jnp.nan))
 
     with pytest.raises(NotFiniteError, match="NaN or infinite in epoch 1"):
-        go(SHORT, rule=Poisoned(), out=tmp_path)
+        go(SHORT, rule=Poisoned(), out=tmp_path, overwrite=True)
     assert (tmp_path / CHECKPOINT).read_bytes() == good
 
 

@@ -1,5 +1,6 @@
 """The loop: it learns, it counts, and a stopped run goes on bit for bit."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,10 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import eqprop_field as epf
+from eqprop_field._files import locked_folder
+from eqprop_field._tensor_file import TensorFileError, described_tensors, tensor_file
 from eqprop_field.datasets import Dataset, Samples, digits, xor
-from eqprop_field.training import CHECKPOINT, RECIPES, RECORDS, CheckpointError, Settings, error_rate, train
+from eqprop_field.training import CHECKPOINT, RECIPES, RECORDS, CheckpointError, Settings, error_rate, loop, train
 
 
 def few_digits(n=100):
@@ -29,8 +33,8 @@ RULE = epf.EqProp(nudging=epf.Nudging.symmetric(0.2), substrate=epf.Equilibrium(
 SHORT = Settings(epochs=4, batch_size=16, learning_rates=(0.05, 0.2), schedule="constant")
 
 
-def small(sizes=(64, 8, 10), seed=0):
-    return epf.LayeredField.create(jax.random.key(seed), sizes, gain=0.25)
+def small(sizes=(64, 8, 10), seed=0, **options):
+    return epf.LayeredField.create(jax.random.key(seed), sizes, gain=0.25, **options)
 
 
 def go(settings=SHORT, *, field=None, rule=RULE, data=FEW, **options):
@@ -166,6 +170,45 @@ def test_a_run_resumed_ends_in_the_same_bits(optimiser, field, tmp_path):
     assert identical(again.last_field, whole.last_field) and again.test_error == whole.test_error
 
 
+class Stopped(Exception):
+    pass
+
+
+def stop_after(monkeypatch, steps):
+    """Makes training stop after so many steps; the list has one entry a step."""
+    taken, advance = [], loop.advance
+
+    def counted(*arguments):
+        if len(taken) == steps:
+            raise Stopped
+        taken.append(1)
+        return advance(*arguments)
+
+    monkeypatch.setattr(loop, "advance", counted)
+    return taken
+
+
+def test_a_checkpoint_within_an_epoch_loses_nothing_and_ends_in_the_same_bits(tmp_path, monkeypatch):
+    whole = go(COSINE)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 9)  # the third of six steps in the second epoch
+        with pytest.raises(Stopped):
+            go(COSINE, out=tmp_path, checkpoint_seconds=0.0)
+    taken = stop_after(monkeypatch, 100)
+    rest = go(COSINE, out=tmp_path, resume=True)
+    assert len(taken) == 4 * 6 - 9
+    assert identical(rest.last_field, whole.last_field) and identical(rest.field, whole.field)
+    untimed = lambda run: [{k: v for k, v in e.items() if k != "seconds"} for e in run.history]  # noqa: E731
+    assert untimed(rest) == untimed(whole)
+
+
+def test_without_its_time_no_checkpoint_is_written_within_an_epoch(tmp_path, monkeypatch):
+    stop_after(monkeypatch, 5)
+    with pytest.raises(Stopped):
+        go(COSINE, out=tmp_path, checkpoint_seconds=1000.0)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
 KILLED = """
 import os, signal, sys
 from eqprop_field.training import loop
@@ -215,10 +258,15 @@ def checkpoint(tmp_path_factory):
         ({"settings": Settings(epochs=2, batch_size=25, schedule="constant")}, "batch_size=50, not batch_size=25"),
         ({"settings": Settings(epochs=2, batch_size=50, schedule="constant", seed=1)}, "seed=0"),
         ({"settings": Settings(epochs=2, batch_size=50)}, "schedule|epochs"),
+        ({"settings": Settings(epochs=3, batch_size=50, schedule="cosine")}, "schedule"),
         ({"field": small((64, 9, 10))}, "network"),
-        ({"field": jax.tree.map(lambda a: a.astype(jnp.float32), small())}, "does not fit"),
+        ({"field": small(seed=1)}, "first weights"),
+        ({"field": small(symmetry=1.0)}, "first weights"),
+        ({"field": jax.tree.map(lambda a: a.astype(jnp.float32), small())}, "not first weights='float32"),
         ({"rule": epf.EqProp(nudging=epf.Nudging.symmetric(0.3), substrate=RULE.substrate)}, "another rule"),
         ({"data": few_digits(99)}, "data"),
+        ({"data": dataclasses.replace(FEW, validation=FEW.test)}, "validation data"),
+        ({"data": dataclasses.replace(FEW, test=FEW.validation)}, "test data"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(change, message, checkpoint, tmp_path):
@@ -227,6 +275,77 @@ def test_a_checkpoint_of_another_run_is_refused(change, message, checkpoint, tmp
     with pytest.raises(CheckpointError, match=message):
         go(settings, out=tmp_path, resume=True, **change)
     assert (tmp_path / CHECKPOINT).read_bytes() == checkpoint
+
+
+def test_epochs_that_a_run_cannot_have_are_refused(tmp_path):
+    go(Settings(epochs=2, batch_size=50, schedule="constant"), out=tmp_path)
+    with pytest.raises(CheckpointError, match="has 2 epochs behind it, and epochs=1"):
+        go(Settings(epochs=1, batch_size=50, schedule="constant"), out=tmp_path, resume=True)
+    go(Settings(epochs=1, batch_size=50), out=tmp_path, overwrite=True)
+    with pytest.raises(CheckpointError, match="epochs=1, not epochs=2; a cosine schedule is planned"):
+        go(Settings(epochs=2, batch_size=50), out=tmp_path, resume=True)
+
+
+def test_a_run_is_overwritten_only_when_asked(checkpoint, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(checkpoint)
+    with pytest.raises(ValueError, match="holds a run already: resume it, ask to overwrite it"):
+        go(Settings(epochs=1, batch_size=50, schedule="constant"), out=tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == checkpoint
+    go(Settings(epochs=1, batch_size=25, schedule="constant"), out=tmp_path, overwrite=True)
+    assert (tmp_path / CHECKPOINT).read_bytes() != checkpoint
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
+    with locked_folder(tmp_path), pytest.raises(ValueError, match="another run is writing to"):
+        go(out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_flipped_bytes_of_a_checkpoint_are_refused_or_change_nothing(checkpoint, tmp_path):
+    (tmp_path / "whole").write_bytes(checkpoint)
+    said, tensors = described_tensors(tmp_path / "whole", "eqprop_field_checkpoint")
+    for position in np.random.default_rng(0).choice(len(checkpoint), 400, replace=False):
+        flipped = bytearray(checkpoint)
+        flipped[position] ^= 1 << int(position) % 8
+        (tmp_path / "flipped").write_bytes(flipped)
+        try:
+            found = described_tensors(tmp_path / "flipped", "eqprop_field_checkpoint")
+        except TensorFileError:
+            continue
+        assert found[0] == said and found[1].keys() == tensors.keys()
+        assert all(found[1][name].tobytes() == tensors[name].tobytes() for name in tensors)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"history": [{"epoch": 2}]}, "history"),
+        ({"history": [3]}, "history"),
+        ({"batch": -1}, "batch"),
+        ({"batch": 3}, "at batch 3 of 2"),
+        ({"seconds": "long"}, "seconds"),
+        ({"format": 2}, "format"),
+        ({"run": None}, "format"),
+    ],
+)
+def test_a_checkpoint_with_values_out_of_their_range_is_refused(change, message, checkpoint, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(checkpoint)
+    said, tensors = described_tensors(tmp_path / CHECKPOINT, "eqprop_field_checkpoint")
+    (tmp_path / CHECKPOINT).write_bytes(tensor_file("eqprop_field_checkpoint", said | change, tensors))
+    with pytest.raises(CheckpointError, match=message):
+        go(Settings(epochs=2, batch_size=50, schedule="constant"), out=tmp_path, resume=True)
+
+
+def test_a_checkpoint_from_before_there_were_checksums_goes_on(checkpoint, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(checkpoint)
+    said, tensors = described_tensors(tmp_path / CHECKPOINT, "eqprop_field_checkpoint")
+    older = {name: said[name] for name in ("format", "run", "history")}
+    for name in ("first weights", "validation data", "test data"):
+        del older["run"][name]
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("tally")}
+    safetensors.numpy.save_file(tensors, tmp_path / CHECKPOINT, {"eqprop_field_checkpoint": json.dumps(older)})
+    two = Settings(epochs=2, batch_size=50, schedule="constant")
+    assert identical(go(two, out=tmp_path, resume=True).last_field, go(two).last_field)
 
 
 @pytest.mark.parametrize("damage", [lambda c: c[:-9], lambda c: b"", lambda c: b"no" * 500, lambda c: c + b"x"])
@@ -239,7 +358,7 @@ def test_a_damaged_checkpoint_is_refused_and_kept(damage, checkpoint, tmp_path):
 
 def test_a_network_file_is_not_a_checkpoint(tmp_path):
     epf.storage.save_network(tmp_path / CHECKPOINT, small())
-    with pytest.raises(CheckpointError, match="is not a checkpoint"):
+    with pytest.raises(CheckpointError, match="without the metadata"):
         go(out=tmp_path, resume=True)
 
 
