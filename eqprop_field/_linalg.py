@@ -32,7 +32,10 @@ def eigenvalues(matrix: Float[Array, "n n"]) -> Complex[Array, " n"]:
 
 @one_by_one
 def pseudo_inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Of a symmetric matrix without negative eigenvalues; those below 1e-12 of the largest count as 0."""
+    """Of a symmetric matrix without negative eigenvalues; those within the rounding of the largest count as 0.
+
+    Within n eps of it, eps of the matrix's own precision: what is smaller is made of rounding errors alone.
+    """
     values, vectors = jnp.linalg.eigh(matrix)
-    kept = values > 1e-12 * values[-1]
+    kept = values > len(matrix) * jnp.finfo(matrix.dtype).eps * values[-1]
     return vectors * jnp.where(kept, 1 / jnp.where(kept, values, 1), 0) @ vectors.T

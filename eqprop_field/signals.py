@@ -14,6 +14,7 @@ from .results import AbstractPytreeResult
 
 EXPLOSION_BOUND = 1e6  # a state beyond this has exploded
 INTERPOLATIONS = ("linear", "hold")
+TIME_FIRST, BATCH_FIRST = "time-batch", "batch-time"  # the first two axes of an array of several sequences
 
 
 class Signal(eqx.Module):
@@ -40,7 +41,13 @@ class Signal(eqx.Module):
 
     @classmethod
     def sampled(
-        cls, values: ArrayLike, step: float | Array = 1.0, interpolation: str = "linear", *, missing: bool = False
+        cls,
+        values: ArrayLike,
+        step: float | Array = 1.0,
+        interpolation: str = "linear",
+        *,
+        missing: bool = False,
+        axes: str | None = None,
     ) -> "Signal":
         """A signal from samples (time, channels), one sequence, or (time, batch, channels).
 
@@ -49,11 +56,24 @@ class Signal(eqx.Module):
             step: the time between them.
             interpolation: `linear` or `hold`.
             missing: whether NaN is allowed, and means that the sample is missing.
+            axes: `time-batch`, or `batch-time` for an array (batch, time, channels), as other packages have it; needed
+                where there are more sequences than samples, which would be taken for the other order.
 
         Raises:
-            ValueError: for another shape, fewer than two samples, or NaN or infinity where it is not allowed.
+            ValueError: for another shape, fewer than two samples, NaN or infinity where it is not allowed, or axes that
+                are not said where they are in doubt.
         """
         array = jnp.asarray(values, jnp.result_type(float))
+        if axes not in (None, TIME_FIRST, BATCH_FIRST):
+            raise ValueError(f"axes={axes!r}: choose {TIME_FIRST} or {BATCH_FIRST}")
+        if array.ndim == 3 and axes == BATCH_FIRST:
+            array = array.swapaxes(0, 1)
+        if array.ndim == 3 and axes is None and 1 < len(array) < array.shape[1]:
+            one, other = array.shape[:2]
+            raise ValueError(
+                f"an array of shape {array.shape} holds {one} samples of {other} sequences, or {one} sequences of "
+                f"{other} samples: say axes={TIME_FIRST!r} or axes={BATCH_FIRST!r}"
+            )
         if array.ndim == 2:
             array = array.reshape(len(array), 1, -1)
         if array.ndim != 3 or array.shape[0] < 2 or 0 in array.shape:
@@ -121,16 +141,24 @@ class Task(eqx.Module):
 
     @classmethod
     def of(
-        cls, inputs: ArrayLike, targets: ArrayLike, step: float | Array = 1.0, interpolation: str = "linear"
+        cls,
+        inputs: ArrayLike,
+        targets: ArrayLike,
+        step: float | Array = 1.0,
+        interpolation: str = "linear",
+        *,
+        axes: str | None = None,
     ) -> "Task":
         """A task from inputs and targets, each (time, channels) or (time, batch, channels); NaN targets are missing.
+
+        Arguments as for `Signal.sampled`.
 
         Raises:
             ValueError: for inputs and targets of different lengths or batches, for NaN in the inputs, for a task
                 without any target, and as `Signal.sampled`.
         """
-        drive = Signal.sampled(inputs, step, interpolation)
-        target = Signal.sampled(targets, step, missing=True).values
+        drive = Signal.sampled(inputs, step, interpolation, axes=axes)
+        target = Signal.sampled(targets, step, missing=True, axes=axes).values
         if drive.values.shape[:2] != target.shape[:2]:
             raise ValueError(
                 f"the inputs have {drive.values.shape[0]} samples of {drive.values.shape[1]} sequences and the targets "
@@ -211,11 +239,14 @@ class Recording(AbstractPytreeResult):
         states: of all neurons, output neurons first (time, batch, neurons): membrane voltages, a reservoir's states, or
             the filtered spikes of a liquid.
         outputs: the outputs (time, batch, outputs).
+        carried: which of the states are read at later steps (neurons,); all by default. The others, the inner sums of a
+            kernel network, may be large without anything growing.
     """
 
     times: Float[Array, " time"]
     states: Float[Array, "time batch neurons"]
     outputs: Float[Array, "time batch outputs"]
+    carried: Bool[Array, " neurons"] | None = None
     stem: ClassVar[str] = "recording"
 
     def rows(self) -> list[dict[str, Any]]:
@@ -245,8 +276,8 @@ class Recording(AbstractPytreeResult):
 
     @property
     def exploded(self) -> Bool[Array, " batch"]:
-        """Which sequences hold NaN or a state beyond a million (batch,)."""
-        return _beyond(self.states)
+        """Which sequences hold NaN or a carried state beyond a million (batch,)."""
+        return beyond(self.states, self.carried)
 
     def check(self) -> None:
         """Refuses a run that exploded; while JAX traces nothing is checked.
@@ -267,8 +298,13 @@ class Recording(AbstractPytreeResult):
 
 
 @jax.jit  # one pass over what may be large
-def _beyond(states: Array) -> Array:
-    return ~jnp.all(jnp.abs(states) < EXPLOSION_BOUND, axis=(0, 2))
+def beyond(
+    states: Float[Array, "time batch neurons"], carried: Bool[Array, " neurons"] | None
+) -> Bool[Array, " batch"]:
+    """Which sequences hold NaN or a carried state beyond a million; all states are carried by default."""
+    within = jnp.abs(states) < EXPLOSION_BOUND
+    sound = within if carried is None else within | (~carried & ~jnp.isnan(states))
+    return ~jnp.all(sound, axis=(0, 2))
 
 
 class ExplodedError(RuntimeError):

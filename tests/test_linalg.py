@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -54,6 +55,13 @@ def test_pseudo_inverse_of_any_rank_is_that_of_numpy(rank):
     a = _random(3, 5, rank) @ _random(3, 5, rank).swapaxes(1, 2)
     found = jax.vmap(pseudo_inverse)(a)
     np.testing.assert_allclose(found, np.linalg.pinv(a, rcond=1e-12, hermitian=True), rtol=1e-7, atol=1e-9)
+
+
+def test_pseudo_inverse_cuts_by_the_precision_it_has():
+    """Rank 2 of 5 in float32, whose other eigenvalues are rounding errors some 1e-8 of the largest."""
+    a = np.asarray(_random(5, 2) @ _random(5, 2).T)
+    found = pseudo_inverse(jnp.asarray(a, jnp.float32))
+    np.testing.assert_allclose(found, np.linalg.pinv(a, rcond=1e-12, hermitian=True), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot bind a process to two cores")

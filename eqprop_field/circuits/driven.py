@@ -14,7 +14,7 @@ from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.leaky import require
 from .compile import compile_circuit
 from .ir import ScheduleSegment
-from .levels import Behavioural, Netlist
+from .levels import TIGHT, Behavioural, Netlist
 from .netlist import number, piecewise_linear
 from .ngspice.base import AbstractEngine
 from .ngspice.batch import Batch
@@ -81,13 +81,14 @@ def driven_netlist(
         rates: the firing rates of the inputs at these times (samples, inputs).
         readout: of the states; each weight is one transconductance, into a resistor.
         start: the flattened state at time 0; rest by default.
-        level: scales and accuracy.
+        level: scales and accuracy; `TIGHT` by default, for the path is asked for: within 1e-4 of the ODE's.
 
     Raises:
-        ValueError: as `compile_circuit`, for times that do not increase from 0, samples that do not fit them, and a
-            readout that does not fit the network, or holds NaN or infinity.
+        ValueError: as `compile_circuit`, for what is no vector field (a kernel network), times that do not increase
+            from 0, samples that do not fit them, and a readout that does not fit the network, or holds NaN or infinity.
     """
-    level = Behavioural() if level is None else level
+    field = require(field, AbstractLeakyIntegrator, "a driven circuit")
+    level = Behavioural(accuracy=TIGHT) if level is None else level
     corners, values = np.asarray(times, np.float64), np.asarray(rates, np.float64)
     if corners.ndim != 1 or len(corners) < 2 or corners[0] != 0 or not (np.diff(corners) > 0).all():
         raise ValueError("the times of a signal must increase strictly from 0, and be at least two")
@@ -130,7 +131,7 @@ def simulate_driven(
         SimulatorFailed: if ngspice gave no usable result.
         NgspiceMissing: if there is none.
     """
-    level = Behavioural() if level is None else level
+    level = Behavioural(accuracy=TIGHT) if level is None else level
     netlist = driven_netlist(field, times, rates, readout=readout, start=start, level=level)
     found = (Batch() if engine is None else engine).run(netlist)
     n = field.n_neurons

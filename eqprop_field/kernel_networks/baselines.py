@@ -1,6 +1,6 @@
 """Standard optimisers of the same problem, for comparison: Adam, L-BFGS and Levenberg-Marquardt."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ class Adam(AbstractOptimiser):
         seconds: the longest processor time.
     """
 
+    scheduled: ClassVar[bool] = True
     rate: float = 1e-2
     iterations: int = 6000
     target: float = 0.0

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from ..signals import Signal
 from .network import KernelNetwork
 from .nodes import AbstractUnit, KernelContext, Kernels, Nodes
 from .units import gate
 
 Rows = Sequence[Sequence[float]] | np.ndarray
 
-_LATEST = 45  # steps: a clock's weight must be right to 2^-tau, and float64 has 52 bits
+_SPARE_BITS = 7  # of a clock's weight, which must be right to 2^-tau
 
 
 def threshold(v: Float[Array, "*any"], width: float = 0.0) -> Float[Array, "*any"]:
@@ -70,9 +71,19 @@ _DONE = Nodes("x", 1, unweighted=lambda context: context.current("c_done"))
 
 
 def _clock_weights(tau: int, name: str) -> Mapping[str, Rows]:
-    if not 2 <= tau <= _LATEST:
-        raise ValueError(f"tau={tau}: a clock strikes at any step from 2 to {_LATEST}, beyond which float64 ends")
+    if not 2 <= tau <= _latest():
+        raise ValueError(f"tau={tau}: a clock strikes at any step from 2 to {_latest()}, beyond which {_ends()}")
     return {name: [[0.5, _charge(tau)]], f"{name}_done": [[1.0, 1.0]]}
+
+
+def _latest() -> int:
+    """The last step that the present precision tells from the next: 45 in float64, 16 in float32."""
+    return jnp.finfo(jnp.result_type(float)).nmant - _SPARE_BITS
+
+
+def _ends() -> str:
+    name = str(jnp.result_type(float))
+    return f"{name} ends" + ("; jax_enable_x64 reaches 45" if name == "float32" else "")
 
 
 def _charge(tau: int) -> float:
@@ -89,7 +100,7 @@ def clock(tau: int) -> KernelNetwork:
     The print says that c is 0 afterwards: c(tau + 1) is h, and then decays. It strikes twice for tau = 1.
 
     Raises:
-        ValueError: for tau outside of 2 to 45.
+        ValueError: for tau outside of 2 to 45 (16 in float32), beyond which a weight cannot tell the step.
     """
     return _network(_STRIKE, *_clock_nodes("c"), weights=_clock_weights(tau, "c"))
 
@@ -122,10 +133,10 @@ def metronome(tau: int) -> KernelNetwork:
     the node is emptied when it fires.
 
     Raises:
-        ValueError: for tau outside of 1 to 45.
+        ValueError: for tau outside of 1 to 45 (16 in float32).
     """
-    if not 1 <= tau <= _LATEST:
-        raise ValueError(f"tau={tau}: give a period from 1 to {_LATEST}, beyond which float64 ends")
+    if not 1 <= tau <= _latest():
+        raise ValueError(f"tau={tau}: give a period from 1 to {_latest()}, beyond which {_ends()}")
     return _network(*_metronome_nodes(), weights={"s": [[_charge(tau), 0.5]]})
 
 
@@ -204,10 +215,12 @@ def linear_generator(sequence: ArrayLike) -> KernelNetwork:
 
     $x(t) = W_0 + \sum_{d=1}^{T-1} W_d\,x(t-d)$ with $W_0 = o(0)$ and
     $W_k = \big(o(k) - W_0 - \sum_{d=1}^{k-1} W_d\,o(k-d)\big)/o(0)$ (the print counts from 1). Where o(0) = 0 it
-    generates o + 1, and a second node takes the 1 away. Rounding errors add up along the sequence.
+    generates o + 1, and a second node takes the 1 away. Rounding errors add up along the sequence, and the weights may
+    grow with it: what it generates is compared with the sequence before it is given out.
 
     Raises:
-        ValueError: for something that is no sequence of at least two numbers.
+        ValueError: for something that is no sequence of at least two numbers, and for one that it does not generate to
+            half the digits of the present precision.
     """
     values = _sequence(sequence, 1)[:, 0]
     shift = 1.0 if values[0] == 0 else 0.0
@@ -224,7 +237,16 @@ def linear_generator(sequence: ArrayLike) -> KernelNetwork:
     out = Nodes(
         "x", 1, kernels=lambda context: Kernels(shared=jnp.concatenate([context.constant, context.current("line")], 1))
     )
-    return _network(out, Nodes("line", 1, kernels=kernels), weights={"x": [[-shift, 1.0]], "line": weights[None]})
+    found = _network(out, Nodes("line", 1, kernels=kernels), weights={"x": [[-shift, 1.0]], "line": weights[None]})
+    generated = np.asarray(found.run(Signal.sampled(np.zeros((len(o) + 1, 1))), throw=False).outputs)[1:, 0, 0]
+    allowed = float(jnp.finfo(generated.dtype).eps) ** 0.5 * np.abs(o).max()
+    missed = np.flatnonzero(~(np.abs(generated - values) <= allowed))
+    if len(missed):
+        raise ValueError(
+            f"the weights of this sequence reach {np.abs(weights).max():.2g}, and rounding errors spoil it from sample "
+            f"{missed[0]} on: generate it by delay_line or ramp_generator, which add no errors up"
+        )
+    return found
 
 
 def delay_line(sequence: ArrayLike) -> KernelNetwork:

@@ -228,7 +228,7 @@ def _normal(
 @jax.jit
 def _record(network: KernelNetwork, inputs: Signal) -> Recording:
     states = run(network.unit, network.weights, inputs.values.astype(network.low.dtype))
-    return Recording(inputs.times, states, states[..., : network.unit.outputs])
+    return Recording(inputs.times, states, states[..., : network.unit.outputs], network.structure.carried)
 
 
 def _relabelled(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Values = Mapping[str, Float[Array, "batch _"]]
 Weights = dict[str, Float[Array, "_ _"]]  # by group (nodes, kernels)
@@ -170,6 +170,13 @@ class UnitStructure:
     def size(self) -> int:
         """How many nodes in all."""
         return sum(group.count for group in self.groups.values())
+
+    @property
+    def carried(self) -> Bool[Array, " nodes"]:
+        """Which nodes are observed or read at later steps: those that can grow. The others are sums within a step."""
+        first = next(iter(self.groups))
+        parts = [jnp.full(group.count, n == first or n in self.delayed) for n, group in self.groups.items()]
+        return jnp.concatenate(parts)
 
     def split(self, states: Float[Array, "*any nodes"]) -> dict[str, Float[Array, "*any _"]]:
         """States by group."""

@@ -194,8 +194,10 @@ class AbstractOptimiser(eqx.Module):
         iterations: how many at most.
         target: a cost that is good enough.
         seconds: the longest processor time.
+        scheduled: whether steps get smaller by a schedule over all iterations.
     """
 
+    scheduled: ClassVar[bool] = False
     iterations: eqx.AbstractVar[int]
     target: eqx.AbstractVar[float]
     seconds: eqx.AbstractVar[float]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..signals import EXPLOSION_BOUND, Task
+from ..signals import Task, beyond
 from . import dynamics
 from .criteria import AbstractCriterion, AbstractPointwise, AbstractRegulariser, LeastSquares
 from .network import KernelNetwork
@@ -98,7 +98,7 @@ class Problem(eqx.Module):
         states = self.states(theta)
         reference = states if previous_states is None else previous_states
         found = self.rho(states, reference) + self.penalty(theta, theta if previous is None else previous)
-        return _unless_exploded(found, states)
+        return self._unless_exploded(found, states)
 
     def backward_pass(
         self,
@@ -124,7 +124,7 @@ class Problem(eqx.Module):
         by_weight = dynamics.gradient(dynamics.kernels(unit, segment), self.by_group(errors))
         penalty, pull = jax.value_and_grad(self.penalty)(theta, theta if previous is None else previous)
         gradient = self.by_parameter(theta, by_weight) + pull
-        return BackwardPass(_unless_exploded(rho + penalty, states), gradient, states, errors)
+        return BackwardPass(self._unless_exploded(rho + penalty, states), gradient, states, errors)
 
     def by_parameter(self, theta: Theta, by_weight: dict[str, Array]) -> Theta:
         """A derivative by weights as one by parameters: summed over those that share."""
@@ -160,10 +160,10 @@ class Problem(eqx.Module):
         unit, values = self.network.unit, self.task.inputs.values
         return dynamics.Segment(dynamics.initial_past(unit, values), dynamics.input_windows(unit, values), states[1:])
 
-
-def _unless_exploded(cost: Float[Array, ""], states: States) -> Float[Array, ""]:
-    """Infinity for a network that has exploded."""
-    return jnp.where(jnp.isfinite(cost) & jnp.all(jnp.abs(states) < EXPLOSION_BOUND), cost, jnp.inf)
+    def _unless_exploded(self, cost: Float[Array, ""], states: States) -> Float[Array, ""]:
+        """Infinity for a network that has exploded."""
+        exploded = jnp.any(beyond(states, self.network.structure.carried))
+        return jnp.where(jnp.isfinite(cost) & ~exploded, cost, jnp.inf)
 
 
 class ErrorLimiter(eqx.Module):

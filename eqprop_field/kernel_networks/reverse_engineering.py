@@ -62,7 +62,7 @@ class ReverseEngineeringResult(AbstractResult):
         seed: of root, learner and input.
         nrmse: root mean square error over the standard deviation of the target: compare this.
         criterion: the least cost as the report counts it, over samples and ALL nodes, whose number differs by kind.
-        decay: of the cost.
+        decay: of the cost; NaN where an optimiser's schedule came to its end, whose decay it would be.
         fit: the fit itself.
     """
 
@@ -166,8 +166,11 @@ def reverse_engineer_run(
         raise ValueError(f"rule {rule!r}: choose one of {', '.join(RULES)}")
     problem = reverse_problem(kind, size, seed)
     variance = float(np.var(np.asarray(problem.task.targets[1:])))
-    fit = RULES[rule](size, target=0.5 * nrmse**2 * variance, seconds=seconds).fit(problem, progress=progress)
+    optimiser = RULES[rule](size, target=0.5 * nrmse**2 * variance, seconds=seconds)
+    fit = optimiser.fit(problem, progress=progress)
     nodes = problem.network.structure.size
+    spent = optimiser.scheduled and fit.iterations > optimiser.iterations  # the last costs fall as the rate does
+    decay = Decay(np.nan, np.nan) if spent else fit_decay(fit.costs)
     return ReverseEngineeringResult(
         unit=kind,
         size=size,
@@ -175,6 +178,6 @@ def reverse_engineer_run(
         seed=seed,
         nrmse=(2 * fit.cost / variance) ** 0.5,
         criterion=fit.cost / nodes,
-        decay=fit_decay(fit.costs / nodes),
+        decay=decay._replace(bias=decay.bias / nodes),
         fit=fit,
     )

@@ -25,7 +25,8 @@ class RFLO(AbstractTraceRule):
       \Delta W_{ab} = -\eta\,\Big[e_a + \rho'(x_a)\sum_o B_{ao}\,e_o\Big]\,p_{ab}$$
 
     The second term is what neurons that are not read learn from, by fixed random weights B in the place of the ones
-    they reach the output with; a readout's error comes back by its own weights. Costs O(N P) time a step and memory.
+    they reach the output with; with a readout, whose error reaches all of them, $\Delta W_{ab} = -\eta \sum_o B_{ao}
+    e_o\,p_{ab}$. Costs O(N P) time a step and memory.
     Source: Murray 2019, eLife 8, e43299, in which the activation is on the summed input; here it is on the state, so
     that the trace carries no rho'.
 
@@ -43,11 +44,11 @@ class RFLO(AbstractTraceRule):
     def step(self, state: RuleState, context: StepContext) -> tuple[Float[Array, "neurons sources"], RuleState]:
         trace = leaky_trace(state, context)
         back = (self.feedback @ context.error[: context.n_outputs]) * context.slopes if context.n_outputs else 0.0
-        signal = context.error + back
+        signal = _error(self.feedback, context) + back
         return -self.rate * signal[:, None] * trace, trace
 
-    def check(self, field: AbstractGraph) -> None:
-        _check_feedback(self.feedback, field)
+    def check(self, field: AbstractGraph, outputs: int) -> None:
+        _check_feedback(self.feedback, field, outputs)
 
 
 class EProp(AbstractOnlineRule):
@@ -60,7 +61,7 @@ class EProp(AbstractOnlineRule):
     Exact where the neurons that are not read do not act on each other, and the output neurons act on no neuron,
     themselves included; there it is RTRL. With `feedback`, B_ao stands in the place of W_oa (random e-prop). Costs
     O(K N P) time a step and memory for K output neurons; O(N P) with a readout, whose error comes back by its own
-    weights. Source: Bellec et al. 2020, Nature Communications 11, 3625.
+    weights or by B. Source: Bellec et al. 2020, Nature Communications 11, 3625.
 
     Attributes:
         rate: eta, a step.
@@ -80,7 +81,7 @@ class EProp(AbstractOnlineRule):
         before, filtered = state
         trace = leaky_trace(before, context)
         k = context.n_outputs
-        change = context.error[:, None] * trace
+        change = _error(self.feedback, context)[:, None] * trace
         if k:
             to_outputs = context.recurrent[:k] if self.feedback is None else self.feedback.T
             # The effect of an output neuron on itself is its leak alone, and is in its own trace.
@@ -90,9 +91,9 @@ class EProp(AbstractOnlineRule):
             change += jnp.tensordot(context.error[:k], filtered, 1)
         return -self.rate * change, (trace, filtered)
 
-    def check(self, field: AbstractGraph) -> None:
+    def check(self, field: AbstractGraph, outputs: int) -> None:
         if self.feedback is not None:
-            _check_feedback(self.feedback, field)
+            _check_feedback(self.feedback, field, outputs)
 
 
 class SnAp1(AbstractTraceRule):
@@ -186,14 +187,26 @@ class KFRTRL(AbstractOnlineRule):
         return -self.rate * jnp.outer(context.error @ after.neurons, after.synapses), after
 
 
-def random_feedback(key: Key[Array, ""], neurons: int, outputs: int, scale: float = 1.0) -> Float[Array, "n k"]:
-    """Fixed feedback weights, uniform on [-scale, scale], 0 to the output neurons, which see their error directly."""
+def random_feedback(
+    key: Key[Array, ""], neurons: int, outputs: int, scale: float = 1.0, *, readout: bool = False
+) -> Float[Array, "n k"]:
+    """Fixed feedback weights, uniform on [-scale, scale], 0 to the output neurons, which see their error directly.
+
+    With a readout of all neurons none of them does.
+    """
     drawn = scale * jax.random.uniform(key, (neurons, outputs), minval=-1.0, maxval=1.0)
-    return drawn.at[:outputs].set(0)
+    return drawn if readout else drawn.at[:outputs].set(0)
 
 
-def _check_feedback(feedback: Array, field: AbstractGraph) -> None:
-    needed = (field.n_neurons, field.n_outputs)
+def _error(feedback: Array | None, context: StepContext) -> Array:
+    """The error of every neuron; a readout's comes back by feedback weights where the rule has some."""
+    if feedback is None or context.n_outputs:
+        return context.error
+    return feedback @ context.output_error
+
+
+def _check_feedback(feedback: Array, field: AbstractGraph, outputs: int) -> None:
+    needed = (field.n_neurons, outputs)
     if feedback.shape != needed:
         raise ValueError(f"feedback has shape {feedback.shape}, but this network needs {needed}: use random_feedback")
 

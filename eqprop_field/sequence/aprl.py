@@ -82,7 +82,7 @@ class APRL(AbstractOnlineRule):
         inverse = 0.5 * (inverse + jnp.swapaxes(inverse, 1, 2))
         return change, Correlations(inverse, state.errors + jnp.outer(desired, context.sources))
 
-    def check(self, field: AbstractGraph) -> None:
+    def check(self, field: AbstractGraph, outputs: int) -> None:
         check_unprojected(field)
 
 

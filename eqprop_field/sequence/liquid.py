@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from .._arrays import as_scalar, is_concrete
-from ..signals import Recording, Signal
+from ..signals import TIME_FIRST, Recording, Signal
 from .readout import Readout
 
 # Maass, Natschlaeger & Markram 2002: probability and mean strength (mV a spike) of a synapse, by [post][pre], E then I.
@@ -32,7 +32,8 @@ class Liquid(eqx.Module):
       I \leftarrow I + W s \ \text{at spikes}$$
 
     in mV above rest: at v >= threshold a neuron spikes, goes to `reset`, and stays there for its refractory time.
-    Voltages and currents are exact for input and currents that are held over a step; spikes fall on the grid. The
+    Voltages and currents are exact for an input that is held over a step, with the current decaying within it; spikes
+    fall on the grid. Sample 0 is rest, sample k is at the time k dt: it has read the inputs before. The
     `states` of a recording are the spikes filtered by exp(-t/30 ms), the input of the readout. Not differentiable:
     only the readout is trained. Source: Maass, Natschlaeger & Markram 2002.
 
@@ -121,7 +122,8 @@ class Liquid(eqx.Module):
         """Simulates the liquid from rest; the signal's step is the step of the integration, in ms.
 
         Returns:
-            The filtered spikes at every sample, and the readout's outputs (no channels before there is a readout).
+            The filtered spikes at every sample, the first one at rest, and the readout's outputs (no channels before
+            there is a readout).
 
         Raises:
             ValueError: for a signal that does not fit.
@@ -138,7 +140,7 @@ class Liquid(eqx.Module):
 
     def fit(self, inputs: Signal, targets: ArrayLike, *, washout: int = 100, ridge: float = 1e-3) -> "Liquid":
         """The same liquid with a fitted readout. Arguments and errors as for `Readout.fit` and `run`."""
-        target = Signal.sampled(targets, inputs.step, missing=True).values
+        target = Signal.sampled(targets, inputs.step, missing=True, axes=TIME_FIRST).values
         readout = Readout.fit(self.run(inputs).states, target, washout=washout, ridge=ridge)
         return eqx.tree_at(lambda liquid: liquid.readout, self, readout, is_leaf=lambda leaf: leaf is None)
 
@@ -182,12 +184,18 @@ def _draw(
 def _run(liquid: Liquid, inputs: Signal) -> tuple[Array, Array]:
     dt = inputs.step
     leak, decay, forget = (jnp.exp(-dt / tau) for tau in (liquid.membrane, liquid.synapse, liquid.filter))
+    # v = (I / tau_m) int_0^dt exp(-(dt - t) / tau_m - t / tau_s) dt, in a form that bears equal time constants.
+    apart = dt * (1 / liquid.synapse - 1 / liquid.membrane)
+    charge = (
+        leak * dt / liquid.membrane * jnp.where(apart == 0, 1, -jnp.expm1(-apart) / jnp.where(apart == 0, 1, apart))
+    )
     rows = (inputs.values.shape[1], len(liquid.biases))
 
     def step(now: _NeuronState, rates: Array) -> tuple[_NeuronState, tuple[Array, Array]]:
-        drive = rates @ liquid.input_weights.T + liquid.biases + now.current
+        drive = rates @ liquid.input_weights.T + liquid.biases
         active = now.refractory <= 0
-        voltage = jnp.where(active, leak * now.voltage + (1 - leak) * drive, liquid.reset)
+        moved = leak * now.voltage + (1 - leak) * drive + charge * now.current
+        voltage = jnp.where(active, moved, liquid.reset)
         spike = active & (voltage >= liquid.threshold)
         after = _NeuronState(
             voltage=jnp.where(spike, liquid.reset, voltage),
@@ -199,4 +207,5 @@ def _run(liquid: Liquid, inputs: Signal) -> tuple[Array, Array]:
         return after, (after.trace, spike)
 
     blank = jnp.zeros(rows, liquid.biases.dtype)
-    return jax.lax.scan(step, _NeuronState(blank, blank, blank, blank), inputs.values)[1]
+    traces, spikes = jax.lax.scan(step, _NeuronState(blank, blank, blank, blank), inputs.values[:-1])[1]
+    return jnp.concatenate([blank[None], traces]), jnp.concatenate([jnp.zeros((1, *rows), bool), spikes])

@@ -135,7 +135,7 @@ def accumulated_update(
 
 
 def _checked(rule: AbstractOnlineRule, setup: OnlineSetup) -> OnlineSetup:
-    rule.check(setup.field)
+    rule.check(setup.field, setup.task.outputs)
     return setup
 
 
@@ -194,6 +194,7 @@ def _step(
         step_size=inside * h,
         error=setup.state_errors(errors),
         previous_error=before.error,
+        output_error=errors,
         n_outputs=setup.directly_read,
         key=sample.key,
     )

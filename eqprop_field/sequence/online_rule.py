@@ -23,6 +23,8 @@ class StepContext(eqx.Module):
         step_size: h = dt/tau by neuron, 0 for one that was clipped.
         error: e(k) = dE(k)/dx(k).
         previous_error: e(k-1); 0 at the first step, where there is none.
+        output_error: the errors of the outputs themselves (outputs,), which a rule with feedback weights of its own
+            brings back by them.
         n_outputs: how many neurons are read directly (the first ones); 0 with a readout of all.
         key: a fresh random key.
     """
@@ -34,6 +36,7 @@ class StepContext(eqx.Module):
     step_size: Float[Array, " neurons"]
     error: Float[Array, " neurons"]
     previous_error: Float[Array, " neurons"]
+    output_error: Float[Array, " outputs"]
     key: Key[Array, ""]
     n_outputs: int = eqx.field(static=True)
 
@@ -79,13 +82,17 @@ class AbstractOnlineRule(eqx.Module):
     def step(self, state: RuleState, context: StepContext) -> tuple[Float[Array, "neurons sources"], RuleState]:
         """The change of W at this step, and the state of the rule for the next."""
 
-    def check(self, field: AbstractGraph) -> None:
+    def check(self, field: AbstractGraph, outputs: int) -> None:
         """Refuses networks that the rule is not defined for; none by default.
+
+        Args:
+            field: the network.
+            outputs: how many outputs are scored, those of a readout where there is one.
 
         Raises:
             ValueError: saying why, and what to use instead.
         """
-        del field
+        del field, outputs
 
 
 class AbstractTraceRule(AbstractOnlineRule):

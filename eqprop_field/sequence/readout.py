@@ -8,6 +8,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._arrays import is_concrete
 
+_CONVERGED = 1e-8  # the last correction of the weights, relative to them
+
 
 class Readout(eqx.Module):
     """A linear readout y = R x + c of states, which has no effect on them.
@@ -35,7 +37,9 @@ class Readout(eqx.Module):
         $$R = Y X^\top (X X^\top + \lambda I)^{-1}, \qquad c = \bar y - R\,\bar x$$
 
         with X and Y centred, samples as columns. Costs O(T N^2 + N^3), in float64 whatever JAX's precision, not
-        traceable. With lambda = 0 it is the solution of least norm. Source: Jaeger 2001; Lukosevicius 2012, eq. 9.
+        traceable. By these normal equations with two steps of iterative refinement on X itself; by singular values
+        where these steps do not converge, as for a ridge near the rounding errors of X X^T, and for lambda = 0, which
+        gives the solution of least norm. Source: Jaeger 2001; Lukosevicius 2012, eq. 9.
 
         Args:
             states: (time, neurons) or (time, batch, neurons).
@@ -44,8 +48,8 @@ class Readout(eqx.Module):
             ridge: lambda, in units of squared states, summed over samples.
 
         Raises:
-            ValueError: for different numbers of samples, a washout or a ridge that cannot be (or is too small for
-                states that depend on each other), states that are not finite, or fewer than two samples left.
+            ValueError: for different numbers of samples, a washout or a ridge that cannot be, states that are not
+                finite, or fewer than two samples left.
         """
         if not (is_concrete(states) and is_concrete(targets)):
             raise ValueError("Readout.fit solves on the host in float64: call it outside of jax.jit and jax.vmap")
@@ -72,17 +76,22 @@ class Readout(eqx.Module):
 
 def _solve(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
     """argmin |x w - y|^2 + ridge |w|^2."""
-    if ridge == 0:
-        return np.linalg.lstsq(x, y, rcond=None)[0]
-    # In JAX as the run before it: the threads of numpy's products and of JAX's would wait for one another.
-    with jax.enable_x64(True):
-        weights = np.asarray(_by_normal_equations(x, y, ridge))
-    if not np.isfinite(weights).all():
-        raise ValueError(f"ridge={ridge:g} is too small for these states, which depend on each other: raise it")
-    return weights
+    if ridge > 0:
+        # In JAX as the run before it: the threads of numpy's products and of JAX's would wait for one another.
+        with jax.enable_x64(True):
+            weights, left = (np.asarray(found) for found in _by_normal_equations(x, y, ridge))
+        if np.linalg.norm(left) <= _CONVERGED * np.linalg.norm(weights):
+            return weights
+    stacked = np.concatenate([x, ridge**0.5 * np.eye(x.shape[1])])
+    return np.linalg.lstsq(stacked, np.pad(y, ((0, x.shape[1]), (0, 0))), rcond=None)[0]
 
 
 @jax.jit
-def _by_normal_equations(x: Array, y: Array, ridge: Array) -> Array:
-    gram = x.T @ x + ridge * jnp.eye(x.shape[1])
-    return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(gram), x.T @ y)
+def _by_normal_equations(x: Array, y: Array, ridge: Array) -> tuple[Array, Array]:
+    """The solution, refined with residuals of x itself, and the last correction; NaN where the factors do not exist."""
+    factors = jax.scipy.linalg.cho_factor(x.T @ x + ridge * jnp.eye(x.shape[1]))
+    weights = jnp.zeros((x.shape[1], y.shape[1]))
+    for _ in range(3):
+        left = jax.scipy.linalg.cho_solve(factors, x.T @ (y - x @ weights) - ridge * weights)
+        weights = weights + left
+    return weights, left

@@ -1,6 +1,7 @@
 """Echo state networks: random recurrent networks that are not trained, with a linear readout that is."""
 
 import abc
+from typing import ClassVar
 
 import diffrax
 import equinox as eqx
@@ -11,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from .._arrays import as_scalar, is_concrete
 from ..activations import ACTIVATIONS, Activation
-from ..signals import Recording, Signal
+from ..signals import TIME_FIRST, Recording, Signal
 from .driven import integrated
 from .readout import Readout
 
@@ -155,15 +156,22 @@ class AbstractEchoStateNetwork(eqx.Module):
         readout: of the states; None before `fit`.
     """
 
+    delayed: ClassVar[bool]  # whether the output that is fed back is the one before
     reservoir: eqx.AbstractVar[Reservoir]
     readout: eqx.AbstractVar[Readout | None]
 
     @abc.abstractmethod
-    def _states(self, inputs: Signal, start: Array, teacher: Signal | None) -> Array:
+    def _states(self, inputs: Signal, start: Array, teacher: Signal | None, before: Array) -> Array:
         """The states of one sequence at its samples (time, neurons); the outputs are fed back without a teacher."""
 
     def run(
-        self, inputs: Signal, *, start: ArrayLike | None = None, teacher: Signal | None = None, throw: bool = True
+        self,
+        inputs: Signal,
+        *,
+        start: ArrayLike | None = None,
+        teacher: Signal | None = None,
+        before: ArrayLike | None = None,
+        throw: bool = True,
     ) -> Recording:
         """Simulates the reservoir.
 
@@ -171,6 +179,8 @@ class AbstractEchoStateNetwork(eqx.Module):
             inputs: u.
             start: the state before the first sample (neurons,) or (batch, neurons); 0 by default.
             teacher: targets fed back in place of the outputs; needed for feedback before there is a readout.
+            before: the target before the first sample (outputs,) or (batch, outputs), which a teacher feeds back to it
+                in discrete time; 0 by default, and needed for a run that goes on from a start.
             throw: whether to refuse a run that holds NaN or infinity. Nothing is raised while JAX traces.
 
         Returns:
@@ -180,11 +190,13 @@ class AbstractEchoStateNetwork(eqx.Module):
             ValueError: for a signal, a start or a teacher that does not fit, feedback without teacher or readout, or a
                 run that exploded.
         """
-        self._check(inputs, teacher)
+        self._check(inputs, teacher, continued=start is not None and before is None)
         batch, n = inputs.values.shape[1], len(self.reservoir.biases)
         first = jnp.zeros((batch, n)) if start is None else jnp.broadcast_to(jnp.asarray(start), (batch, n))
         compact = eqx.tree_at(lambda esn: esn.reservoir.weights, self, EllpackMatrix.of(self.reservoir.weights))
-        recording = _run(compact, inputs, first.astype(self.reservoir.biases.dtype), teacher)
+        fed = jnp.broadcast_to(jnp.asarray(0.0 if before is None else before), (batch, self.reservoir.feedback))
+        dtype = self.reservoir.biases.dtype
+        recording = _run(compact, inputs, first.astype(dtype), teacher, fed.astype(dtype))
         if throw and is_concrete(recording) and bool(jnp.any(recording.exploded)):
             raise ValueError(
                 "the reservoir exploded: lower its radius, raise the ridge of a readout that is fed back, or use tanh"
@@ -217,7 +229,7 @@ class AbstractEchoStateNetwork(eqx.Module):
         Raises:
             ValueError: as `run` and `Readout.fit`, and for noise without a key.
         """
-        target = Signal.sampled(targets, inputs.step, inputs.interpolation, missing=True)
+        target = Signal.sampled(targets, inputs.step, inputs.interpolation, missing=True, axes=TIME_FIRST)
         teacher = None
         if self.reservoir.feedback:
             fed = jnp.nan_to_num(target.values)
@@ -230,13 +242,18 @@ class AbstractEchoStateNetwork(eqx.Module):
         readout = Readout.fit(states, target.values, washout=washout, ridge=ridge)
         return eqx.tree_at(lambda esn: esn.readout, self, readout, is_leaf=lambda leaf: leaf is None)
 
-    def _check(self, inputs: Signal, teacher: Signal | None) -> None:
+    def _check(self, inputs: Signal, teacher: Signal | None, *, continued: bool) -> None:
         reservoir = self.reservoir
         inputs.check_channels(reservoir.input_weights.shape[1], "reservoir")
         if teacher is not None and teacher.values.shape != (*inputs.values.shape[:2], reservoir.feedback):
             raise ValueError(
                 f"the teacher has shape {teacher.values.shape}, but these inputs and this reservoir need "
                 f"{(*inputs.values.shape[:2], reservoir.feedback)}"
+            )
+        if teacher is not None and continued and self.delayed:
+            raise ValueError(
+                "a run that goes on from a start needs the target before its first sample: give before=..., zeros for "
+                "a network that was at rest"
             )
         if reservoir.feedback and teacher is None:
             if self.readout is None:
@@ -260,6 +277,7 @@ class EchoStateNetwork(AbstractEchoStateNetwork):
         readout: of the states; None before `fit`.
     """
 
+    delayed: ClassVar[bool] = True
     reservoir: Reservoir
     leak: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
     readout: Readout | None = None
@@ -268,8 +286,8 @@ class EchoStateNetwork(AbstractEchoStateNetwork):
         if is_concrete(self.leak) and not 0 < float(self.leak) <= 1:
             raise ValueError(f"leak={float(self.leak):g}: give a share above 0 and at most 1")
 
-    def _states(self, inputs: Signal, start: Array, teacher: Signal | None) -> Array:
-        forced = None if teacher is None else jnp.pad(teacher.values[:-1, 0], ((1, 0), (0, 0)))
+    def _states(self, inputs: Signal, start: Array, teacher: Signal | None, before: Array) -> Array:
+        forced = None if teacher is None else jnp.concatenate([before[None], teacher.values[:-1, 0]])
 
         def step(state: Array, sample: tuple[Array, Array | None]) -> tuple[Array, Array]:
             rates, taught = sample
@@ -293,6 +311,7 @@ class ContinuousEchoStateNetwork(AbstractEchoStateNetwork):
         readout: of the states; None before `fit`.
     """
 
+    delayed: ClassVar[bool] = False
     reservoir: Reservoir
     time_constant: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
     decay: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
@@ -305,7 +324,7 @@ class ContinuousEchoStateNetwork(AbstractEchoStateNetwork):
         ):
             raise ValueError("give a time constant and a decay above 0")
 
-    def _states(self, inputs: Signal, start: Array, teacher: Signal | None) -> Array:
+    def _states(self, inputs: Signal, start: Array, teacher: Signal | None, before: Array) -> Array:
 
         def velocity(t: ArrayLike, state: Array, _: None) -> Array:
             now = jnp.asarray(t)
@@ -346,13 +365,16 @@ def _fed_back(network: AbstractEchoStateNetwork, state: Array, taught: Array | N
 
 
 @eqx.filter_jit
-def _run(network: AbstractEchoStateNetwork, inputs: Signal, start: Array, teacher: Signal | None) -> Recording:
-    def one(values: Array, start: Array, taught: Array | None) -> Array:
+def _run(
+    network: AbstractEchoStateNetwork, inputs: Signal, start: Array, teacher: Signal | None, before: Array
+) -> Recording:
+    def one(values: Array, start: Array, taught: Array | None, before: Array) -> Array:
         single = Signal(values[:, None], inputs.step, inputs.interpolation)
         forced = None if taught is None else Signal(taught[:, None], inputs.step, inputs.interpolation)
-        return network._states(single, start, forced)
+        return network._states(single, start, forced, before)
 
     taught = None if teacher is None else teacher.values
-    states = jax.vmap(one, in_axes=(1, 0, None if taught is None else 1), out_axes=1)(inputs.values, start, taught)
+    axes = (1, 0, None if taught is None else 1, 0)
+    states = jax.vmap(one, in_axes=axes, out_axes=1)(inputs.values, start, taught, before)
     outputs = states[..., :0] if network.readout is None else network.readout(states)
     return Recording(inputs.times, states, outputs)

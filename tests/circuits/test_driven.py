@@ -54,6 +54,14 @@ def test_driven_networks_and_their_trained_readout_are_the_ode(ngspice, kind):
     np.testing.assert_array_equal(circuit.plot().get_lines()[0].get_ydata(), circuit.outputs[:, 0])
 
 
+def test_white_inputs_are_followed_to_1e_4_unasked(ngspice):
+    field = fully_recurrent(KEY, neurons=5, inputs=1, outputs=1, spread=1.0)
+    times, rates = STEP * np.arange(31), np.random.default_rng(1).uniform(-1, 1, (31, 1))
+    ode = simulate(field, Signal.sampled(rates, STEP), integrator=ContinuousTime())
+    states, _ = simulate_driven(field, times, rates).at(times)
+    np.testing.assert_allclose(states, ode.states[:, 0], atol=1e-4)
+
+
 def test_the_netlist_names_its_outputs(tmp_path):
     readout = Readout(jnp.ones((2, 1)), jnp.zeros(2))
     netlist = driven_netlist(single(), [0.0, 1.0], [[0.0], [1.0]], readout=readout)

@@ -321,6 +321,17 @@ def test_long_sequences_grow_and_fits_begin_again():
     assert again.cost <= once.cost
 
 
+def test_large_sums_within_a_step_are_no_explosion():
+    """LNL with |x| <= 1 and weights of 2e6: the sum z passes a million, what is carried does not."""
+    network = KernelNetwork.create(LNL(units=1), jax.random.key(0)).with_weights("l", 0.0)
+    network = network.with_weights("z", np.asarray([[0.0, 0.0, 2e6]]))
+    inputs = np.random.default_rng(0).normal(size=(9, 1))
+    run = network.run(Signal.sampled(inputs))
+    assert np.abs(run.states).max() > 1e6 >= np.abs(run.outputs).max() and not run.exploded.any()
+    problem = Problem(network, Task.of(inputs, np.asarray(run.outputs)[:, 0]))
+    assert np.isfinite(float(cost(problem, network.parameters)))
+
+
 def test_weights_that_explode_are_not_taken():
     """A linear network driven from a good start by far too long steps, and one that explodes as it is."""
     root = KernelNetwork.create(Linear(units=2), jax.random.key(1))
@@ -355,4 +366,7 @@ def test_decay_of_an_exponential_is_found():
     assert np.isfinite(fit_decay([np.inf, np.inf, *(2 * np.exp(-t / 7) + 0.25)]).bias)
     forgotten = np.concatenate([1 - 1e-12 * t, np.ones(4000), 1.1 - 0.1 * np.exp(-t / 7)])
     assert fit_decay(forgotten).time == pytest.approx(7, rel=1e-3) and np.isnan(fit_decay(forgotten).bias)
+    long = 2 * np.exp(-np.arange(300) / 7) + 0.25  # in float64 it stands still from step 250 on, in float32 from 110
+    assert fit_decay(long).time == pytest.approx(7, rel=1e-3)
+    assert fit_decay(long.astype(np.float32)).time == pytest.approx(7, rel=1e-2)
     assert np.isnan(fit_decay(1 - 0.01 * t.astype(float) ** 2).time)

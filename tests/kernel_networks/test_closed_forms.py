@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -82,6 +83,20 @@ def test_linear_generator(first):
     o = np.random.default_rng(1).normal(size=12)
     o[0] = first
     np.testing.assert_allclose(alone(linear_generator(o), 13)[1:], o, atol=1e-11)
+
+
+def test_a_sequence_that_rounding_errors_would_spoil_is_refused():
+    o = np.random.default_rng(0).normal(size=50)
+    with pytest.raises(ValueError, match=r"from sample \d+ on: generate it by delay_line or ramp_generator"):
+        linear_generator(o)
+    np.testing.assert_allclose(alone(delay_line(o), 51)[1:], o, atol=1e-12)
+
+
+def test_clocks_end_where_their_precision_does():
+    with jax.enable_x64(False):
+        np.testing.assert_array_equal(alone(clock(16), 40), np.arange(40) == 16)
+        with pytest.raises(ValueError, match="float32 ends; jax_enable_x64 reaches 45"):
+            clock(17)
 
 
 @pytest.mark.parametrize("form", [delay_line, ramp_generator])

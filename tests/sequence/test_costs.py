@@ -21,7 +21,7 @@ def rules(n: int) -> dict:
 
 
 def context(n: int) -> StepContext:
-    return StepContext(jnp.ones((n, n + 1)), jnp.ones(n + 1), *(jnp.ones(n) for _ in range(5)), jax.random.key(0), 1)
+    return StepContext(jnp.ones((n, n + 1)), jnp.ones(n + 1), *(jnp.ones(n) for _ in range(6)), jax.random.key(0), 1)
 
 
 def cost(name: str, n: int) -> tuple[float, int]:

@@ -170,6 +170,18 @@ def test_a_linear_signal_is_numpys_interpolation(time, samples):
     np.testing.assert_allclose(signal.at(jnp.asarray(time))[0], expected, atol=1e-12)
 
 
+def test_arrays_with_the_batch_first_are_asked_about():
+    many = np.random.default_rng(0).normal(size=(9, 4, 2))
+    with pytest.raises(ValueError, match="4 samples of 9 sequences, or 4 sequences of 9 samples"):
+        Signal.sampled(many.swapaxes(0, 1))
+    with pytest.raises(ValueError, match="say axes='time-batch' or axes='batch-time'"):
+        Task.of(many.swapaxes(0, 1), many.swapaxes(0, 1))
+    np.testing.assert_array_equal(Signal.sampled(many.swapaxes(0, 1), axes="batch-time").values, many)
+    np.testing.assert_array_equal(Signal.sampled(many.swapaxes(0, 1), axes="time-batch").values, many.swapaxes(0, 1))
+    task = Task.of(many.swapaxes(0, 1), many.swapaxes(0, 1), axes="batch-time")
+    np.testing.assert_array_equal(task.targets, many)
+
+
 def test_sequences_of_different_lengths_are_stacked_with_nothing_scored_behind_their_end(network):
     parts = [(U[:20], U[:20, :1]), (U[5:50], U[5:50, :1])]
     task = Task.stack([u for u, _ in parts], [d for _, d in parts], 0.1)
@@ -193,6 +205,7 @@ def test_sequences_of_different_lengths_are_stacked_with_nothing_scored_behind_t
         (lambda f: Task.stack([U, U[:, :1]], [U, U]), "different numbers of channels"),
         (lambda f: Signal.sampled(U[:1]), "at least two samples"),
         (lambda f: Signal.sampled(U, 0.0), "number above 0"),
+        (lambda f: Signal.sampled(U, axes="time"), "choose time-batch or batch-time"),
         (lambda f: Signal.sampled(U, 0.1, "cubic"), "choose one of linear, hold"),
         (lambda f: simulate(f, Signal.sampled(U[:, :1], 0.1)), "1 channels and the network 2"),
         (lambda f: simulate(f, Signal.sampled(U, 0.1), start=np.zeros(3)), "start has shape"),

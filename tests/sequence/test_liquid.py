@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from eqprop_field.sequence import Liquid, Signal
 
@@ -39,6 +40,32 @@ def test_filtered_spikes_are_sums_of_exponentials():
     spikes, states = np.asarray(liquid.spikes(signal))[:, 0, 0], np.asarray(liquid.run(signal).states)[:, 0, 0]
     late = np.arange(300)[:, None] - np.flatnonzero(spikes)[None]
     np.testing.assert_allclose(states, np.where(late >= 0, np.exp(-late / 30), 0).sum(axis=1), atol=1e-12)
+
+
+def test_a_synapse_carries_its_charge_and_spikes_fall_at_their_time():
+    """Neuron 0 fires by itself and excites neuron 1; every step of the ODE by scipy, at steps of a third of tau_s."""
+    pair = Liquid.create(KEY, neurons=2)
+    pair = eqx.tree_at(
+        lambda q: (q.weights, q.biases, q.refractory),
+        pair,
+        (jnp.asarray([[0.0, 0.0], [6.0, 0.0]]), jnp.asarray([40.0, 13.0]), jnp.asarray([3.0, 2.0])),
+    )
+    tau, synapse, dt = float(pair.membrane), float(pair.synapse), 1.0
+    w, b, hold = (np.asarray(a) for a in (pair.weights, pair.biases, pair.refractory))
+    v, current, rest, spikes = np.zeros(2), np.zeros(2), np.zeros(2), [np.zeros(2, bool)]
+    for _ in range(119):
+
+        def velocity(t, v, current=current):
+            return (-v + current * np.exp(-t / synapse) + b) / tau
+
+        moved = solve_ivp(velocity, (0, dt), v, rtol=1e-10, atol=1e-12).y[:, -1]
+        v = np.where(rest <= 0, moved, float(pair.reset))
+        spike = (rest <= 0) & (v >= float(pair.threshold))
+        v, rest = np.where(spike, float(pair.reset), v), np.where(spike, hold, rest - dt)
+        current = current * np.exp(-dt / synapse) + w @ spike
+        spikes.append(spike)
+    assert np.sum(spikes, axis=0).min() >= 2
+    np.testing.assert_array_equal(pair.spikes(Signal.sampled(np.zeros((120, 1)), dt))[:, 0], np.stack(spikes))
 
 
 def test_the_liquid_is_drawn_by_its_recipe():

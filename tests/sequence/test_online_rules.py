@@ -203,6 +203,23 @@ def test_random_eprop_and_rflo_differ_from_it_only_in_their_feedback(network, ta
     assert (silent[1:] == 0).all()
 
 
+@pytest.mark.parametrize("rule", [RFLO, EProp])
+def test_feedback_weights_bring_back_the_error_of_a_readout(rule, network, task):
+    """The readout's own weights change nothing but the error: with B = R^T it is the rule without B, by R^T e."""
+    readout = Readout(jnp.linspace(-1, 1, 6)[None], jnp.zeros(1))
+
+    def update(**options):
+        return matrix(accumulated_update(rule(rate=1.0, **options), network, task, readout=readout))
+
+    own, other = readout.weights.T, random_feedback(jax.random.key(1), 6, 1, readout=True)
+    np.testing.assert_allclose(update(feedback=own), matrix(accumulated_update(EProp(rate=1.0), network, task,
+                               readout=readout)), atol=1e-14)  # fmt: skip
+    np.testing.assert_allclose(update(feedback=other), other / own * update(feedback=own), rtol=1e-10)
+    assert (np.asarray(other) != 0).all()
+    with pytest.raises(ValueError, match=r"this network needs \(6, 1\)"):
+        update(feedback=jnp.ones((6, 2)))
+
+
 def test_snap1_with_a_readout_is_exact_for_neurons_by_themselves(network, task):
     alone = eqx.tree_at(lambda f: f.weights, network, jnp.diag(jnp.diagonal(network.weights)))
     readout = Readout(jnp.linspace(-1, 1, 6)[None], jnp.zeros(1))

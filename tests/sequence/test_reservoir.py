@@ -67,6 +67,18 @@ def test_the_readout_is_ridge_regression_by_normal_equations():
     np.testing.assert_allclose(found.pull_back(jnp.eye(2)), found.weights)
 
 
+@pytest.mark.parametrize(("ridge", "scale"), [(1e-12, 1.0), (1e-8, 30.0), (1e-6, 1.0)])
+def test_small_ridges_keep_their_digits(ridge, scale):
+    """States of a reservoir, which depend on each other, against the singular values of the stacked system."""
+    x = scale * np.asarray(EchoStateNetwork(small(), 0.3).run(U).states)[200:, 0]
+    y = PATH[200:, 1:2]
+    a, b = x - x.mean(0), y - y.mean(0)
+    u, s, v = np.linalg.svd(a, full_matrices=False)
+    expected = (v.T * (s / (s**2 + ridge))) @ (u.T @ b)
+    found = np.asarray(Readout.fit(x, y, ridge=ridge).weights).T
+    assert np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
+
+
 def test_a_readout_leaves_missing_samples_out():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(50, 4)), rng.normal(size=(50, 2))
@@ -157,6 +169,25 @@ def test_a_network_generates_a_signal_by_feedback(kind):
     free = fitted.run(Signal.sampled(np.zeros((32, 1)), 0.2), start=last).outputs[:, 0, 0]
     expected = 0.7 * np.sin(later + (0.2 if kind == "discrete" else 0.0))
     np.testing.assert_allclose(free, expected, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_a_run_with_a_teacher_goes_on_where_it_ended(kind):
+    weights, d = small(feedback=1), 0.7 * np.sin(0.2 * np.arange(60))[:, None]
+    network = EchoStateNetwork(weights, 0.4) if kind == "discrete" else ContinuousEchoStateNetwork(weights)
+
+    def run(samples: slice, **options):
+        teacher = Signal.sampled(d[samples], 0.1)
+        return network.run(Signal.sampled(PATH[:60, :1][samples], 0.1), teacher=teacher, **options).states[:, 0]
+
+    whole = run(slice(60))
+    if kind == "discrete":
+        later = run(slice(30, 60), start=whole[29], before=d[29])
+        with pytest.raises(ValueError, match=r"give before="):
+            run(slice(30, 60), start=whole[29])
+    else:  # its last sample is the first of what follows
+        later = run(slice(30, 60), start=whole[30])
+    np.testing.assert_allclose(later, whole[30:], atol=1e-12 if kind == "discrete" else 1e-8)
 
 
 def test_sequences_of_a_batch_do_not_know_each_other():
