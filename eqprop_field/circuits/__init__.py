@@ -3,8 +3,6 @@
 from .agreement import Agreement as Agreement
 from .agreement import AgreementVerdict as AgreementVerdict
 from .agreement import SampleTrace as SampleTrace
-from .campaign import Cell as Cell
-from .campaign import FidelityCampaign as FidelityCampaign
 from .campaign import read_campaign as read_campaign
 from .campaign import run_campaign as run_campaign
 from .compile import compile_circuit as compile_circuit
@@ -19,6 +17,9 @@ from .driven import simulate_driven as simulate_driven
 from .export import export as export
 from .fidelity import FidelitySweep as FidelitySweep
 from .fidelity import fidelity as fidelity
+from .fidelity_campaign import CampaignOptions as CampaignOptions
+from .fidelity_campaign import Cell as Cell
+from .fidelity_campaign import FidelityCampaign as FidelityCampaign
 from .ir import Circuit as Circuit
 from .ir import NoiseSource as NoiseSource
 from .ir import Sample as Sample

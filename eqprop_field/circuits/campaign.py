@@ -1,101 +1,22 @@
 """Campaigns: thousands of runs whose results come into one file, on this machine or on a cluster."""
 
 import contextlib
-import dataclasses
-import functools
-import hashlib
 import io
 import json
 import os
 import pathlib
 import pickle
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
 
-from .._arrays import checked_pair
 from .._files import write_atomically
-from ..storage import describe
-from ..vector_fields import AbstractVectorField
-from .conditions import Conditions
-from .ngspice import AbstractEngine, Batch, Shared
 from .pool import AbstractTask, Row, WorkerDied, work_through
-from .update_fidelity import update_fidelity
 
 _FORMAT = 1
 _SHARE = 0.05  # of the time that may go into writing the file
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One run of a campaign on circuits.
-
-    Attributes:
-        parameter: what is swept, or what the run is called.
-        value: the parameter's.
-        chip: the chip's number.
-        conditions: what the circuit is like.
-    """
-
-    parameter: str
-    value: float
-    chip: int
-    conditions: Conditions
-
-
-class FidelityCampaign(AbstractTask):
-    """The fidelity of a network's updates in every cell; a row has the cell's names and the numbers of `Fidelity`."""
-
-    def __init__(
-        self,
-        field: AbstractVectorField,
-        x: ArrayLike,
-        y: ArrayLike,
-        cells: Sequence[Cell],
-        *,
-        seed: int = 0,
-        engine: Literal["batch", "shared"] = "batch",
-    ) -> None:
-        """Checks the samples; arguments as for `update_fidelity`, and what runs ngspice in every worker.
-
-        Raises:
-            ValueError: for samples that do not fit the network.
-        """
-        checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-        self.field: AbstractVectorField = jax.tree.map(np.asarray, field)
-        self.x, self.y = np.asarray(x, field.dtype), np.asarray(y, field.dtype)
-        self.cells = tuple(cells)
-        self.seed = seed
-        self.engine = engine
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def __call__(self, index: int) -> Row:
-        cell = self.cells[index]
-        # The network's own precision, whatever the worker's is set to.
-        with jax.enable_x64(self.x.dtype == np.float64):
-            field = jax.tree.map(jnp.asarray, self.field)
-            found = update_fidelity(
-                field, self.x, self.y, cell.conditions, chip=cell.chip, seed=self.seed, engine=_engine(self.engine)
-            )
-        return {"parameter": cell.parameter, "value": cell.value, "chip": cell.chip, **dataclasses.asdict(found)}
-
-    def describe(self) -> dict[str, Any]:
-        arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(self.field)] + [self.x, self.y]
-        return {
-            "kind": "fidelity",
-            "network": describe(self.field),
-            "arrays": _digest(array.tobytes() for array in arrays),
-            "seed": self.seed,
-            "cells": _digest(repr(cell).encode() for cell in self.cells),
-            "runs": len(self.cells),
-        }
 
 
 def run_campaign(
@@ -201,11 +122,6 @@ def _write(task: AbstractTask, path: str | os.PathLike[str], rows: Mapping[int, 
     write_atomically(path, buffer.getvalue())
 
 
-def beside(path: pathlib.Path | None, folder: pathlib.Path) -> list[str]:
-    """The name of a campaign's file, if it lies in the folder that the results go to."""
-    return [path.name] if path is not None and path.parent.resolve() == folder.resolve() else []
-
-
 def _on_cluster(task: AbstractTask, indices: Iterable[int], scheduler: str) -> Generator[tuple[int, Row], None, None]:
     """The same as `work_through` on the workers of a Dask scheduler, whose nannies replace the dead."""
     try:
@@ -229,19 +145,6 @@ def _on_cluster(task: AbstractTask, indices: Iterable[int], scheduler: str) -> G
 
 def _call(task: AbstractTask, index: int) -> Row:
     return task(index)
-
-
-@functools.cache
-def _engine(name: str) -> AbstractEngine:
-    """One a process."""
-    return Batch() if name == "batch" else Shared()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    sum_of_all = hashlib.sha256()
-    for part in parts:
-        sum_of_all.update(hashlib.sha256(part).digest())
-    return sum_of_all.hexdigest()
 
 
 def _h5py() -> Any:

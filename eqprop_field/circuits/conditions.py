@@ -8,6 +8,8 @@ from ..substrates.nudging import Nudging
 from .levels import AbstractLevel, Behavioural, OpAmp
 from .variation import Variation
 
+_QUIET = 4.0  # standard deviations that a residual may owe to the noise
+
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
@@ -22,7 +24,7 @@ class Conditions:
         symmetric: whether both beta and -beta are nudged with, or beta alone.
         time: duration of the free phase, and of nudged ones too if `nudged_time` is None; in time units.
         nudged_time: duration of a nudged phase.
-        tol: the residual up to which a phase counts as at rest.
+        tol: the residual up to which a phase counts as at rest; under noise, see `rest`.
 
     Raises:
         ValueError: for a noise, a beta or a time without meaning.
@@ -46,6 +48,11 @@ class Conditions:
                 raise ValueError(f"{name}={time!r}: give a phase a positive, finite duration")
         self.nudging()
 
+    @property
+    def rest(self) -> float:
+        """The residual up to which a phase counts as at rest: `tol`, and four times the noise, which never rests."""
+        return self.tol + _QUIET * self.noise
+
     def nudging(self) -> Nudging:
         """Which betas."""
         return (Nudging.symmetric if self.symmetric else Nudging.one_sided)(self.beta)
@@ -61,6 +68,8 @@ class SweptParameter:
         apply: the conditions with the parameter at a value.
         random: whether chips differ at one value, so that one chip says little.
         linear: whether its values belong on a linear axis.
+        unsettling: whether its values may leave phases unsettled, which is what the sweep is to show: it fails only if
+            no run came to rest.
     """
 
     title: str
@@ -68,10 +77,17 @@ class SweptParameter:
     apply: Callable[[Conditions, float], Conditions]
     random: bool = False
     linear: bool = False
+    unsettling: bool = False
 
 
 def _varied(conditions: Conditions, **spreads: float | int) -> Conditions:
     return dataclasses.replace(conditions, variation=dataclasses.replace(conditions.variation, **spreads))
+
+
+def _whole(value: float) -> int:
+    if not float(value).is_integer():
+        raise ValueError(f"bits={value!r}: give a whole number")
+    return int(value)
 
 
 SWEPT_PARAMETERS: Mapping[str, SweptParameter] = {
@@ -82,6 +98,7 @@ SWEPT_PARAMETERS: Mapping[str, SweptParameter] = {
         "duration of every phase (τ)",
         (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
         lambda c, v: dataclasses.replace(c, time=v, nudged_time=None),
+        unsettling=True,
     ),
     "gain": SweptParameter(
         "op-amp gain A₀",
@@ -102,7 +119,7 @@ SWEPT_PARAMETERS: Mapping[str, SweptParameter] = {
     "bits": SweptParameter(
         "bits of a weight's magnitude",
         (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
-        lambda c, value: _varied(c, bits=round(value)),
+        lambda c, value: _varied(c, bits=_whole(value)),
         linear=True,
     ),
     "mismatch": SweptParameter(

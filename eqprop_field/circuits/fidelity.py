@@ -1,18 +1,29 @@
 """What a circuit has to be like for learning: its updates while one parameter after another is swept."""
 
 import dataclasses
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
+import numpy as np
 from jaxtyping import ArrayLike
 
-from ..results import AbstractResult
+from ..substrates.solution import Verdict
 from ..vector_fields import AbstractVectorField
-from .campaign import Cell, FidelityCampaign, Row, beside, run_campaign
 from .conditions import SWEPT_PARAMETERS, Conditions, SweptParameter
-from .update_fidelity import COSINES, failed_samples
+from .fidelity_campaign import (
+    JUDGED,
+    AbstractFidelityRuns,
+    CampaignOptions,
+    Cell,
+    at_rest,
+    column,
+    kept_in,
+    passed,
+    run_cells,
+)
+from .pool import Row
+from .update_fidelity import COSINES, MEASURES, failure_of, gravest_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,52 +32,71 @@ COMMON = ("beta", "time", "gain", "bandwidth", "offset", "bits", "mismatch")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class FidelitySweep(AbstractResult):
+class FidelitySweep(AbstractFidelityRuns):
     """The fidelity of updates at every value of every swept parameter, on every chip.
 
     Attributes:
-        runs: one row a parameter, value and chip, with the numbers of `Fidelity`.
         parameters: what was swept, by name.
-        path: the HDF5 file with the rows, or None.
     """
 
     stem: ClassVar[str] = "fidelity"
-    runs: Sequence[Row]
     parameters: Mapping[str, SweptParameter]
-    path: Path | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self.runs]
 
     def means(self) -> list[dict[str, Any]]:
-        """One row a parameter and value: the means over the chips, and the lowest cosine to a chip's gradient."""
-        groups: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
-        for row in self.rows():
+        """One row a parameter and value: the means over the chips at rest, the lowest cosine to a chip's gradient, the
+        shares of all chips that pass by either cosine, and the gravest verdict.
+
+        Where no chip is at rest, the means are those of what moves, and the verdict says so.
+        """
+        groups: dict[tuple[Any, Any], list[Row]] = {}
+        for row in self.runs:
             groups.setdefault((row["parameter"], row["value"]), []).append(row)
-        measures = [name for name in self.runs[0] if name not in ("parameter", "value", "chip", "failed")]
         return [
-            {"parameter": parameter, "value": value, "chips": len(group)}
-            | {name: sum(row[name] for row in group) / len(group) for name in measures}
-            | {"lowest_cosine_to_chip_gradient": min(row["cosine_to_chip_gradient"] for row in group)}
-            | {"failed": sum(row["failed"] for row in group)}
+            {"parameter": parameter, "value": value, "chips": len(group)} | self._mean(group)
             for (parameter, value), group in groups.items()
         ]
 
+    def _mean(self, group: Sequence[Row]) -> dict[str, Any]:
+        rest = at_rest(group)
+        counted = [row for row, rests in zip(group, rest, strict=True) if rests or not rest.any()]
+        means = {name: float(np.mean(column(counted, name))) for name in MEASURES}
+        by_eqprop, by_gradient = passed(group, self.passing).values()
+        return means | {
+            "settled": float(np.mean(column(group, "settled"))),
+            "lowest_cosine_to_chip_gradient": float(np.min(column(counted, "cosine_to_chip_gradient"))),
+            "passed": by_eqprop,
+            "passed_by_chip_gradient": by_gradient,
+            "verdict": gravest_of(group),
+            "failed": sum(int(row["failed"]) for row in group),
+        }
+
     def summary(self) -> dict[str, Any]:
-        return {"rows": self.means()}
+        return {"rows": self.means(), "passing": self.passing, "judged_by": JUDGED[0]}
 
     @property
     def failure(self) -> str | None:
-        return failed_samples(sum(int(row["failed"]) for row in self.runs))
+        shown = {name for name, swept in self.parameters.items() if swept.unsettling and self.of(name).at_rest.any()}
+        moving = Verdict.not_settled.name
+        return failure_of([row for row in self.runs if row["parameter"] not in shown or row["verdict"] != moving])
 
     def lines(self) -> list[str]:
-        """One line a parameter and value: cosines to ideal EqProp, the chip's and the nominal gradient, and times."""
-        lines = [f"{'parameter':>10} {'value':>8}  cosine to EqProp, chip, nominal  settling free, nudged   at rest"]
+        """One line a parameter and value: cosines to ideal EqProp, the chip's and the nominal gradient, shares that
+        pass by the first two, and times.
+        """
+        lines = [
+            f"{'parameter':>10} {'value':>8}  cosine to EqProp, chip, nominal  passed by EqProp, chip  "
+            "settling free, nudged   at rest"
+        ]
         for row in self.means():
             cosines = " ".join(f"{row[name]:>10.5f}" for name in COSINES)
+            shares = f"{row['passed']:>16.0%}, {row['passed_by_chip_gradient']:>5.0%}"
             times = f"{row['settling_free']:>13.2f}, {row['settling_nudged']:>6.2f}"
-            lines.append(f"{row['parameter']:>10} {row['value']:>8g} {cosines} {times}   {row['settled']:>7.0%}")
-        return lines
+            name, value = f"{row['parameter']:>10}", f"{row['value']:>8g}"
+            lines.append(f"{name} {value} {cosines} {shares} {times}   {row['settled']:>7.0%}")
+        return [*lines, f"passed: the chips at rest whose cosine is at least {self.passing:g}"]
 
     def of(self, parameter: str) -> "FidelitySweep":
         """The sweep of one parameter alone."""
@@ -78,9 +108,6 @@ class FidelitySweep(AbstractResult):
         drawn = {f"fidelity_{name}.png": self.of(name).plot().figure for name in self.parameters}
         return drawn  # pyright: ignore[reportReturnType]  Figures, never SubFigures
 
-    def _write(self, folder: Path) -> list[str]:
-        return [*beside(self.path, folder), *super()._write(folder)]
-
 
 def fidelity(
     field: AbstractVectorField,
@@ -91,12 +118,8 @@ def fidelity(
     conditions: Conditions | None = None,
     values: Sequence[float] = (),
     chips: int = 5,
-    seed: int = 0,
-    path: str | os.PathLike[str] | None = None,
-    engine: Literal["batch", "shared"] = "batch",
-    workers: int | None = None,
-    scheduler: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    passing: float = 0.95,
+    **options: Unpack[CampaignOptions],
 ) -> FidelitySweep:
     """Sweeps one parameter of the circuit at a time, runs its phases in ngspice, and compares its updates.
 
@@ -111,15 +134,12 @@ def fidelity(
         conditions: what the circuit is like apart from the swept parameter.
         values: of the one parameter, instead of its own.
         chips: how many at every value of a parameter that is drawn by chance.
-        seed: of all chips.
-        path: the HDF5 file that keeps the rows while they come, see `run_campaign`; None keeps none.
-        engine: what runs ngspice in every worker: a process for every netlist, or libngspice.
-        workers: how many processes on this machine; one for each core by default.
-        scheduler: the address of a Dask scheduler whose workers do it instead.
-        progress: called with the runs done and their number.
+        passing: the least cosine with which a chip at rest passes.
+        options: how the circuits are run, see `CampaignOptions`.
 
     Raises:
-        ValueError: for a parameter that is not known, values for several of them, no chips, and as `run_campaign`.
+        ValueError: for a parameter that is not known, values for several of them or that are not finite, no chips, and
+            as `run_campaign`.
         WorkerDied, TaskFailed, OSError: as `run_campaign`.
     """
     known = SWEPT_PARAMETERS if not isinstance(parameters, Mapping) else {**SWEPT_PARAMETERS, **parameters}
@@ -127,6 +147,8 @@ def fidelity(
         raise ValueError(f"{unknown[0]!r} is no swept parameter: there are {', '.join(known)}")
     if values and len(parameters) != 1:
         raise ValueError("values are for one parameter: name it alone")
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"values={list(values)}: give finite numbers")
     if chips < 1:
         raise ValueError(f"chips={chips}: give at least 1")
     swept = {name: known[name] for name in parameters}
@@ -137,6 +159,5 @@ def fidelity(
         for value in sorted(set(values) or parameter.values)
         for chip in range(chips if parameter.random else 1)
     ]
-    task = FidelityCampaign(field, x, y, cells, seed=seed, engine=engine)
-    rows = run_campaign(task, path, workers=workers, scheduler=scheduler, progress=progress)
-    return FidelitySweep(rows, swept, None if path is None else Path(path))
+    rows = run_cells(field, x, y, cells, **options)
+    return FidelitySweep(rows, swept, passing=passing, path=kept_in(options))

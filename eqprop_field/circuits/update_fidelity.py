@@ -1,8 +1,9 @@
 """How well a circuit's update points: the update that it makes, against the ones that it should make."""
 
+import collections
 import dataclasses
-import functools
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -18,7 +19,7 @@ from ..learning.eqprop import EqProp
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
 from ..substrates.nudging import Nudging
-from ..substrates.solution import Solution
+from ..substrates.solution import Solution, Verdict
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State
 from .conditions import Conditions
@@ -37,7 +38,9 @@ class Fidelity(AbstractResult):
     """The updates that one circuit makes, over the samples that ngspice could simulate.
 
     Cosines are means over the samples, each by itself, as in `align`: a sample whose error is near 0 has an update
-    without much of a direction, and counts as much as any other. Samples without any update are left out.
+    without much of a direction, and counts as much as any other. Samples without any update are left out, and so are
+    those whose phases are not all at rest, in every number. Only where no sample is at rest are the numbers of what
+    moves given, to look at: `verdict` says so.
 
     Attributes:
         cosine_to_ideal_eqprop: of the update with that of ideal equilibrium propagation: the nominal ODE, beta near 0.
@@ -48,8 +51,8 @@ class Fidelity(AbstractResult):
         settling_nudged: the same for the nudged phases.
         joules_inference: what the supplies deliver in a free phase, the samples' mean; NaN where the level has none.
         joules_update: the same for all phases of a sample together.
-        settled: the share of the samples whose phases are at rest at their ends. An update of a phase that was not
-            counts all the same: this says how much of it to believe.
+        settled: the share of the samples whose phases are all at rest at their ends.
+        verdict: the name of the gravest `Verdict` of any sample's phases; `converged` if all are at rest.
         failed: how many samples ngspice gave nothing for.
     """
 
@@ -63,22 +66,44 @@ class Fidelity(AbstractResult):
     joules_inference: float
     joules_update: float
     settled: float
+    verdict: str
     failed: int
 
     def rows(self) -> list[dict[str, Any]]:
         return [dataclasses.asdict(self)]
 
     def summary(self) -> dict[str, Any]:
-        return {name: known(value) for name, value in dataclasses.asdict(self).items()} | {"failed": self.failed}
+        stated = {"verdict": self.verdict, "failed": self.failed}
+        return {name: known(getattr(self, name)) for name in MEASURES} | stated
 
     @property
     def failure(self) -> str | None:
-        return failed_samples(self.failed)
+        return failure_of([dataclasses.asdict(self)])
 
 
-def failed_samples(count: int) -> str | None:
-    """One sentence where ngspice failed."""
-    return f"ngspice gave no result for {count} samples: the other samples' numbers stand" if count else None
+MEASURES = tuple(field.name for field in dataclasses.fields(Fidelity) if field.name not in ("verdict", "failed"))
+
+
+def gravest_of(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The name of the gravest verdict of some runs, each with what `Fidelity` says."""
+    return max((Verdict[str(run["verdict"])] for run in runs), default=Verdict.converged).name
+
+
+def failure_of(runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """One sentence where ngspice failed or phases did not come to rest in some runs, each with what `Fidelity` says."""
+    reasons = []
+    if failed := sum(int(run["failed"]) for run in runs):
+        reasons.append(f"ngspice gave no result for {failed} samples: the other samples' numbers stand")
+    unsettled = collections.Counter(
+        run["verdict"] for run in runs if run["verdict"] not in (Verdict.converged.name, Verdict.simulator_failed.name)
+    )
+    if unsettled:
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in unsettled.items())
+        reasons.append(
+            f"{unsettled.total()} of {len(runs)} circuits were not at rest at the end of a phase ({verdicts}) and do "
+            "not pass: give the phases more time, or the network a lower gain"
+        )
+    return "; ".join(reasons) or None
 
 
 def update_fidelity(
@@ -117,7 +142,7 @@ def update_fidelity(
         level=conditions.level,
         free_time=conditions.time,
         nudged_time=conditions.time if conditions.nudged_time is None else conditions.nudged_time,
-        tol=conditions.tol,
+        tol=conditions.rest,
         chip=drawn,
         noise=noise,
         workers=workers,
@@ -136,13 +161,19 @@ def _summarised(
     measured: tuple[tuple[Phase, ...] | None, ...],
     solutions: tuple[Solution, ...],
 ) -> Fidelity:
-    simulated = [phases for phases in measured if phases is not None]
-    at_rest = functools.reduce(np.logical_and, (np.asarray(solution.converged) for solution in solutions))
-    failed = len(measured) - len(simulated)
+    gravest = np.max([np.asarray(solution.verdict) for solution in solutions], axis=0)
+    at_rest = gravest == Verdict.converged
+    judged: dict[str, Any] = {
+        "settled": float(np.mean(at_rest)),
+        "verdict": Verdict(int(gravest.max())).name,
+        "failed": sum(phases is None for phases in measured),
+    }
+    counted = at_rest if at_rest.any() else np.ones(len(measured), bool)
+    simulated = [phases for phases, counts in zip(measured, counted, strict=True) if counts and phases is not None]
     if not simulated:
-        return Fidelity(*[math.nan] * 8, settled=0.0, failed=failed)
+        return Fidelity(*[math.nan] * 8, **judged)  # pyright: ignore[reportArgumentType]
     energies = [[math.nan if p.joules is None else p.joules for p in phases] for phases in simulated]
-    defined = cosines[np.isfinite(cosines).all(axis=1)]
+    defined = cosines[counted & np.isfinite(cosines).all(axis=1)]
     means = dict(zip(COSINES, defined.mean(axis=0).tolist() if len(defined) else [math.nan] * 3, strict=True))
     return Fidelity(
         **means,
@@ -151,8 +182,7 @@ def _summarised(
         settling_nudged=max(phase.settling_time() for phases in simulated for phase in phases[1::2]),
         joules_inference=float(np.mean([phases[0] for phases in energies])),
         joules_update=float(np.mean([sum(phases) for phases in energies])),
-        settled=float(np.mean(at_rest)),
-        failed=failed,
+        **judged,
     )
 
 

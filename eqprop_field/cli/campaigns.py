@@ -32,6 +32,8 @@ class AbstractCampaign(AbstractCommand):
     nudge: NudgeOptions = dataclasses.field(default_factory=lambda: NudgeOptions(nudging="symmetric"))
     time: Times = (40.0, 40.0)
     """Duration of the free phase and of a nudged one, in time constants."""
+    passing: float = 0.95
+    """A chip at rest passes if its update has at least this cosine with that of ideal equilibrium propagation."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
     engine: Literal["batch", "shared"] = "batch"
     """What runs ngspice in every worker: a process of its own for every sample, or libngspice through PySpice."""
@@ -76,6 +78,7 @@ class AbstractCampaign(AbstractCommand):
         x, y = inputs.samples_or_random(field, self.input, self.target, self.seed, self.samples)
         folder = folder_for(self.out)
         options |= {"seed": self.seed, "path": folder / f"{experiment.__name__}.h5", "engine": self.engine}
+        options["passing"] = self.passing
         options |= {"workers": self.workers, "scheduler": self.scheduler}
         try:
             with bar("circuits") as progress:

@@ -14,7 +14,9 @@ class MonteCarlo(AbstractCampaign):
     A chip's devices differ from the nominal ones by --mismatch, its neurons and nudges have an --offset, its weights
     so many --bits. Each row of the results has the cosines of its update to what equilibrium propagation gives on the
     nominal network, to the gradient of the chip itself and to that of the nominal network, the settling times, and the
-    supplies' energy where the level has supplies. Writes montecarlo.h5 while results come in, montecarlo.csv,
+    supplies' energy where the level has supplies. A chip passes if all its phases came to rest and its cosine to ideal
+    equilibrium propagation is at least --passing; the share that would pass by the gradient of the chip itself is shown
+    beside it. Writes montecarlo.h5 while results come in, montecarlo.csv,
     montecarlo.png and summary.json.
 
     Example: eqprop-field montecarlo net.safetensors --chips 100 --out montecarlo
@@ -30,8 +32,6 @@ class MonteCarlo(AbstractCampaign):
     """Weights are programmed with so many bits and a sign; 0 for any value."""
     noise: float = 0.0
     """Noise in every neuron's drive, rms in state units."""
-    passing: float = 0.95
-    """A chip passes if its update has at least this cosine with that of ideal equilibrium propagation."""
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
@@ -39,4 +39,4 @@ class MonteCarlo(AbstractCampaign):
 
         variation = Variation.everywhere(self.mismatch, self.offset, self.bits)
         conditions = self.conditions(variation=variation, noise=self.noise)
-        return self.campaign(montecarlo, self.chips, conditions=conditions, passing=self.passing)
+        return self.campaign(montecarlo, self.chips, conditions=conditions)

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 
 from ..circuits.fidelity import FidelitySweep
+from ..circuits.fidelity_campaign import JUDGED
 from ..circuits.montecarlo import MonteCarlo
 from ..results import NoPictureError
 from .draw import draw
@@ -50,10 +51,12 @@ def _sweep(result: FidelitySweep, ax: Axes | None = None) -> Axes:
         angles = np.degrees(np.arccos(np.clip(chips(measure), -1, 1 - 1e-12)))
         _curve(axes[0], values, angles, settled, (k, title))
     axes[0].axhline(90, color=INK, linewidth=0.9, linestyle=(0, (5, 3)))
+    pass_line = float(np.degrees(np.arccos(np.clip(result.passing, -1, 1))))
+    axes[0].axhline(pass_line, color=INK, linewidth=0.9, linestyle=":")
     axes[0].set_yscale("log")
     axes[0].set(ylabel="angle of the update (°)", ylim=(max(_LEAST, axes[0].get_ylim()[0]), 190))
     axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes[0].set_title("How far updates point away (dashed: 90°)")
+    axes[0].set_title(f"How far updates point away (dashed: 90°; dotted: a cosine of {result.passing:g})")
     if ax is None:
         for k, (measure, title) in enumerate(_TIMES.items()):
             _curve(axes[1], values, chips(measure), settled, (k, title))
@@ -88,21 +91,28 @@ def _curve(
 @draw.register(MonteCarlo)
 @styled
 def _montecarlo(result: MonteCarlo, ax: Axes | None = None) -> Axes:
-    """How the measures are spread over the chips, a panel each, with lines at 5, 50 and 95 % of them.
+    """How the measures are spread over the chips at rest, a panel each, with lines at 5, 50 and 95 % of them.
+
+    Both cosines have the pass line too.
 
     Raises:
-        NoPictureError: where ngspice gave no result for any chip.
+        NoPictureError: where no chip came to rest.
     """
-    columns = {title: factor * result.column(measure) for measure, (title, factor) in _SPREADS.items()}
-    drawn = {title: values[np.isfinite(values)] for title, values in columns.items() if np.isfinite(values).any()}
+    rest = result.at_rest
+    columns = {measure: _SPREADS[measure][1] * result.column(measure)[rest] for measure in _SPREADS}
+    drawn = {measure: values[np.isfinite(values)] for measure, values in columns.items() if np.isfinite(values).any()}
     if not drawn:
-        raise NoPictureError("ngspice gave no usable result for any chip: there is nothing to draw")
+        raise NoPictureError("no chip came to rest in all its phases: there is nothing to draw")
     axes = panels([2.3] * len(drawn)) if ax is None else np.array([ax])
-    for panel, (name, values), colour in zip(axes, drawn.items(), _COLOURS * len(drawn), strict=False):
+    for panel, (measure, values), colour in zip(axes, drawn.items(), _COLOURS * len(drawn), strict=False):
         panel.hist(values, min(_BINS, max(5, len(values) // 4)), color=colour, alpha=0.85)
         for share, form in ((5, _DASHES), (50, "-"), (95, _DASHES)):
             panel.axvline(float(np.percentile(values, share)), color=INK, linewidth=1.2, linestyle=form)
-        panel.set(xlabel=name, ylabel="chips")
+        if measure in JUDGED:
+            panel.axvline(result.passing, color=COLOURS["red"], linewidth=1.4, linestyle=":", label="pass line")
+            panel.legend(loc="best")
+        panel.set(xlabel=_SPREADS[measure][0], ylabel="chips")
         panel.grid(axis="x", visible=False)
-    axes[0].set_title(f"{len(result.runs)} chips; lines at 5, 50 and 95 % of them")
+    moving = f", {int((~rest).sum())} of them not at rest and left out" if not rest.all() else ""
+    axes[0].set_title(f"{len(rest)} chips{moving}; lines at 5, 50 and 95 % of those shown")
     return axes[0]

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -101,6 +102,29 @@ def test_simulators_that_fail_are_counted_and_not_averaged(net, tmp_path):
 def test_phases_that_were_too_short_say_so(ngspice, net):
     found = update_fidelity(net, X, Y, Conditions(time=1.0))
     assert found.settled == 0.0 and found.cosine_to_ideal_eqprop < 0.9
+    assert found.verdict == "not_settled" and "not at rest" in found.failure
+
+
+def test_samples_that_do_not_rest_are_in_no_mean(ngspice, net):
+    """Short phases, and a tolerance between what is left of the motion of both samples."""
+    substrate, nudging = NgspiceSubstrate(free_time=8.0, nudged_time=8.0), epf.Nudging.symmetric(0.1)
+    free, nudged = substrate.phases(net, X, nudging.nudges(epf.Quadratic(), jnp.asarray(Y)), throw=False)
+    residuals = np.max([solution.residual for solution in (free, *nudged)], axis=0)
+    conditions = Conditions(time=8.0, tol=float(np.sqrt(residuals.prod())))
+    found, k = update_fidelity(net, X, Y, conditions), int(np.argmin(residuals))
+    alone = update_fidelity(net, X[k : k + 1], Y[k : k + 1], conditions)
+    assert found.settled == 0.5 and found.verdict != "converged" and "not at rest" in found.failure
+    assert alone.settled == 1.0 and alone.failure is None
+    assert found.cosine_to_ideal_eqprop == pytest.approx(alone.cosine_to_ideal_eqprop, rel=1e-12)
+    assert found.settling_free == alone.settling_free
+
+
+def test_noise_is_no_lack_of_rest(ngspice, net):
+    """A noisy state never rests, but phases that are too short move by more than their noise."""
+    noisy = dataclasses.replace(CHIP, noise=0.003, beta=0.1)
+    assert noisy.rest == pytest.approx(noisy.tol + 0.012)
+    assert update_fidelity(net, X, Y, noisy).verdict == "converged"
+    assert update_fidelity(net, X, Y, dataclasses.replace(noisy, time=1.5)).verdict == "not_settled"
 
 
 def test_conditions_without_meaning_are_refused():
@@ -121,6 +145,7 @@ def sweep_of(cosines: np.ndarray, settled: list[float]) -> FidelitySweep:
         {"parameter": "offset", "value": value, "chip": chip}
         | dict.fromkeys((field.name for field in dataclasses.fields(Fidelity)), 1.0)
         | {"cosine_to_ideal_eqprop": float(cosines[k, chip]), "settled": settled[k], "failed": 0}
+        | {"verdict": "converged" if settled[k] == 1 else "not_settled"}
         for k, value in enumerate((0.1, 1.0, 10.0))
         for chip in range(2)
     ]
@@ -139,15 +164,36 @@ def test_a_sweep_has_means_and_a_picture_of_angles(tmp_path):
     assert main.figure.get_axes()[1].get_xlabel() == SWEPT_PARAMETERS["offset"].title
     assert sweep.plot(main) is main
     assert sweep.save(tmp_path)["files"] == ["fidelity.csv", "fidelity_offset.png", "summary.json"]
-    assert sweep.failure is None
-    failed = dataclasses.replace(sweep, runs=[{**sweep.runs[0], "failed": 2}])
+    dotted = [float(line.get_ydata()[0]) for line in main.get_lines() if line.get_linestyle() == ":"]
+    assert dotted and np.allclose(dotted, np.degrees(np.arccos(0.95)))
+    assert [row["verdict"] for row in means] == ["not_settled", "converged", "converged"]
+    assert [row["passed"] for row in means] == [0.0, 1.0, 1.0]
+    assert sweep.failure.startswith("2 of 6 circuits were not at rest")
+    failed = dataclasses.replace(sweep, runs=[{**sweep.runs[2], "failed": 2}])
     assert failed.failure.startswith("ngspice gave no result for 2 samples")
+
+
+def test_a_sweep_that_is_to_show_where_settling_ends_fails_where_nothing_rests():
+    times = {"offset": dataclasses.replace(SWEPT_PARAMETERS["offset"], unsettling=True)}
+    assert dataclasses.replace(sweep_of(np.ones((3, 2)), [0.0, 0.5, 1.0]), parameters=times).failure is None
+    assert dataclasses.replace(sweep_of(np.ones((3, 2)), [0.0, 0.0, 0.5]), parameters=times).failure is not None
+    assert SWEPT_PARAMETERS["time"].unsettling
+    assert sum(parameter.unsettling for parameter in SWEPT_PARAMETERS.values()) == 1
+
+
+def test_a_mean_over_chips_leaves_those_in_motion_out():
+    sweep = sweep_of(np.array([[0.9, 0.5], [0.9, 0.5], [0.9, 0.5]]), [1.0, 1.0, 1.0])
+    moving = {**sweep.runs[1], "settled": 0.5, "verdict": "wrong_branch"}
+    (first, *_) = dataclasses.replace(sweep, runs=[sweep.runs[0], moving, *sweep.runs[2:]]).means()
+    assert first["cosine_to_ideal_eqprop"] == 0.9
+    assert first["settled"] == 0.75 and first["verdict"] == "wrong_branch"
 
 
 def test_many_chips_are_spread_over_those_for_which_a_measure_exists():
     names = [field.name for field in dataclasses.fields(Fidelity)]
-    runs = [{"chip": k, **dict.fromkeys(names, 1.0 + k), "failed": 0} for k in range(3)]
-    runs.append({"chip": 3, **dict.fromkeys(names, math.nan), "failed": 1})
+    rests, broken = {"verdict": "converged", "failed": 0}, {"verdict": "simulator_failed", "failed": 1}
+    runs = [{"chip": k, **dict.fromkeys(names, 1.0 + k), **rests} for k in range(3)]
+    runs.append({"chip": 3, **dict.fromkeys(names, math.nan), **broken})
     found = MonteCarlo(runs, passing=2.0)
     spread = found.summary()["measures"]["settling_free"]
     assert (spread["min"], spread["median"], spread["max"]) == (1.0, 2.0, 3.0)
@@ -155,9 +201,36 @@ def test_many_chips_are_spread_over_those_for_which_a_measure_exists():
     panels = found.plot().figure.get_axes()
     assert len(panels) == 4 and sum(bar.get_height() for bar in panels[0].patches) == 3
     shares = [line.get_xdata()[0] for line in panels[0].get_lines()]
-    assert shares == np.percentile([1.0, 2.0, 3.0], (5, 50, 95)).tolist()
+    assert shares == [*np.percentile([1.0, 2.0, 3.0], (5, 50, 95)).tolist(), 2.0]  # and the pass line
+    assert len(panels[1].get_lines()) == 4 and len(panels[2].get_lines()) == 3
     nothing = MonteCarlo(runs[3:], passing=0.5)
     assert nothing.pictures() == {} and nothing.summary()["measures"]["settling_free"]["mean"] is None
+
+
+def test_a_chip_that_does_not_rest_does_not_pass_and_is_in_no_spread():
+    names = [field.name for field in dataclasses.fields(Fidelity)]
+    runs = [{"chip": k, **dict.fromkeys(names, 0.99), "verdict": "converged", "failed": 0} for k in range(2)]
+    runs[1] |= {"verdict": "not_settled", "cosine_to_ideal_eqprop": 1.0}
+    found = MonteCarlo(runs, passing=0.9)
+    assert found.passed == 0.5 and found.failure.startswith("1 of 2 circuits were not at rest")
+    assert found.summary()["measures"]["cosine_to_ideal_eqprop"]["max"] == 0.99
+    assert found.summary()["verdicts"] == {"converged": 1, "not_settled": 1}
+    assert sum(bar.get_height() for bar in found.plot().patches) == 1
+
+
+def test_the_verdict_says_which_cosine_it_judges():
+    """Chips that follow equilibrium propagation on a network on which it is not the gradient."""
+    names = [field.name for field in dataclasses.fields(Fidelity)]
+    row = {"chip": 0, **dict.fromkeys(names, 0.99), "verdict": "converged", "failed": 0}
+    found = MonteCarlo([row | {"cosine_to_chip_gradient": 0.085}], passing=0.95)
+    assert found.summary()["judged_by"] == "cosine_to_ideal_eqprop"
+    assert (found.passed, found.passed_by_chip_gradient) == (1.0, 0.0)
+    assert "NOT the gradient of this network (mean cosine 0.085)" in found.lines()[-1]
+    shares = [line for line in found.lines() if line.startswith("at rest, and a cosine to")]
+    assert "ideal EqProp of at least 0.95: 100.0%" in shares[0] and shares[0].endswith("(the verdict)")
+    assert "own gradient of at least 0.95: 0.0%" in shares[1]
+    good = MonteCarlo([row], passing=0.95)
+    assert not any("NOT" in line for line in good.lines())
 
 
 @pytest.mark.slow
@@ -173,6 +246,9 @@ def test_sweeps_and_chips_need_no_file(ngspice, net):
         ({"parameters": ["colour"]}, "colour"),
         ({"values": [1.0]}, "one parameter"),
         ({"chips": 0}, "chips=0"),
+        ({"parameters": ["bits"], "values": [math.inf]}, "finite"),
+        ({"parameters": ["bits"], "values": [math.nan]}, "finite"),
+        ({"parameters": ["bits"], "values": [2.5]}, "whole number"),
     ):
         with pytest.raises(ValueError, match=says):
             fidelity(net, X, Y, **wrong)

@@ -44,6 +44,16 @@ def test_fidelity_sweeps_parameters(run, folder, sample, ngspice):
     assert rows["mismatch", 0.2]["cosine_to_ideal_eqprop"] < rows["mismatch", 0.005]["cosine_to_ideal_eqprop"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["montecarlo --chips 2", "fidelity --knobs beta --values 0.1"])
+def test_chips_that_do_not_settle_do_not_pass(run, folder, sample, ngspice, command):
+    name, *options = command.split()
+    said = run(name, *sample, *options, "--time", 4, "--workers", 1, "--out", folder / "o", "--json")
+    assert said.code == 1 and "not at rest" in said.err and not said.json["ok"]
+    found = said.json if name == "montecarlo" else said.json["rows"][0]
+    assert found["passed"] == found["passed_by_chip_gradient"] == 0.0
+
+
 def test_simulators_that_fail_are_a_failed_run(run, folder, sample, monkeypatch):
     (folder / "bin").mkdir()
     (folder / "bin" / "ngspice").write_text("#!/bin/sh\nexit 3\n")
@@ -71,6 +81,9 @@ def test_simulators_that_fail_are_a_failed_run(run, folder, sample, monkeypatch)
         ("fidelity", ["--values", "1,2"], "one parameter"),
         ("fidelity", ["--knobs", "beta", "--values", "0"], "beta"),
         ("fidelity", ["--knobs", "beta", "--values", "a"], "list of values"),
+        ("fidelity", ["--knobs", "bits", "--values", "inf"], "finite"),
+        ("fidelity", ["--knobs", "bits", "--values", "nan"], "finite"),
+        ("fidelity", ["--knobs", "bits", "--values", "1.5"], "whole number"),
     ],
 )
 def test_what_has_no_meaning_is_refused(run, folder, sample, command, options, says):
