@@ -40,6 +40,7 @@ from .costs import Matching as Matching
 from .costs import Quadratic as Quadratic
 from .datasets import DataError as DataError
 from .datasets import Dataset as Dataset
+from .datasets import DataWarning as DataWarning
 from .datasets import Samples as Samples
 from .datasets import digits as digits
 from .datasets import fashion as fashion

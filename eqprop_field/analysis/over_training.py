@@ -16,7 +16,7 @@ from ..learning.base import AbstractLearningRule
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
 from ..substrates.solution import Verdict
-from ..training import Settings, train
+from ..training import ErrorKind, ErrorMeasure, Settings, fitted, train
 from ..vector_fields.base import AbstractVectorField
 from .alignment import compare
 from .symmetry import jacobian_asymmetry, weight_symmetry
@@ -112,7 +112,8 @@ class TrainingAlignment(AbstractResult):
         epochs: how many had been trained, from 0, the start, (epoch,).
         cosine: as in `Snapshot`, (rule, seed, epoch, layer).
         jacobian_asymmetry: likewise, (rule, seed, epoch); weight_symmetry; settled.
-        validation_error: a share, (rule, seed, epoch); NaN at the start, where it is not measured.
+        validation_error: of `error_kind`, (rule, seed, epoch); NaN at the start, where it is not measured.
+        error_kind: what the errors are.
     """
 
     stem: ClassVar[str] = "training_alignment"
@@ -124,6 +125,7 @@ class TrainingAlignment(AbstractResult):
     weight_symmetry: Float[np.ndarray, "rule seed epoch"]
     settled: Float[np.ndarray, "rule seed epoch"]
     validation_error: Float[np.ndarray, "rule seed epoch"]
+    error_kind: ErrorKind = ErrorKind.classes
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a rule, seed, epoch and layer."""
@@ -150,7 +152,7 @@ class TrainingAlignment(AbstractResult):
         for r, rule in enumerate(self.rules):
             means = [v[r].mean(axis=0) for v in (self.cosine[..., 0], self.jacobian_asymmetry, self.weight_symmetry)]
             ends = [f"{mean[0]:.4f} > {mean[-1]:.4f}" for mean in means]
-            error = f"{100 * self.validation_error[r, :, -1].mean():.1f} %"
+            error = self.error_kind.text(self.validation_error[r, :, -1].mean())
             lines.append(f"{rule:<18}  {ends[0]:>17}  {ends[1]:>18}  {ends[2]:>17}  {error:>16}")
         return lines
 
@@ -184,6 +186,7 @@ def align_training(
     by_rule = dict.fromkeys(rules, settings) if isinstance(settings, Settings) else settings
     if set(by_rule) != set(rules) or len({one.epochs for one in by_rule.values()}) > 1:
         raise ValueError("give settings for every rule, of as many epochs: the rules are compared epoch by epoch")
+    dataset = fitted(dataset, fields[0])
     x, y = dataset.validation.x[:samples], dataset.validation.y[:samples]
     runs = []
     for name, rule in rules.items():
@@ -204,6 +207,7 @@ def align_training(
         epochs=np.arange(float(cosine.shape[1])),
         cosine=cosine.reshape(len(rules), len(fields), *cosine.shape[1:]),
         validation_error=np.array([errors for _, errors in runs]).reshape(shape),
+        error_kind=ErrorMeasure.of_dataset(dataset).kind,
         **columns,
     )
 

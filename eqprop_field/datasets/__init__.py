@@ -5,6 +5,7 @@ from .arrays import read_array as read_array
 from .arrays import read_samples as read_samples
 from .base import DataError as DataError
 from .base import Dataset as Dataset
+from .base import DataWarning as DataWarning
 from .base import Samples as Samples
 from .base import batch_order as batch_order
 from .digits import digits as digits

@@ -4,36 +4,82 @@ import dataclasses
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float32, Int, Integer, Key, Num
+from jaxtyping import Array, Float32, Int, Int64, Integer, Key
+from numpy.typing import ArrayLike
 
 
 class DataError(ValueError):
     """A data set is missing, damaged or another one; the message names where to get it."""
 
 
-@dataclasses.dataclass(frozen=True)
+class DataWarning(UserWarning):
+    """Data lie where a network cannot answer; the message names the range, and how to scale them."""
+
+
+@dataclasses.dataclass(frozen=True, init=False)
 class Samples:
     """Some samples of a data set.
 
     Attributes:
         x: the inputs' firing rates, (samples, inputs), in [0, 1].
-        y: the targets of the output neurons' states, one-hot, (samples, classes).
+        y: the targets of the output neurons' states, (samples, outputs), one-hot for classes; or the classes
+            themselves, integers from 0, (samples,).
     """
 
     x: Float32[np.ndarray, "samples inputs"]
-    y: Float32[np.ndarray, "samples classes"]
+    y: Float32[np.ndarray, "samples outputs"] | Int64[np.ndarray, " samples"]
+
+    def __init__(self, x: ArrayLike, y: ArrayLike) -> None:
+        """Samples of arrays, or of anything that NumPy makes arrays of.
+
+        Args:
+            x: the inputs, (samples, inputs).
+            y: the targets or classes, as the attribute; a row of numbers that are no integers is the targets of one
+                output.
+
+        Raises:
+            ValueError: for arrays of another form, x and y of different lengths, and NaN or infinity, naming the row.
+        """
+        x, y = _array("x", x), _array("y", y)
+        classes = y.ndim == 1 and y.dtype.kind in "iu"
+        x, y = _finite("x", x), y.astype(np.int64) if classes else _finite("y", y[:, None] if y.ndim == 1 else y)
+        if x.ndim != 2 or y.ndim > 2:
+            raise ValueError(
+                f"x has shape {x.shape} and y {y.shape}: give x as (samples, inputs) and y as (samples, outputs)"
+            )
+        if len(x) != len(y):
+            raise ValueError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row")
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
 
     @classmethod
-    def of(
-        cls, x: Num[np.ndarray, "samples inputs"], labels: Integer[np.ndarray, " samples"], classes: int
-    ) -> "Samples":
-        """Samples with the labels 0..classes-1 made one-hot."""
-        return cls(np.asarray(x, np.float32), np.eye(classes, dtype=np.float32)[labels])
+    def of(cls, x: ArrayLike, labels: ArrayLike, classes: int, *, name: str = "the set") -> "Samples":
+        """Samples with the labels 0..classes-1 made one-hot.
+
+        Args:
+            x: the inputs, (samples, inputs).
+            labels: integers, (samples,).
+            classes: how many there are.
+            name: of the samples, in messages.
+
+        Raises:
+            ValueError: for labels that are no classes, naming the first and its row, and as the constructor.
+        """
+        labels = _array("labels", labels)
+        if labels.ndim != 1 or (labels.dtype.kind not in "iu" and len(labels)):
+            raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}: give a row of integers, one a sample")
+        wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+        if len(wrong):
+            raise ValueError(
+                f"{name} has the label {labels[wrong[0]]} in row {wrong[0]}, one of {len(wrong)} outside its {classes} "
+                f"classes: number them from 0 to {classes - 1}"
+            )
+        return cls(x, np.eye(classes, dtype=np.float32)[labels.astype(np.int64)])
 
     @property
     def labels(self) -> Integer[np.ndarray, " samples"]:
         """The class of every sample."""
-        return np.argmax(self.y, axis=1)
+        return self.y if self.y.ndim == 1 else np.argmax(self.y, axis=1)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -56,6 +102,30 @@ class Dataset:
     validation: Samples
     test: Samples
     classes: tuple[str, ...]
+
+
+def _array(name: str, value: ArrayLike) -> np.ndarray:
+    """Numbers as an array of at least one axis.
+
+    Raises:
+        ValueError: naming what they are instead.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} has rows of different lengths: give as many numbers in every row") from error
+    if array.dtype.kind not in "fiub" or array.ndim == 0:
+        raise ValueError(f"{name} holds {array.dtype} values of shape {array.shape}: give an array of real numbers")
+    return array
+
+
+def _finite(name: str, array: np.ndarray) -> Float32[np.ndarray, "..."]:
+    with np.errstate(over="ignore"):  # said below
+        array = np.asarray(array, np.float32)
+    wrong = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+    if len(wrong):
+        raise ValueError(f"{name} holds NaN or infinity in row {wrong[0]}, one of {len(wrong)}: remove or repair them")
+    return array
 
 
 def batch_order(key: Key[Array, ""], epoch: int, samples: int, batch_size: int) -> Int[np.ndarray, "batches size"]:

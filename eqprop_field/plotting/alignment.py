@@ -60,10 +60,11 @@ def training_alignment(result: TrainingAlignment, ax: Axes | None = None) -> Axe
         panel.set_ylabel("cosine")
         panel.set_title("Alignment of the whole update" if layer == "all" else layer_name(layer))
     if ax is None:
+        scale, in_what = result.error_kind.axis
         for panel, values, title, label in (
             (axes[-3], result.jacobian_asymmetry, "Jacobian asymmetry ‖J − Jᵀ‖ / ‖J + Jᵀ‖", "asymmetry"),
             (axes[-2], result.weight_symmetry, "Weight symmetry ⟨W, Wᵀ⟩ / ‖W‖²", "symmetry"),
-            (axes[-1], 100 * result.validation_error, "Validation error", "error (%)"),
+            (axes[-1], scale * result.validation_error, "Validation error", in_what),
         ):
             _over_epochs(panel, result, values)
             panel.set_ylabel(label)

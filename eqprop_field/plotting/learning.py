@@ -18,8 +18,9 @@ Column = Float[np.ndarray, " epoch"]
 @draw.register
 @styled
 def _training(run: TrainingRun, ax: Axes | None = None) -> Axes:
-    """The shares of training and validation samples classified wrongly, with the test error of the network that was
-    kept as a star; above them the objective, and below them alignment and symmetry, where every epoch measured them.
+    """The errors of training and validation samples, shares or root mean squares, with the test error of the network
+    that was kept as a star; above them the objective, and below them alignment and symmetry, where every epoch measured
+    them.
     """
     rows = run.rows()
     column = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
@@ -43,19 +44,21 @@ def _training(run: TrainingRun, ax: Axes | None = None) -> Axes:
 
 
 def _errors(ax: Axes, run: TrainingRun, column: dict[str, Column]) -> None:
+    share, (scale, label) = run.error_kind.is_share, run.error_kind.axis
     for name, title, colour, marker in (
         ("train_error", "training", "blue", MARKERS[0]),
         ("validation_error", "validation", "red", MARKERS[1]),
     ):
         known = np.isfinite(column[name])
-        _line(ax, column["epoch"][known], 100 * column[name][known], colour, marker=marker, label=title)
-    point = (run.best_epoch, 100 * run.test_error)
+        _line(ax, column["epoch"][known], scale * column[name][known], colour, marker=marker, label=title)
+    point = (run.best_epoch, scale * run.test_error)
     ax.plot(*point, "*", color=COLOURS["green"], markersize=14, label="test, the network kept", zorder=5)
     above = {"xytext": (0, 14), "textcoords": "offset points", "ha": "center"}
-    ax.annotate(f"{point[1]:.1f} %", point, **above, color=COLOURS["green"], fontweight="bold")
-    ax.set(xlabel="epoch", ylabel="error (%)", ylim=(0, None), xlim=(0, None))
+    told = f"{point[1]:.1f} %" if share else f"{point[1]:.3g}"
+    ax.annotate(told, point, **above, color=COLOURS["green"], fontweight="bold")
+    ax.set(xlabel="epoch", ylabel=label, ylim=(0, None), xlim=(0, None))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_title("Samples classified wrongly")
+    ax.set_title("Samples classified wrongly" if share else "Root mean square error")
     ax.legend(loc="upper right")
 
 

@@ -2,8 +2,11 @@
 
 from .checkpoint import CHECKPOINT as CHECKPOINT
 from .checkpoint import CheckpointError as CheckpointError
+from .data import fitted as fitted
 from .loop import NotFiniteError as NotFiniteError
 from .loop import train as train
+from .metrics import ErrorKind as ErrorKind
+from .metrics import ErrorMeasure as ErrorMeasure
 from .metrics import error_rate as error_rate
 from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe

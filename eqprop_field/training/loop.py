@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import time
@@ -23,7 +24,8 @@ from ..storage import describe
 from ..substrates.solution import NotSettledError
 from ..vector_fields.base import AbstractVectorField
 from .checkpoint import CHECKPOINT, Checkpoint, RunState
-from .metrics import error_rate
+from .data import fitted
+from .metrics import ErrorMeasure, error_rate
 from .records import write_records
 from .run import TrainingRun
 from .settings import Settings
@@ -76,17 +78,18 @@ def train(
         NotFiniteError: if the parameters become NaN or infinite; the checkpoint of the epoch before stays.
         OSError: if the checkpoint cannot be written.
     """
-    _check_fit(field, dataset)
+    dataset = fitted(dataset, field, rule.cost)
     settings.repair.check(field)
     field = settings.repair.kept(field)
     if resume and out is None:
         raise ValueError("resume=True needs out, the folder of the checkpoint to go on from")
     mesh = None if devices is None else device_mesh(devices)
     fixed, first = begin(field, rule, dataset, settings, mesh)
-    first = here(mesh, first)
+    first, errors = here(mesh, (first, fixed.measure))
     state = RunState(first.field, first.optimiser, best=field, visited=first.visited, history=[])
     path = None if out is None else Path(out) / CHECKPOINT
     checkpoint = path and Checkpoint(path, _identity(field, rule, dataset, settings), checkpoint_seconds)
+    validate = functools.partial(error_rate, rule, samples=dataset.validation, measure=errors)
     keep = checkpoint if jax.process_index() == 0 else None
     with contextlib.nullcontext() if keep is None else locked_folder(keep.path.parent):
         if checkpoint is not None and resume:
@@ -99,9 +102,9 @@ def train(
             for epoch in range(len(state.history), settings.epochs):
                 order = batch_order(order_key, epoch, len(dataset.train), settings.batch_size)
                 _run_epoch(state, fixed, order, bar, keep)
-                _end_epoch(state, rule, dataset, measure, bar, keep)
-    test_error = error_rate(rule, state.best, dataset.test)
-    return TrainingRun(state.best, state.field, state.history, state.best_epoch, test_error, settings)
+                _end_epoch(state, validate, errors, measure, bar, keep)
+    test_error = error_rate(rule, state.best, dataset.test, errors)
+    return TrainingRun(state.best, state.field, state.history, state.best_epoch, test_error, settings, errors.kind)
 
 
 def _run_epoch(state: RunState, fixed: Fixed, order: np.ndarray, bar: tqdm, keep: Checkpoint | None) -> None:
@@ -135,19 +138,19 @@ def _take(state: RunState, moving: Moving, batch: int, seconds: float) -> None:
 
 def _end_epoch(
     state: RunState,
-    rule: AbstractLearningRule,
-    dataset: Dataset,
+    validate: Callable[..., float],
+    errors: ErrorMeasure,
     measure: Callable[[AbstractVectorField], dict[str, Any]] | None,
     bar: tqdm,
     keep: Checkpoint | None,
 ) -> None:
     """Chooses by the validation samples, and adds the epoch to the history and to the files."""
     began = time.perf_counter() - state.seconds
-    error = error_rate(rule, state.field, dataset.validation)
+    error = validate(field=state.field)
     seconds = time.perf_counter() - began
-    entry = {"epoch": len(state.history) + 1, **state.tally.read(), "validation_error": error, "seconds": seconds}
+    entry = {"epoch": len(state.history) + 1, **state.tally.read(errors), "validation_error": error, "seconds": seconds}
     state.record(entry | ({} if measure is None else measure(state.field)))
-    bar.set_postfix_str(f"validation error {100 * error:.1f} %", refresh=False)
+    bar.set_postfix_str(f"validation error {errors.kind.text(error)}", refresh=False)
     if keep is not None:
         keep.save(state)
         write_records(keep.path.parent, state.history)
@@ -167,15 +170,6 @@ def _check_finite(field: AbstractVectorField, epoch: int, batch: int) -> None:
 @eqx.filter_jit
 def _all_finite(field: AbstractVectorField) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(field.parameters())]))
-
-
-def _check_fit(field: AbstractVectorField, dataset: Dataset) -> None:
-    inputs, classes = dataset.train.x.shape[1], dataset.train.y.shape[1]
-    if (field.n_inputs, field.n_outputs) != (inputs, classes):
-        raise ValueError(
-            f"{dataset.name} has {inputs} inputs and {classes} classes, but the network has {field.n_inputs} inputs "
-            f"and {field.n_outputs} outputs; give sizes that begin with {inputs} and end with {classes}"
-        )
 
 
 def _identity(

@@ -9,6 +9,7 @@ from ..storage import save_network
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
 from .checkpoint import CHECKPOINT
+from .metrics import ErrorKind
 from .records import RECORDS, records, write_records
 from .settings import Settings
 
@@ -26,12 +27,13 @@ class TrainingRun(AbstractResult):
         field: the network of the best epoch.
         last_field: the network of the last epoch.
         history: one entry an epoch: `epoch` (from 1), `train_objective` (mean cost of the settled samples),
-            `train_error`, `validation_error` (shares; a sample whose free phase did not settle is an error),
+            `train_error`, `validation_error` (of `error_kind`; a sample whose free phase did not settle is an error),
             `verdicts` (training samples by the worst verdict of their phases) and `seconds`. The training figures are
             taken along the way, while the network changes.
         best_epoch: the epoch with the lowest validation error, the last of equals. The test set has no say in it.
-        test_error: the share of test errors of `field`.
+        test_error: the error of `field` on the test samples.
         settings: what the run was made with.
+        error_kind: what the errors are: shares of the samples, or root mean squares in the targets' unit.
     """
 
     stem: ClassVar[str] = "history"
@@ -41,6 +43,7 @@ class TrainingRun(AbstractResult):
     best_epoch: int
     test_error: float
     settings: Settings
+    error_kind: ErrorKind = ErrorKind.classes
 
     @property
     def unsettled(self) -> float:
@@ -73,6 +76,7 @@ class TrainingRun(AbstractResult):
             "best_epoch": self.best_epoch,
             "validation_error": self.history[self.best_epoch - 1]["validation_error"],
             "test_error": self.test_error,
+            "error_kind": self.error_kind.value,
             "unsettled": self.unsettled,
             "passed": self.passed,
             "history": self.history,
@@ -84,8 +88,8 @@ class TrainingRun(AbstractResult):
         return [
             f"objective         {first['train_objective']:.4f} in epoch 1, "
             f"{last['train_objective']:.4f} in epoch {last['epoch']}",
-            f"validation error  {100 * best['validation_error']:.1f} % in epoch {self.best_epoch}, the best",
-            f"test error        {100 * self.test_error:.1f} %",
+            f"validation error  {self.error_kind.text(best['validation_error'])} in epoch {self.best_epoch}, the best",
+            f"test error        {self.error_kind.text(self.test_error)}",
             f"time              {seconds:.1f} s for {len(self.history)} epochs",
         ]
 

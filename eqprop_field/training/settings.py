@@ -6,6 +6,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array
 
@@ -24,7 +25,8 @@ class Settings:
         epochs: how many times every training sample is seen.
         batch_size: samples a step.
         learning_rates: one for the whole network, or one for each layer from the output back: a synapse learns at
-            the rate of the neuron it leads to. (For a graph: the output neurons, then the others.)
+            the rate of the neuron it leads to. (For a graph: the output neurons, then the others.) A number is one for
+            the whole network.
         optimiser: plain gradient descent, the same with momentum 0.9, or Adam.
         schedule: of the learning rates: constant, or a half cosine from the full rate down to 0.
         seed: of the order of the samples. (Recipes draw the network and the split from it too.)
@@ -54,7 +56,7 @@ class Settings:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give at least 1")
-        rates = self.learning_rates
+        object.__setattr__(self, "learning_rates", rates := _as_rates(self.learning_rates))
         if not rates or not all(0 <= rate < float("inf") for rate in rates) or max(rates) == 0:
             raise ValueError(f"learning_rates={rates}: give numbers of at least 0, not all of them 0")
         if not 0 <= self.input_noise < float("inf"):
@@ -62,6 +64,16 @@ class Settings:
         for name, choices in (("optimiser", _OPTIMISERS), ("schedule", ("constant", "cosine"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
+
+
+def _as_rates(value: object) -> tuple[float, ...]:
+    try:
+        rates = np.atleast_1d(np.asarray(value, float))
+    except (TypeError, ValueError):
+        rates = np.zeros((0, 0))
+    if rates.ndim != 1:
+        raise ValueError(f"learning_rates={value!r:.80}: give a number, or one for each layer, such as (0.1, 0.5)")
+    return tuple(rates.tolist())
 
 
 _OPTIMISERS = {

@@ -15,7 +15,7 @@ from ..learning.base import AbstractLearningRule
 from ..substrates.nudging import Nudging
 from ..substrates.solution import Verdict
 from ..vector_fields.base import AbstractVectorField
-from .metrics import Tally
+from .metrics import ErrorMeasure, Tally
 from .settings import Settings, optimiser_of, rates_of, schedule_of
 from .sharding import check_batch, everywhere, shard
 from .symmetry_repair import SymmetryRepair
@@ -35,6 +35,7 @@ class Fixed(eqx.Module):
         key: of all that is random in the steps.
         x: the inputs, (samples, inputs), on the device; y: the targets, (samples, outputs).
         order: the rows of the epoch's batches, (batches, batch size).
+        measure: which error is counted.
         mesh: the devices that a batch is shared out among, or None for one.
     """
 
@@ -49,6 +50,7 @@ class Fixed(eqx.Module):
     x: Float[Array, "samples inputs"]
     y: Float[Array, "samples outputs"]
     order: Int[Array, "batches size"]
+    measure: ErrorMeasure
     mesh: Mesh | None = eqx.field(static=True, default=None)
 
 
@@ -103,6 +105,7 @@ def begin(
         x=jnp.asarray(dataset.train.x),
         y=jnp.asarray(dataset.train.y),
         order=jnp.arange(batches * size).reshape(batches, size),
+        measure=ErrorMeasure.of_dataset(dataset),
         mesh=mesh,
     )
     visited = field.initial_state(samples) if settings.warm_start else None
@@ -148,7 +151,7 @@ def _advance(fixed: Fixed, moving: Moving) -> Moving:
     return Moving(
         field=fixed.repair.kept(eqx.apply_updates(field, updates)),
         optimiser=optimiser,
-        tally=moving.tally.add(field, estimate, y),
+        tally=moving.tally.add(estimate, fixed.measure.per_sample(field, estimate.free, y)),
         steps=moving.steps + 1,
         visited=_remembered(moving.visited, rows, estimate.free.state, estimate.free.converged),
     )

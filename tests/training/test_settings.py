@@ -23,6 +23,8 @@ from eqprop_field.training.settings import optimiser_of, rates_of
         ({"learning_rates": (0.0,)}, "learning_rates"),
         ({"learning_rates": (0.1, -1.0)}, "learning_rates"),
         ({"learning_rates": (float("nan"),)}, "learning_rates"),
+        ({"learning_rates": "fast"}, "learning_rates='fast': give a number, or one for each layer"),
+        ({"learning_rates": ((0.1,), (0.2,))}, "give a number, or one for each layer"),
         ({"optimiser": "lbfgs"}, "unknown optimiser 'lbfgs': choose one of sgd, momentum, adam"),
         ({"schedule": "step"}, "unknown schedule"),
     ],
@@ -32,6 +34,11 @@ def test_senseless_settings_are_refused(wrong, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         Settings(**wrong)
+
+
+def test_a_number_is_the_learning_rate_of_the_whole_network(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    assert Settings(learning_rates=0.1) == Settings(learning_rates=[0.1]) == Settings(learning_rates=(0.1,))
 
 
 def test_settings_are_json():
