@@ -53,11 +53,11 @@ def write_atomically(path: PathLike, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked_folder(path: PathLike) -> Iterator[None]:
+def locked_folder(path: PathLike, otherwise: bool = True) -> Iterator[None]:
     """A folder for this process alone, made where it is missing.
 
     The lock ends with the process, whatever ends it, and leaves no file. Where the file system knows no locks, there is
-    none.
+    none, and `otherwise` says whether that is good enough.
 
     Raises:
         ValueError: where another run has the folder.
@@ -67,7 +67,7 @@ def locked_folder(path: PathLike) -> Iterator[None]:
         Path(path).mkdir(parents=True, exist_ok=True)
         folder = os.open(path, os.O_RDONLY)
     try:
-        if not _locked(folder):
+        if not _locked(folder, otherwise):
             raise ValueError(f"another run is writing to {path}: wait for its end, or name another folder")
         yield
     finally:

@@ -6,11 +6,9 @@ import contextlib
 import os
 import pathlib
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping
 from multiprocessing import Pipe
@@ -18,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ..extensions import imported_files
+from .ngspice.sandbox import Child, private_folder
 
 _READY = "ready", None
 _START_S = 300.0  # until a worker has imported what it needs, on a busy machine
@@ -120,16 +119,24 @@ class _Worker:
 
     def __init__(self, task: bytes) -> None:
         self.ready = False
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="eqprop-campaign-"))
+        self._place = contextlib.ExitStack()
+        self.folder = self._place.enter_context(private_folder("campaign"))
         (self.folder / "task").write_bytes(task)  # a pipe would hold us up until the worker has imported JAX
         self.connection, theirs = Pipe()
         with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "eqprop_field.circuits.pool_worker", str(theirs.fileno()), str(self.folder)],
+            self.process = Child(
+                # -P: the current folder is no place to import from, unless this process does so too.
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "eqprop_field.circuits.pool_worker",
+                    str(theirs.fileno()),
+                    str(self.folder),
+                ],
+                self.folder,
                 env=_environment(self.folder),
-                stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,  # the user's Ctrl-C reaches the parent alone, which ends the others
             )
 
     def begin(self, index: int) -> None:
@@ -152,13 +159,11 @@ class _Worker:
     def end(self) -> None:
         """Ends it, first by asking, so that it ends its simulator; removes what it leaves."""
         self.ask_to_end()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_MERCY_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.release()
         self.connection.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._place.close()
 
 
 def _environment(folder: pathlib.Path) -> dict[str, str]:
@@ -166,7 +171,7 @@ def _environment(folder: pathlib.Path) -> dict[str, str]:
     one_thread = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
     changed = {
         "TMPDIR": str(folder),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": one_thread,
         "OMP_NUM_THREADS": "1",

@@ -208,7 +208,7 @@ def _about_file(error: OSError) -> str:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Ctrl-C and a request to terminate unwind, so that temporary files go and child processes end.
+    """Ctrl-C, a request to terminate and a closed terminal unwind, so that temporary files go and child processes end.
 
     The exception is lost where it meets compiled code that calls Python and ignores what comes of it, as JAX's does now
     and then: it is raised again, every few seconds, until it unwinds.
@@ -224,7 +224,10 @@ def _terminable() -> Iterator[None]:
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():  # signals are not ours
         yield
         return
-    before = {number: signal.signal(number, unwind) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGALRM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, unwind) for number in numbers}
     try:
         yield
     finally:

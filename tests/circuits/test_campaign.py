@@ -201,6 +201,16 @@ run_campaign(Squares({str(task.folder)!r}, nasty="hang"), {str(tmp_path / "runs.
     assert kept == [i for i in range(12) if i != 3]
 
 
+def test_workers_import_nothing_from_the_current_folder(squares, tmp_path, monkeypatch):
+    hostile = tmp_path / "hostile"
+    for name in ("circuits/__init__.py", "eqprop_field/__init__.py", "jax.py", "random.py", "numpy.py"):
+        (hostile / name).parent.mkdir(parents=True, exist_ok=True)
+        (hostile / name).write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n")
+    monkeypatch.chdir(hostile)
+    assert run_campaign(squares(), workers=1) == EXPECTED
+    assert not (tmp_path / "owned").exists()
+
+
 @pytest.fixture
 def circuits_campaign():
     """Three chips of a small network, and one cell whose ngspice has little to do."""

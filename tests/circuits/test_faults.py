@@ -13,7 +13,16 @@ import time
 import numpy as np
 import pytest
 
-from eqprop_field.circuits import Batch, Behavioural, Netlist, NgspiceMissing, Shared, SimulatorFailed
+from eqprop_field.circuits import (
+    Batch,
+    Behavioural,
+    Netlist,
+    NgspiceMissing,
+    Shared,
+    SimulatorFailed,
+    find_ngspice,
+)
+from eqprop_field.circuits.ngspice import sandbox
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -144,3 +153,109 @@ def test_no_name_of_the_users_reaches_a_netlist(pair, netlist, ngspice, tmp_path
     assert not (folder / "owned").exists()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     assert len(Batch(ngspice).run(netlist).times_s) > 10
+
+
+_PARENTS = {
+    "engine": "from eqprop_field.circuits import Batch, run_all\nrun_all(Batch({fake!r}), [n] * 4, 2)",
+    "campaign": "from sleepers import Sleepers\nfrom eqprop_field.circuits import run_campaign\n"
+    "run_campaign(Sleepers({fake!r}, n), workers=2)",
+}
+_SLEEPERS = """
+from eqprop_field.circuits import AbstractTask, Batch
+
+class Sleepers(AbstractTask):
+    def __init__(self, fake, netlist):
+        self.fake, self.netlist = fake, netlist
+    def __len__(self):
+        return 4
+    def __call__(self, index):
+        Batch(self.fake).run(self.netlist)
+    def describe(self):
+        return {}
+"""
+
+
+@pytest.mark.parametrize("kind", _PARENTS)
+def test_nothing_outlives_a_parent_that_is_killed(kind, netlist, tmp_path):
+    """Not the simulators, what they started, the workers, and not their folders."""
+    pids, fake = tmp_path / "pids", tmp_path / "fake"
+    fake.write_text(f"#!/bin/sh\necho $$ >> {pids}; sleep 600 & echo $! >> {pids}; echo $PPID >> {pids}; wait\n")
+    fake.chmod(0o755)
+    netlist.write(tmp_path / "net.cir")
+    (tmp_path / "sleepers.py").write_text(_SLEEPERS)
+    (tmp_path / "temporary").mkdir()
+    script = f"""
+from eqprop_field.circuits import Netlist
+n = Netlist(open({str(tmp_path / "net.cir")!r}).read(), ("s0", "s1"), {netlist.end_s!r}, {{}})
+{_PARENTS[kind].format(fake=str(fake))}
+"""
+    paths = os.pathsep.join([str(tmp_path), str(_ROOT)])
+    environment = os.environ | {"PYTHONPATH": paths, "TMPDIR": str(tmp_path / "temporary")}
+    python = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    for _ in range(1200):
+        if pids.exists() and len(pids.read_text().split()) >= 6:
+            break
+        time.sleep(0.05)
+    assert list((tmp_path / "temporary").iterdir())
+    python.kill()
+    python.wait()
+    found = [int(pid) for pid in pids.read_text().split()]
+    assert len(found) == 6 and all(gone(pid) for pid in found)
+    for _ in range(60):
+        if not (left := list((tmp_path / "temporary").iterdir())):
+            break
+        time.sleep(0.05)
+    assert left == []
+
+
+def test_folders_of_processes_that_are_no_more_are_swept(temporary, monkeypatch):
+    monkeypatch.setattr(sandbox, "_STALE_S", -1.0)
+    (temporary / "eqprop-campaign-dead" / "eqprop-circuit-dead").mkdir(parents=True)
+    (temporary / "somebody-elses").mkdir()
+    sandbox._sweep.cache_clear()
+    with sandbox.private_folder("campaign") as held:
+        sandbox._sweep.cache_clear()
+        with sandbox.private_folder() as folder:
+            assert {path.name for path in temporary.iterdir()} == {"somebody-elses", held.name, folder.name}
+    assert [path.name for path in temporary.iterdir()] == ["somebody-elses"]
+
+
+def test_a_place_without_room_is_one_sentence(temporary, netlist, monkeypatch, tmp_path):
+    fake = tmp_path / "fake"
+    fake.write_text("#!/bin/sh\nprintf 'Title: x' > out.raw\n")
+    fake.chmod(0o755)
+    with monkeypatch.context() as full:
+        full.setattr(sandbox.shutil, "disk_usage", lambda path: type("usage", (), {"free": 0}))
+        with pytest.raises(SimulatorFailed, match=r"the disk of .*temporary is full.*TMPDIR"):
+            Batch(fake).run(netlist)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(OSError, match="no room for temporary files .*TMPDIR"):
+        Batch(fake).run(netlist)
+
+
+def test_a_log_is_kept_by_its_head_and_its_tail(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b"begun\n" + b"x" * 1_000_000 + b"\nended")
+    log = sandbox.read_log(path)
+    assert log.startswith("begun") and log.endswith("ended") and len(log) < 140_000
+    left_out = 1_000_012 - 2 * 65536
+    assert f"... {left_out} bytes left out ..." in log
+    for size in (0, 10, 65536, 65537, 131072):
+        path.write_bytes(b"y" * size)
+        assert sandbox.read_log(path) == "y" * size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process's memory")
+def test_a_simulator_that_takes_too_much_memory_fails(netlist, temporary, tmp_path):
+    fake = tmp_path / "fake"
+    fake.write_text("#!/bin/sh\nsleep 0.2\nhead -c 200000000 /dev/zero | tail -c 199999999 > /dev/null || exit 7\n")
+    fake.chmod(0o755)
+    with pytest.raises(SimulatorFailed, match="exit code 7"):
+        Batch(fake, memory_bytes=100_000_000).run(netlist)
+    with pytest.raises(SimulatorFailed, match="without writing a result"):
+        Batch(fake).run(netlist)
+
+
+def test_what_does_not_call_itself_ngspice_is_none(tmp_path):
+    with pytest.raises(NgspiceMissing, match="/true is no ngspice"):
+        find_ngspice("/bin/true")

@@ -434,6 +434,24 @@ def test_hostile_or_broken_subcircuit_files_are_refused(text, tmp_path):
         read_subcircuit(path)
 
 
+_DOUBLED = "".join(f".subckt a{n} s r\nX1 s r a{n + 1}\nX2 s r a{n + 1} c=1\n.ends\n" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (".subckt a s r\nX1 s r a\n.ends\n", "own.sub: the subcircuit a contains itself"),
+        (".subckt a s r\nX1 s r B c = 2\n.ends\n.subckt b s r\nX1 s r a params: c=1\n.ends\n", "contains itself"),
+        (_DOUBLED + ".subckt a40 s r\nR1 s r 1\n.ends\n", "own.sub: one subcircuit has 1099511627776 elements"),
+    ],
+)
+def test_a_few_lines_are_no_endless_circuit(text, match, tmp_path):
+    path = tmp_path / "own.sub"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=match):
+        read_subcircuit(path)
+
+
 @given(st.data())
 def test_no_place_in_a_file_hides_a_command(data):
     """A hostile line anywhere, in any case and with any indentation, on its own or as a continuation."""

@@ -56,7 +56,7 @@ def test_chips_that_do_not_settle_do_not_pass(run, folder, sample, ngspice, comm
 
 def test_simulators_that_fail_are_a_failed_run(run, folder, sample, monkeypatch):
     (folder / "bin").mkdir()
-    (folder / "bin" / "ngspice").write_text("#!/bin/sh\nexit 3\n")
+    (folder / "bin" / "ngspice").write_text('#!/bin/sh\n[ "$1" = --version ] && echo ngspice-0 || exit 3\n')
     (folder / "bin" / "ngspice").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:/bin:/usr/bin")
     said = run("montecarlo", *sample, "--chips", 1, "--workers", 1, "--out", folder / "o", "--json")

@@ -71,7 +71,9 @@ def test_both_engines_measure_the_same(run, folder, sample, ngspice):
 
 def test_a_simulator_that_dies_is_a_verdict(run, folder, sample, monkeypatch):
     (folder / "bin").mkdir()
-    (folder / "bin" / "ngspice").write_text("#!/bin/sh\necho out of luck\nexit 3\n")
+    (folder / "bin" / "ngspice").write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo ngspice-0 && exit\necho out of luck\nexit 3\n'
+    )
     (folder / "bin" / "ngspice").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:/bin:/usr/bin")
     said = run("circuit", *sample, "--out", folder / "o", "--json")

@@ -133,8 +133,10 @@ def test_module_and_exit_code_of_the_process(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_training_cleanly(tmp_path, number):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("ignored here, and so by what is started here")
     process = subprocess.Popen(
         [sys.executable, "-m", "eqprop_field", "train", "--epochs", "100000", "--out", tmp_path / "t"],
         stdout=subprocess.PIPE,

@@ -10,6 +10,7 @@ import re
 from ...activations import ACTIVATIONS
 
 _LONGEST = 1_000_000  # bytes of a user's file
+_MOST_ELEMENTS = 100_000  # of one subcircuit, those of its parts included
 # What may stand in a user's file: passive parts, sources, switches, semiconductors and calls. Not among them are the
 # code models of XSPICE (A), some of which read files or start programs.
 _ELEMENTS = "bcdefghijklmqrstvwxz"
@@ -156,6 +157,7 @@ def read_subcircuit(path: str | os.PathLike[str]) -> Subcircuit:
             "ASCII, with comments as lines that begin with *"
         )
     _scan(name, _logical_lines(text))
+    _check_parts(name, _logical_lines(text))
     try:
         return Subcircuit.parse(text)
     except ValueError as error:
@@ -207,3 +209,34 @@ def _scan(name: str, lines: list[str]) -> None:
             )
     if depth:
         raise ValueError(f"{name}: a .subckt has no .ends")
+
+
+def _check_parts(name: str, lines: list[str]) -> None:
+    """Refuses a subcircuit that is a part of itself, or that a few lines blow up beyond what can be simulated."""
+    parts: dict[str, list[str]] = {}
+    opened: list[str] = []
+    for line in lines:
+        word, *rest = line.lower().replace("=", " = ").split()
+        if word == ".subckt":
+            opened.append(rest[0])
+            parts.setdefault(rest[0], [])
+        elif word == ".ends":
+            opened.pop()
+        elif word[0] == "x":
+            # Its subcircuit is the last word before the parameters.
+            first = rest.index("=") - 1 if "=" in rest else len(rest)
+            parts[opened[-1]] += [part for part in rest[:first] if part != "params:"][-1:]
+        elif word[0] != ".":
+            parts[opened[-1]].append("")
+    sizes: dict[str, int] = {}
+    while parts:
+        ready = [one for one, its in parts.items() if not parts.keys() & set(its)]
+        if not ready:
+            raise ValueError(
+                f"{name}: the subcircuit {next(iter(parts))} contains itself, directly or through others: it has no end"
+            )
+        sizes |= {one: sum(sizes.get(part, 1) for part in parts.pop(one)) for one in ready}
+    if (size := max(sizes.values(), default=0)) > _MOST_ELEMENTS:
+        raise ValueError(
+            f"{name}: one subcircuit has {size} elements, more than {_MOST_ELEMENTS}: give one that can be simulated"
+        )

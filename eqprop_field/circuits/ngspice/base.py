@@ -18,7 +18,7 @@ class SimulatorFailed(RuntimeError):
     """ngspice gave no usable result; the message says why, with the tail of its log.
 
     Attributes:
-        log: everything it printed.
+        log: what it printed; of a very long text the beginning and the end.
     """
 
     log: str

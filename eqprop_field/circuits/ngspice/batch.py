@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import re
 import subprocess
 import threading
@@ -12,7 +13,7 @@ from ..levels.base import Netlist
 from .base import AbstractEngine, SimulatorFailed, Waveforms, waveforms
 from .find import find_executable, find_ngspice
 from .rawfile import DamagedRawFile, parse_raw
-from .sandbox import environment, kill, private_folder
+from .sandbox import MEMORY_BYTES, Child, disk_is_full, environment, private_folder, read_log
 
 _LOOK_S = 0.25  # between two looks at how far a run is
 _STALL_S = 600.0  # without any headway: behind a steep edge, steps of a large circuit are many and slow
@@ -24,26 +25,31 @@ class Batch(AbstractEngine):
 
     A run counts only if ngspice exits with 0 AND has newly written a raw file AND that file is complete by its size
     AND the transient reached its end: an exit code of 0 alone means nothing. ngspice leads its own process group,
-    which is killed when the time is over, when simulated time stands still, or when the user interrupts.
+    which is killed when the time is over, when simulated time stands still, when the user interrupts, or when this
+    process ends, whatever ends it.
 
     Attributes:
         executable: the path of ngspice; the one on PATH by default.
         timeout_s: how long a run may take, seconds of wall clock.
+        memory_bytes: how much memory (address space) a run may take, where the system can be told (Linux).
         watch: called now and then with the simulated time in seconds, for runs that take long.
 
     Raises:
-        ValueError: for a timeout that is not positive.
+        ValueError: for a timeout or a memory that is not positive.
     """
 
     executable: str | os.PathLike[str] | None = None
     timeout_s: float = 600.0
+    memory_bytes: int = MEMORY_BYTES
     watch: Callable[[float], None] | None = dataclasses.field(default=None, compare=False)
-    _running: set[subprocess.Popen] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
+    _running: set[Child] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.timeout_s > 0:
             raise ValueError(f"timeout_s={self.timeout_s!r} must be positive, in seconds")
+        if not self.memory_bytes > 0:
+            raise ValueError(f"memory_bytes={self.memory_bytes!r} must be positive")
 
     @property
     def klu(self) -> bool:
@@ -52,39 +58,51 @@ class Batch(AbstractEngine):
     def run(self, netlist: Netlist) -> Waveforms:
         executable = find_executable(self.executable)
         with private_folder() as folder:
-            (folder / "net.cir").write_text(netlist.text, encoding="ascii")
-            raw, log_path = folder / "out.raw", folder / "log"
-            with open(log_path, "wb") as log_file:
-                try:
-                    process = subprocess.Popen(
-                        [executable, "-n", "-b", "net.cir", "-r", "out.raw"],
-                        cwd=folder,
-                        env=environment(folder),
-                        stdin=subprocess.DEVNULL,
-                        stdout=log_file,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                    )
-                except OSError as error:
-                    raise SimulatorFailed(f"{executable} could not be started: {error.strerror}") from error
-                self._wait(process, log_path)
-            log = _read_log(log_path)
-            if process.returncode != 0:
-                raise SimulatorFailed(f"ngspice {_how_it_ended(process.returncode)}", log)
-            if not raw.is_file():
-                raise SimulatorFailed("ngspice ended without writing a result", log)
             try:
-                vectors = parse_raw(raw.read_bytes())
-            except DamagedRawFile as error:
-                raise SimulatorFailed(str(error), log) from error
-            return waveforms(netlist, vectors, log)
+                return self._run(executable, netlist, folder)
+            except SimulatorFailed as failure:
+                if not disk_is_full(folder):
+                    raise
+                raise SimulatorFailed(
+                    f"the disk of {folder.parent} is full: free some space, or name another folder in the environment "
+                    "variable TMPDIR",
+                    failure.log,
+                ) from failure
+
+    def _run(self, executable: str, netlist: Netlist, folder: pathlib.Path) -> Waveforms:
+        (folder / "net.cir").write_text(netlist.text, encoding="ascii")
+        raw, log_path = folder / "out.raw", folder / "log"
+        with open(log_path, "wb") as log_file:
+            try:
+                process = Child(
+                    [executable, "-n", "-b", "net.cir", "-r", "out.raw"],
+                    folder,
+                    memory_bytes=self.memory_bytes,
+                    cwd=folder,
+                    env=environment(folder),
+                    stdout=log_file,
+                    stderr=subprocess.STDOUT,
+                )
+            except OSError as error:
+                raise SimulatorFailed(f"{executable} could not be started: {error.strerror}") from error
+            self._wait(process, log_path)
+        log = read_log(log_path)
+        if process.returncode != 0:
+            raise SimulatorFailed(f"ngspice {_how_it_ended(process.returncode)}", log)
+        if not raw.is_file():
+            raise SimulatorFailed("ngspice ended without writing a result", log)
+        try:
+            vectors = parse_raw(raw.read_bytes())
+        except DamagedRawFile as error:
+            raise SimulatorFailed(str(error), log) from error
+        return waveforms(netlist, vectors, log)
 
     def interrupt(self) -> None:
         with self._lock:
             for process in self._running:
-                kill(process)
+                process.kill_group()
 
-    def _follow(self, process: subprocess.Popen, log_path: os.PathLike[str]) -> None:
+    def _follow(self, process: Child, log_path: os.PathLike[str]) -> None:
         """Waits for the process, looking at how far it is.
 
         Raises:
@@ -110,10 +128,10 @@ class Batch(AbstractEngine):
                 raise SimulatorFailed(
                     f"ngspice stood still at {reached:.6g} s of simulated time and was ended; allow larger errors "
                     "(accuracy), or make what is simulated slower or smaller",
-                    _read_log(log_path),
+                    read_log(log_path),
                 )
 
-    def _wait(self, process: subprocess.Popen, log_path: os.PathLike[str]) -> None:
+    def _wait(self, process: Child, log_path: os.PathLike[str]) -> None:
         with self._lock:
             self._running.add(process)
         try:
@@ -122,12 +140,12 @@ class Batch(AbstractEngine):
             raise SimulatorFailed(
                 f"ngspice did not finish within {self.timeout_s:g} s and was ended; allow a longer timeout_s, "
                 "a shorter schedule, or a looser accuracy",
-                _read_log(log_path),
+                read_log(log_path),
             ) from error
         finally:
-            kill(process)
             with self._lock:
                 self._running.discard(process)
+            process.release()
 
 
 def _simulated_s(path: os.PathLike[str]) -> float:
@@ -136,11 +154,6 @@ def _simulated_s(path: os.PathLike[str]) -> float:
         file.seek(max(0, os.path.getsize(path) - 4096))
         marks = re.findall(rb"Reference value :\s+(\S+)\s", file.read())
     return float(marks[-1]) if marks else 0.0
-
-
-def _read_log(path: os.PathLike[str]) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
 
 
 def _how_it_ended(code: int) -> str:

@@ -51,6 +51,8 @@ def _describe(path: str, _modified: float) -> Ngspice:
         ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NgspiceMissing(f"{path} does not run as ngspice ({type(error).__name__}); give another path") from error
+    if "ngspice" not in output.lower():
+        raise NgspiceMissing(f"{path} is no ngspice: it does not call itself so when asked for its version")
     version = re.search(r"ngspice-(\S+)", output)
     return Ngspice(path, version.group(1) if version else "unknown", "KLU" in output)
 

@@ -1,22 +1,57 @@
-"""A private place to run ngspice in, where nobody else's start-up files are read."""
+"""A private place for ngspice, where nobody else's start-up files are read, and which does not outlive this process."""
 
 import contextlib
+import functools
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from ..._files import locked_folder
+
+MEMORY_BYTES = 4 << 30  # that a simulator may take
 # Everything else is left out, SPICE_SCRIPTS and its kin above all: they name start-up files, which may hold `shell`.
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
+_LOG_BYTES = 1 << 16  # of the head of a log, and of its tail
+_PREFIX = "eqprop-"
+_STALE_S = 60.0  # younger folders may not be locked yet
+# Waits for a line from its parent. Where the pipe ends without one, the parent has ended, whatever ended it.
+_GUARD = """read -r _ && exit; kill -s KILL -- "-$1"; rm -rf -- "$2" || { sleep 1; rm -rf -- "$2"; }"""
 
 
 @contextlib.contextmanager
-def private_folder() -> Iterator[pathlib.Path]:
-    """An empty folder that is removed at the end, whatever happened."""
-    with tempfile.TemporaryDirectory(prefix="eqprop-circuit-", ignore_cleanup_errors=True) as folder:
+def private_folder(kind: str = "circuit") -> Iterator[pathlib.Path]:
+    """An empty folder that is removed at the end, whatever happened; those of processes that are no more go first.
+
+    Raises:
+        OSError: with one sentence, where it cannot be made.
+    """
+    try:
+        _sweep(tempfile.gettempdir())
+        made = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{kind}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OSError(
+            f"there is no room for temporary files ({error.strerror}): free some space, or name another folder in the "
+            "environment variable TMPDIR"
+        ) from error
+    with made as folder, locked_folder(folder):
         yield pathlib.Path(folder)
+
+
+@functools.cache  # once a process
+def _sweep(place: str) -> None:
+    """Removes what was left when even the guard was killed, as when a machine goes down: folders that nobody locks."""
+    for folder in pathlib.Path(place).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, ValueError):
+            if folder.stat().st_uid == os.getuid() and time.time() - folder.stat().st_mtime > _STALE_S:
+                with locked_folder(folder, otherwise=False):
+                    shutil.rmtree(folder)
 
 
 def environment(folder: pathlib.Path) -> dict[str, str]:
@@ -27,10 +62,67 @@ def environment(folder: pathlib.Path) -> dict[str, str]:
     return kept | private
 
 
-def kill(process: subprocess.Popen) -> None:
-    """Ends a process that still runs, and all it started (it leads its own group), and waits for its end."""
-    if process.poll() is None:  # only then is the group's number surely still its own
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-        process.wait()
+class Child(subprocess.Popen):
+    """A process that leads a group of its own. Neither group nor folder outlives this process, whatever ends that.
+
+    A second, tiny process sees to that: it watches a pipe that nobody but this process holds. Linux would send a signal
+    by itself (PR_SET_PDEATHSIG), but at the end of the thread that started the child, and nobody else does.
+    """
+
+    def __init__(
+        self, command: Sequence[str], folder: pathlib.Path, *, memory_bytes: int | None = None, **options: Any
+    ) -> None:
+        """Starts it, and its guard.
+
+        Args:
+            command: what is run.
+            folder: what is removed with it.
+            memory_bytes: how much address space it may take, where the system can be told (Linux).
+            options: of `subprocess.Popen`.
+        """
+        super().__init__(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "guard", str(self.pid), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        if memory_bytes is not None and sys.platform == "linux":
+            import resource
+
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(self.pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+    def kill_group(self) -> None:
+        """Ends the process where it still runs, and all it started, and waits for its end."""
+        if self.poll() is None:  # only then is the group's number surely still its own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.kill()
+            self.wait()
+
+    def release(self) -> None:
+        """Ends it, and its guard."""
+        self.kill_group()
+        pipe = self._guard.stdin
+        if pipe is not None and not pipe.closed:
+            with contextlib.suppress(OSError), pipe:
+                pipe.write(b"\n")
+            self._guard.wait()
+
+
+def read_log(path: str | os.PathLike[str]) -> str:
+    """What a process printed into a file; of a very long text the beginning and the end."""
+    with open(path, "rb") as file:
+        head = file.read(_LOG_BYTES)
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(len(head), size - _LOG_BYTES))
+        left_out = file.tell() - len(head)
+        gap = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
+        return (head + gap + file.read(_LOG_BYTES)).decode("utf-8", "replace")
+
+
+def disk_is_full(folder: pathlib.Path) -> bool:
+    """Whether the disk that a folder is on has no room left."""
+    return shutil.disk_usage(folder).free < _LOG_BYTES

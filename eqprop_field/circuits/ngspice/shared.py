@@ -4,10 +4,8 @@ import contextlib
 import os
 import pathlib
 import queue
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import weakref
 from multiprocessing import Pipe
@@ -16,7 +14,7 @@ from typing import Any
 from ..levels.base import Netlist
 from .base import AbstractEngine, NgspiceMissing, SimulatorFailed, Waveforms, waveforms
 from .find import find_library, find_ngspice, find_pyspice
-from .sandbox import environment, kill
+from .sandbox import MEMORY_BYTES, Child, environment, private_folder, read_log
 
 _START_S = 60.0
 
@@ -103,7 +101,7 @@ class Shared(AbstractEngine):
     def interrupt(self) -> None:
         with self._lock:
             for worker in self._alive:
-                kill(worker.process)
+                worker.process.kill_group()
 
     def close(self) -> None:
         """Ends all workers. The engine can be used again; it starts new ones."""
@@ -122,25 +120,21 @@ class _Worker:
 
     def __init__(self, library: str) -> None:
         self.runs = 0
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="eqprop-circuit-"))
+        self._place = contextlib.ExitStack()
+        self.folder = self._place.enter_context(private_folder())
         self.connection, theirs = Pipe()
         with theirs, open(self.folder / "log", "wb") as log:
-            self.process = subprocess.Popen(
+            script = str(pathlib.Path(__file__).with_name("worker.py"))
+            self.process = Child(
                 # -P: the script's own folder is no place to import from.
-                [
-                    sys.executable,
-                    "-P",
-                    str(pathlib.Path(__file__).with_name("worker.py")),
-                    str(theirs.fileno()),
-                    library,
-                ],
+                [sys.executable, "-P", script, str(theirs.fileno()), library],
+                self.folder,
+                memory_bytes=MEMORY_BYTES,
                 cwd=self.folder,
                 env=environment(self.folder),
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,
             )
         try:
             self._receive(_START_S, "start")
@@ -157,9 +151,9 @@ class _Worker:
         return self._receive(timeout_s, "finish")
 
     def stop(self) -> None:
-        kill(self.process)
+        self.process.release()
         self.connection.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._place.close()
 
     def _receive(self, timeout_s: float, what: str) -> Any:
         try:
@@ -172,7 +166,7 @@ class _Worker:
 
     def _log(self) -> str:
         with contextlib.suppress(OSError):
-            return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+            return read_log(self.folder / "log")
         return ""
 
 
