@@ -108,7 +108,7 @@ for share in (-1.0, 0.0, 0.5, 1.0):
 # %%
 variance = float(jnp.nanvar(problem.task.targets[1:]))
 rules = {
-    "second, then first order": BackwardTuning(limit_errors=True),
+    "second, then first order": BackwardTuning(strategy="second_then_first", limit_errors=True),
     "best of all": BackwardTuning(strategy="best_of", limit_errors=True),
     "with memory": BackwardTuning(strategy="quasi_newton", iterations=400, target=1e-5 * variance),
     "L-BFGS": LBFGS(iterations=400, target=1e-5 * variance),

@@ -8,6 +8,7 @@ import abc
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -59,6 +60,26 @@ class AbstractPointwise(AbstractCriterion):
         known = task.scored.astype(task.targets.dtype)
         return known if self.gains is None else known * self.gains
 
+    def curvature(self, outputs: Outputs, targets: Outputs) -> Outputs:
+        r"""kappa of the normal equations: the weight $\rho'(e)/e$ of iteratively reweighted least squares.
+
+        Not negative for any profile that grows with the error; 1 for least squares, $1/(\nu + |e|)$ for
+        `RobustUnbounded`. Where the output is its target it is the second derivative.
+
+        Args:
+            outputs: x.
+            targets: o, known ones.
+        """
+
+        def slope(outputs: Outputs) -> Outputs:
+            return jax.grad(lambda x: jnp.sum(self.profile(x, targets, jax.lax.stop_gradient(x))))(outputs)
+
+        # Beside the target rather than at it: the profiles are smooth there, and no quotient is 0/0.
+        apart = jnp.sqrt(jnp.finfo(outputs.dtype).eps) * jnp.maximum(1, jnp.abs(targets))
+        error = outputs - targets
+        error = jnp.where(jnp.abs(error) < apart, apart, error)
+        return jnp.maximum(slope(targets + error) / error, 0)
+
     def __call__(self, states: States, task: Task, previous: States) -> Float[Array, ""]:
         outputs, known = states[..., : task.outputs], task.scored
         targets = jnp.where(known, task.targets, 0)
@@ -75,6 +96,9 @@ class LeastSquares(AbstractPointwise):
 
     def profile(self, outputs: Outputs, targets: Outputs, previous: Outputs) -> Outputs:
         return 0.5 * (outputs - targets) ** 2
+
+    def curvature(self, outputs: Outputs, targets: Outputs) -> Outputs:
+        return jnp.ones_like(outputs)
 
 
 class RobustUnbounded(AbstractPointwise):

@@ -36,6 +36,8 @@ class OptimisationResult(AbstractResult):
         exploded: how many trial weights made it explode; none of them was accepted.
         seconds: processor time of the fit, with compilation where it had not run before.
         ended: one sentence on why it ended.
+        misfit: what the pointwise criteria give for the network.
+        guess: what they give for the mean target in place of its outputs: a fit that ends above it has failed.
     """
 
     network: KernelNetwork
@@ -45,6 +47,8 @@ class OptimisationResult(AbstractResult):
     exploded: int
     seconds: float
     ended: str
+    misfit: float
+    guess: float
     stem: ClassVar[str] = "fit"
 
     @property
@@ -55,9 +59,15 @@ class OptimisationResult(AbstractResult):
     @property
     def advice(self) -> str:
         """One sentence or two on how it ended."""
-        if not self.exploded:
-            return self.ended
-        return f"{self.ended}; {self.exploded} trial weights made the network explode and were left: the best are kept"
+        parts = [self.ended]
+        if self.exploded:
+            parts.append(f"{self.exploded} trial weights made the network explode and were left: the best are kept")
+        if self.misfit > self.guess:
+            parts.append(
+                f"the error, {self.misfit:.3g}, is above the {self.guess:.3g} of the mean target: the network has "
+                "learnt nothing of use; give more iterations, other first weights or another optimiser"
+            )
+        return "; ".join(parts)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row an iteration: `iteration`, from 0, and `cost`."""
@@ -66,6 +76,8 @@ class OptimisationResult(AbstractResult):
     def summary(self) -> dict[str, Any]:
         return {
             "cost": self.cost,
+            "misfit": self.misfit,
+            "guess": self.guess,
             "iterations": self.iterations,
             "simulations": self.simulations,
             "exploded": self.exploded,
@@ -75,7 +87,9 @@ class OptimisationResult(AbstractResult):
 
     @property
     def failure(self) -> str | None:
-        return None if np.isfinite(self.cost) else self.ended
+        if not np.isfinite(self.cost):
+            return self.ended
+        return self.advice if self.misfit > self.guess else None
 
 
 class LimitReached(Exception):
@@ -172,6 +186,7 @@ class RunRecord:
 
     def result(self, ended: str) -> OptimisationResult:
         """The result, the run having ended for this reason."""
+        misfit, guess = (float(found) for found in _misfit(self.problem, jnp.asarray(self.best)))
         return OptimisationResult(
             network=self.problem.network.with_parameters(jnp.asarray(self.best)),
             cost=self.lowest,
@@ -180,6 +195,8 @@ class RunRecord:
             exploded=self.exploded,
             seconds=time.process_time() - self.started,
             ended=ended,
+            misfit=misfit,
+            guess=guess,
         )
 
 
@@ -247,6 +264,11 @@ def backward_pass(
 ) -> BackwardPass:
     """`Problem.backward_pass`, compiled."""
     return problem.backward_pass(theta, previous, previous_states, limit_errors=limit_errors)
+
+
+@jax.jit
+def _misfit(problem: Problem, theta: Theta) -> tuple[jax.Array, jax.Array]:
+    return problem.misfit(theta)
 
 
 @jax.jit

@@ -80,6 +80,23 @@ class Problem(eqx.Module):
         """The criterion."""
         return jnp.sum(jnp.stack([term(states, self.task, previous) for term in self.terms]))
 
+    def misfit(self, theta: Theta) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """What the pointwise criteria give for the outputs, and for the mean target in their place.
+
+        The latter is NaN where no target differs from the mean, or no criterion is pointwise.
+        """
+        task, states = self.task, self.states(theta)
+        count = jnp.maximum(jnp.sum(task.scored, axis=(0, 1)), 1)
+        mean = jnp.sum(jnp.where(task.scored, task.targets, 0), axis=(0, 1)) / count
+        guessed = states.at[..., : task.outputs].set(mean)
+        pointwise = [term for term in self.terms if isinstance(term, AbstractPointwise)]
+        found, guess = (
+            sum((term(x, task, x) for term in pointwise), jnp.zeros((), theta.dtype)) for x in (states, guessed)
+        )
+        highest = jnp.max(jnp.where(task.scored, task.targets, -jnp.inf), axis=(0, 1))
+        lowest = jnp.min(jnp.where(task.scored, task.targets, jnp.inf), axis=(0, 1))
+        return found, jnp.where(jnp.any(highest > lowest) & bool(pointwise), guess, jnp.nan)
+
     def penalty(self, theta: Theta, previous: Theta) -> Float[Array, ""]:
         """The cost of the weights."""
         return jnp.sum(jnp.stack([jnp.zeros((), theta.dtype), *(r(theta, previous) for r in self.regularisers)]))
@@ -134,17 +151,25 @@ class Problem(eqx.Module):
         """States by group, with steps and batch in one axis."""
         return self.network.structure.split(states.reshape(-1, states.shape[2]))
 
-    def kappa(self) -> tuple[Float[Array, " steps"], Float[Array, "steps outputs"]]:
-        """1/K at every valid step of every sequence, and the same times the gains for the observed nodes."""
-        unit = 1 / jnp.maximum(jnp.sum(self.task.scored), 1).astype(self.network.low.dtype)
+    def kappa(self, states: States) -> tuple[Float[Array, " steps"], Float[Array, "steps outputs"]]:
+        """kappa of the normal equations at every valid step: of all nodes, and of the observed ones.
+
+        The observed nodes have the gains of all pointwise criteria times their `curvature`, over K; all others have the
+        mean of these over the scored targets, without gains: 1/K for least squares.
+        """
+        known, dtype = self.task.scored, self.network.low.dtype
+        count = jnp.maximum(jnp.sum(known), 1).astype(dtype)
+        valid = self.task.valid[1:].reshape(-1).astype(dtype)
         pointwise = [term for term in self.terms if isinstance(term, AbstractPointwise)]
-        valid = self.task.valid[1:].reshape(-1).astype(self.network.low.dtype)
-        gains = (
-            pointwise[0].kappa(self.task)
-            if pointwise
-            else jnp.broadcast_to(self.task.valid[..., None], self.task.targets.shape)
-        )
-        return unit * valid, unit * gains[1:].reshape(len(valid), -1)
+        if not pointwise:
+            return valid / count, jnp.broadcast_to(valid[:, None], (len(valid), self.task.outputs)) / count
+        outputs = states[..., : self.task.outputs]
+        targets = jnp.where(known, self.task.targets, outputs)
+        curvatures = [term.curvature(outputs, targets) for term in pointwise]
+        mean = jnp.sum(jnp.where(known, jnp.sum(jnp.stack(curvatures), axis=0), 0)) / count
+        gains = [term.kappa(self.task) * each for term, each in zip(pointwise, curvatures, strict=True)]
+        gained = jnp.sum(jnp.stack(gains), axis=0)
+        return valid * mean / count, gained[1:].reshape(len(valid), -1) / count
 
     def kernels(self, states: States) -> dict[str, Kernels]:
         """The kernels of all steps, steps and batch in one axis, where the nodes have these values."""

@@ -36,7 +36,7 @@ def _extended(size: int, **limits: Any) -> AbstractOptimiser:
 
 RULES: dict[str, Callable[..., AbstractOptimiser]] = {
     "backward": lambda size, **limits: BackwardTuning(
-        second_order=(SecondOrder(most_kernels=_DMAX),), **_REPORT, **limits
+        strategy="second_then_first", second_order=(SecondOrder(most_kernels=_DMAX),), **_REPORT, **limits
     ),
     "best_of": lambda size, **limits: BackwardTuning(
         strategy="best_of",

@@ -10,6 +10,9 @@ from .dynamics import gradient
 from .nodes import Kernels
 from .problem import BackwardPass, Problem, States, Theta
 
+Kappas = dict[str, tuple[Array, Array | None]]  # of a group's nodes, and of its first where theirs differs
+Inverse = dict[str, Float[Array, "_ _ _"]] | Float[Array, "parameters parameters"]  # by node, or of all parameters
+
 KAPPAS = ("one", "damped", "estimate_only", "error")
 ESTIMATES = ("simulated", "clamped", "retropropagated")
 
@@ -26,9 +29,11 @@ class SecondOrder(eqx.Module):
 
     The print has +eps and +dR, which climbs. With kappa = 1 and the simulated values for x-hat the step is
     $-A_n^+\,\partial L/\partial W_n$: the gradient, preconditioned by the correlation of the node's own kernels. It is
-    exact in one step for an observed linear node without feedback, and otherwise a block-diagonal Gauss-Newton step
+    exact in one step for an observed linear node without feedback (with another criterion than least squares it is that
+    of iteratively reweighted least squares), and otherwise a block-diagonal Gauss-Newton step
     that takes the rest of the network for the identity: it needs a line search. Every kappa is in the criterion's
-    unit, 1/K for K scored targets, times the gains where a node is observed. Nodes with the same kernels share one
+    unit: the criterion's `curvature` over K scored targets, 1/K for least squares, times the gains where a node is
+    observed; elsewhere the mean of the curvatures. Nodes with the same kernels share one
     factorisation; with shared weights there is a single system for all parameters.
 
     Attributes:
@@ -59,23 +64,48 @@ class SecondOrder(eqx.Module):
             theta: the parameters.
             backward: the backward pass there.
         """
+        states, found, kappas = self._weighted_kernels(problem, theta, backward)
         plain = self.kappa == "one" and self.estimate == "simulated"
-        states = backward.states if plain else estimate_states(problem, theta, backward.states, self.estimate)
-        found = problem.kernels(states)
-        kappas = {name: self._kappa(problem, name, states, backward) for name in found}
-        curvature = {name: correlation(kernels, *kappas[name]) for name, kernels in found.items()}
         residual = (
             -backward.gradient
             if plain
             else self._residual(problem, theta, backward, states, found=found, kappas=kappas)
         )
+        return apply_inverse(problem, self._inverse(problem, found, kappas, 0.0), residual)
+
+    def inverse(
+        self, problem: Problem, theta: Theta, backward: BackwardPass, damping: Float[Array, ""] | float
+    ) -> Inverse:
+        r"""Levenberg's damped inverse $(A_n + \lambda a I)^+$, for `apply_inverse`.
+
+        Args:
+            problem, theta, backward: as for `step`.
+            damping: lambda, relative to a, the mean of the diagonals of all A_n: the larger it is, the nearer a step is
+                to a short one along the gradient.
+        """
+        _, found, kappas = self._weighted_kernels(problem, theta, backward)
+        return self._inverse(problem, found, kappas, damping)
+
+    def _weighted_kernels(
+        self, problem: Problem, theta: Theta, backward: BackwardPass
+    ) -> tuple[States, dict[str, Kernels], Kappas]:
+        """The estimated states, the kernels there, and every group's kappa."""
+        states = estimate_states(problem, theta, backward.states, self.estimate)
+        found = problem.kernels(states)
+        return states, found, {name: self._kappa(problem, name, states, backward) for name in found}
+
+    def _inverse(
+        self, problem: Problem, found: dict[str, Kernels], kappas: Kappas, damping: Float[Array, ""] | float
+    ) -> Inverse:
+        curvature = {name: correlation(kernels, *kappas[name]) for name, kernels in found.items()}
+        added = damping * _mean_diagonal(problem, curvature)
         if problem.network.sharing:
-            return _joint_inverse(problem, curvature) @ residual
-        return apply_inverses(problem, inverses(problem, curvature, self.most_kernels), residual)
+            return _joint_inverse(problem, curvature, added)
+        return inverses(problem, curvature, self.most_kernels, added)
 
     def _kappa(self, problem: Problem, name: str, states: States, backward: BackwardPass) -> tuple[Array, Array | None]:
         """kappa of all nodes of a group (steps,), and of its first nodes where theirs differs (steps, first)."""
-        common, observed = problem.kappa()
+        common, observed = problem.kappa(backward.states)
         observed = observed if name == next(iter(problem.network.structure.groups)) else None
         if self.kappa in ("one", "estimate_only"):
             return common, observed
@@ -96,7 +126,7 @@ class SecondOrder(eqx.Module):
         states: States,
         *,
         found: dict[str, Kernels],
-        kappas: dict[str, tuple[Array, Array | None]],
+        kappas: Kappas,
     ) -> Theta:
         """b - A W-hat, by parameter."""
         weights, errors = problem.network.weights_at(theta), problem.by_group(backward.errors)
@@ -177,9 +207,12 @@ def correlation(kernels: Kernels, common: Array, first: Array | None) -> Float[A
 
 
 def inverses(
-    problem: Problem, curvature: dict[str, Array], most_kernels: int | None = None
+    problem: Problem,
+    curvature: dict[str, Array],
+    most_kernels: int | None = None,
+    added: Float[Array, ""] | float = 0.0,
 ) -> dict[str, Float[Array, "_ _ _"]]:
-    """The pseudo-inverse of every node's A, over the weights that it learns; 0 for nodes with too many kernels."""
+    """The pseudo-inverse of A + added I over the weights that each node learns; 0 for nodes with too many kernels."""
     found = {}
     for name, matrices in curvature.items():
         learnt = problem.network.labels[name] >= 0
@@ -188,12 +221,15 @@ def inverses(
         if most_kernels is not None and matrices.shape[-1] > most_kernels:
             found[name] = jnp.zeros_like(rows)
         else:
-            found[name] = jax.vmap(pseudo_inverse)(rows * (learnt[:, :, None] & learnt[:, None, :]))
+            damped = rows + added * jnp.eye(rows.shape[-1])
+            found[name] = jax.vmap(pseudo_inverse)(damped * (learnt[:, :, None] & learnt[:, None, :]))
     return found
 
 
-def apply_inverses(problem: Problem, inverse: dict[str, Array], residual: Theta) -> Theta:
-    """A^+ of a vector of parameters, none of which is shared."""
+def apply_inverse(problem: Problem, inverse: Inverse, residual: Theta) -> Theta:
+    """A^+ of a vector of parameters."""
+    if not isinstance(inverse, dict):
+        return inverse @ residual
     zero = jax.tree.map(jnp.zeros_like, problem.network.weights)
     by_weight = eqx.tree_at(lambda network: network.weights, problem.network, zero).weights_at(residual)
     moved = {
@@ -211,7 +247,19 @@ def _rows(matrices: Array, nodes: int, separate: bool) -> Array:
     return jnp.concatenate([matrices[:nodes], rest])
 
 
-def _joint_inverse(problem: Problem, curvature: dict[str, Array]) -> Float[Array, "parameters parameters"]:
+def _mean_diagonal(problem: Problem, curvature: dict[str, Array]) -> Float[Array, ""]:
+    """The mean of the diagonals of A over all weights that are learnt."""
+    total = jnp.zeros((), problem.network.low.dtype)
+    for name, matrices in curvature.items():
+        labels = problem.network.labels[name]
+        diagonals = jnp.diagonal(_rows(matrices, len(labels), True), axis1=1, axis2=2)
+        total += jnp.sum(jnp.where(labels < 0, 0, diagonals))
+    return total / problem.network.low.size
+
+
+def _joint_inverse(
+    problem: Problem, curvature: dict[str, Array], added: Float[Array, ""] | float
+) -> Float[Array, "parameters parameters"]:
     """The pseudo-inverse of the one system of all parameters, of which weights may share some."""
     size = problem.network.low.size
     total = jnp.zeros((size + 1, size + 1), problem.network.low.dtype)  # the last is for frozen weights
@@ -220,4 +268,4 @@ def _joint_inverse(problem: Problem, curvature: dict[str, Array]) -> Float[Array
         labels = jnp.where(labels < 0, size, labels)
         rows = _rows(matrices, len(labels), True)
         total = total.at[labels[:, :, None], labels[:, None, :]].add(rows)
-    return pseudo_inverse(total[:size, :size])
+    return pseudo_inverse(total[:size, :size] + added * jnp.eye(size))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from eqprop_field.kernel_networks import (
     AIF,
@@ -23,6 +24,7 @@ from eqprop_field.kernel_networks import (
     Mixture,
     MultiStart,
     Problem,
+    RobustUnbounded,
     SecondOrder,
     SoftMax,
     Sparse,
@@ -280,13 +282,14 @@ def engineered() -> Problem:
             second_order=(SecondOrder(), SecondOrder(kappa="damped")),
             iterations=30,
         ),
-        BackwardTuning(second_order=(), iterations=30),
+        BackwardTuning(strategy="second_then_first"),
+        BackwardTuning(strategy="second_then_first", second_order=(), iterations=30),
         BackwardTuning(strategy="quasi_newton"),
         LBFGS(),
         LevenbergMarquardt(),
         Adam(iterations=1000),
     ],
-    ids=["second_then_first", "best_of", "first", "quasi_newton", "lbfgs", "lm", "adam"],
+    ids=["damped", "best_of", "second_then_first", "first", "quasi_newton", "lbfgs", "lm", "adam"],
 )
 def test_every_rule_lowers_the_cost_of_the_same_problem(optimiser):
     problem = engineered()
@@ -298,6 +301,72 @@ def test_every_rule_lowers_the_cost_of_the_same_problem(optimiser):
     assert found.costs[0] == pytest.approx(begun, rel=1e-6) and found.cost == pytest.approx(found.costs.min(), rel=1e-9)
     assert [done for done, _ in progress] == list(range(1, len(found.costs) + 1))
     assert found.simulations >= found.iterations and found.exploded == 0
+
+
+def narma(samples: int) -> Task:
+    """NARMA-10 (Atiya & Parlos 2000)."""
+    u, y = np.random.default_rng(0).uniform(0, 0.5, samples), np.zeros(samples)
+    for t in range(9, samples - 1):
+        y[t + 1] = 0.3 * y[t] + 0.05 * y[t] * y[t - 9 : t + 1].sum() + 1.5 * u[t - 9] * u[t] + 0.1
+    return Task.of(u[:, None], y[:, None])
+
+
+def test_the_default_tuner_learns_narma():
+    """As few lags would by least squares; steps by equation 6 as they are end near the mean target, at NMSE 1.2."""
+    task = narma(600)
+    problem = Problem(KernelNetwork.create(LNL(units=20), jax.random.key(0)), task)
+    found = BackwardTuning(iterations=100).fit(problem)
+    assert 2 * found.cost / np.var(np.asarray(task.targets[1:])) < 0.2 and found.failure is None
+    assert found.guess == pytest.approx(np.var(np.asarray(task.targets[1:])) / 2, rel=1e-12)
+
+
+def test_damped_inverse_is_that_of_the_normal_equations(problem):
+    """Against numpy's inverse of the sums of outer products, weights frozen, private kernels and shared parameters."""
+    here = backward_pass(problem, problem.network.parameters)
+    inverse_of = eqx.filter_jit(lambda p, damping: SecondOrder().inverse(p, p.network.parameters, here, damping))
+    x, u = np.asarray(here.states)[:-1, :, :3], np.asarray(problem.task.inputs.values)[:-1]
+    phi = np.concatenate([np.ones((9, 2, 1)), x, u], axis=2).reshape(18, -1)
+    known = int(problem.task.scored.sum())
+    a, leaks = phi.T @ phi / known, (x**2).sum((0, 1)) / known
+    mean = (3 * np.trace(a) + leaks.sum()) / (3 * 7)
+    found = inverse_of(problem, 0.3)
+    np.testing.assert_allclose(found["z"][0], np.linalg.inv(a + 0.3 * mean * np.eye(6)), rtol=1e-10)
+    np.testing.assert_allclose(np.ravel(found["l"]), 1 / (leaks + 0.3 * mean), rtol=1e-10)
+    shared = eqx.tree_at(lambda p: p.network, problem, problem.network.share(("z", 0, 0), ("z", 1, 1)))
+    joint = inverse_of(shared, 1e9) * 1e9  # so damped that it is the unit matrix over the mean diagonal
+    np.testing.assert_allclose(joint, np.eye(20) * joint[0, 0], atol=1e-7 * joint[0, 0])
+    with pytest.raises(ValueError, match="needs a second-order step to damp"):
+        BackwardTuning(second_order=())
+
+
+def test_absolute_errors_are_minimised_by_reweighted_least_squares():
+    """One linear node, targets of scale 1000: against the linear program of least absolute deviations."""
+    random = np.random.default_rng(0)
+    u, noise = random.normal(size=(120, 1)), 300 * random.standard_t(1.5, size=119)
+    o = np.concatenate([[0], 1000 * (0.3 + 0.7 * u[:-1, 0]) + noise])[:, None]
+    network = KernelNetwork.create(Linear(units=1), jax.random.key(0)).freeze("x", 0.0, np.s_[:, 1])
+    problem = Problem(network, Task.of(u, o), (RobustUnbounded(),))
+    a, n = np.column_stack([np.ones(119), u[:-1]]), 119
+    least = linprog(
+        np.concatenate([[0, 0], np.full(n, 0.5 / n)]),
+        A_ub=np.block([[a, -np.eye(n)], [-a, -np.eye(n)]]),
+        b_ub=np.concatenate([o[1:, 0], -o[1:, 0]]),
+        bounds=[(None, None)] * 2 + [(0, None)] * n,
+    )
+    for strategy in ("damped", "second_then_first"):
+        found = BackwardTuning(strategy=strategy, iterations=30).fit(problem)
+        assert found.cost == pytest.approx(least.fun, rel=1e-3) and found.costs[0] > 1.5 * least.fun
+
+
+def test_a_fit_worse_than_the_mean_target_says_so():
+    task = narma(100)
+    far = KernelNetwork.create(LNL(units=2), jax.random.key(0)).with_weights("z", 2.0)
+    found = BackwardTuning(iterations=1, second_order=(SecondOrder(most_kernels=1),), momenta=()).fit(
+        Problem(far, task)
+    )
+    assert found.misfit > found.guess and "is above the" in str(found.failure)
+    constant = Problem(far, Task.of(np.ones((9, 1)), np.full((9, 1), 0.1)))
+    assert np.isnan(BackwardTuning(iterations=1).fit(constant).guess)
 
 
 def test_limits_end_a_fit():
@@ -316,8 +385,8 @@ def test_long_sequences_grow_and_fits_begin_again():
     assert short.task.targets.shape[0] == 20
     found = LengthCurriculum(LBFGS(target=1e-6), first=32).fit(problem)
     assert found.cost <= 1e-6 and found.cost == pytest.approx(float(cost(problem, found.network.parameters)))
-    again = MultiStart(BackwardTuning(iterations=30, momenta=(1,), second_order=()), starts=3, spread=0.5).fit(problem)
-    once = BackwardTuning(iterations=30, momenta=(1,), second_order=()).fit(problem)
+    first = BackwardTuning(strategy="second_then_first", iterations=30, momenta=(1,), second_order=())
+    again, once = MultiStart(first, starts=3, spread=0.5).fit(problem), first.fit(problem)
     assert again.cost <= once.cost
 
 

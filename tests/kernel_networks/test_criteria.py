@@ -96,6 +96,23 @@ def line(samples=60) -> Problem:
     return Problem(network, Task.of(u, np.concatenate([[0], 0.3 + 0.7 * u[:-1, 0]])[:, None]))
 
 
+@pytest.mark.parametrize(
+    ("criterion", "weight"),
+    [
+        (LeastSquares(), lambda e: np.ones_like(e)),
+        (RobustUnbounded(0.1), lambda e: 1 / (0.1 + np.abs(e))),
+        (RobustBounded(0.1), lambda e: 1 / (0.1 + e**2)),
+        (Huber(0.1), lambda e: 1 / np.maximum(0.1, np.abs(e))),
+        (Biweight(0.5), lambda e: np.where(np.abs(e) < 0.5, 24 * (1 - 4 * e**2) ** 2, 0)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_curvature_is_the_weight_of_reweighted_least_squares(criterion, weight):
+    e, targets = np.array([0.0, 1e-3, -0.05, 0.3, -2.0]), np.array([0.2, -1.0, 0.0, 3.0, 0.5])
+    found = eqx.filter_jit(criterion.curvature)(*(jnp.asarray(a)[:, None, None] for a in (targets + e, targets)))
+    np.testing.assert_allclose(found[:, 0, 0], weight(e), rtol=1e-5)
+
+
 @pytest.mark.parametrize("criterion", [RobustUnbounded(1e-2), RobustBounded(1e-2), Huber(0.05), Biweight(1.0)])
 def test_robust_criteria_are_not_moved_by_outliers(criterion):
     """Weights are found again although one target in five is far away; least squares miss them."""
