@@ -1,12 +1,16 @@
 """How Python numbers and user data become arrays: strongly typed, so that a new value never recompiles."""
 
-from typing import Any
+import contextlib
+from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Inexact, Shaped
+
+Tree = TypeVar("Tree")
 
 
 def as_scalar(value: Any) -> Any:
@@ -58,3 +62,15 @@ def checked_pair(
 def per_sample(values: Shaped[Array, " batch"], leaf: Shaped[Array, "batch ..."]) -> Shaped[Array, "batch ..."]:
     """One value a sample, in a shape that broadcasts against a leaf of any rank."""
     return values.reshape(-1, *[1] * (leaf.ndim - 1))
+
+
+def float64() -> contextlib.AbstractContextManager:
+    """Within it JAX computes in float64, whatever the session's precision."""
+    return jax.enable_x64(True)
+
+
+def in_float64(tree: Tree) -> Tree:
+    """The same pytree with its real floating-point arrays in float64; to be called within `float64()`."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64) if eqx.is_inexact_array(leaf) else leaf, tree
+    )

@@ -38,6 +38,7 @@ _FLOORS = {
     ),
     "eqprop_field.circuits": (
         {"ir", "scaling", "netlist"},
+        {"timeline"},
         {"compile", "library"},
         {"levels"},
         {"ngspice"},

@@ -312,12 +312,15 @@ def _nudge_by_own_cost(path):
     del path
     field = epf.LayeredField.create(jax.random.key(0), (2, 3, 1), activation=epf.activation("tanh"))
     cost = runpy.run_path(str(_FOLDER / "own_cost.py"))["LogCosh"]()
-    epf.EqProp(substrate=circuits.NgspiceSubstrate(), cost=cost).estimate(field, np.ones((1, 2)), np.ones((1, 1)))
+    substrate = circuits.NgspiceSubstrate(level=circuits.OpAmp())
+    epf.EqProp(substrate=substrate, cost=cost).estimate(field, np.ones((1, 2)), np.ones((1, 1)))
 
 
 REFUSALS = {
     "a field without a name": _save_unregistered,
-    "a circuit of any field": lambda _: circuits.compile_circuit(_wilson_cowan(), np.ones(4), None, ()),
+    "devices for any field": lambda _: circuits.NgspiceSubstrate(level=circuits.OpAmp(), free_time=1.0).circuits(
+        _wilson_cowan(), np.ones((1, 4)), ()
+    ),
     "a rule and a substrate": lambda _: epf.AEP(substrate=circuits.NgspiceSubstrate(level=circuits.OpAmp())),
     "an unknown activation": lambda _: epf.activation("naka_rushton"),
     "a nudge that is not linear": _nudge_by_own_cost,

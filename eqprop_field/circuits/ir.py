@@ -1,8 +1,10 @@
 """The circuit as data: what is built for ONE sample, in dimensionless units and without a word of SPICE."""
 
+import abc
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -130,8 +132,52 @@ class NoiseSource:
 _NONE = Synapses(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
+class AbstractCircuit(abc.ABC):
+    """What every circuit says of itself to whoever writes it down, runs it and measures it.
+
+    Attributes:
+        groups: how many state variables each leaf of the state has, in their order.
+        tau: time constants (N,), positive.
+        start: the state at time 0 (N,).
+        from_operating_point: whether the simulator solves for the first equilibrium instead.
+        schedule: the windows, one after another.
+        noise: what is added to the drives; None for a quiet circuit.
+    """
+
+    groups: tuple[int, ...]
+    tau: Float[np.ndarray, " neurons"]
+    start: Float[np.ndarray, " neurons"]
+    from_operating_point: bool
+    schedule: tuple[ScheduleSegment, ...]
+    noise: NoiseSource | None
+
+    @property
+    @abc.abstractmethod
+    def samples(self) -> Sequence[Any]:
+        """All clamped samples, in the order of their numbers."""
+
+    @property
+    @abc.abstractmethod
+    def limits(self) -> tuple[Float[np.ndarray, " neurons"], Float[np.ndarray, " neurons"]] | None:
+        """The interval that each state is clamped to; None for plain dynamics."""
+
+    @property
+    def n_neurons(self) -> int:
+        return len(self.tau)
+
+    @property
+    def oscillating(self) -> int | None:
+        """The window whose nudge oscillates."""
+        return next((k for k, window in enumerate(self.schedule) if window.beta and window.omega), None)
+
+    @property
+    def total_time(self) -> float:
+        """The duration of all windows, in state-time units."""
+        return math.fsum(window.duration for window in self.schedule)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Circuit:
+class Circuit(AbstractCircuit):
     r"""A network of leaky integrators with clamped samples: $\tau_i \dot s_i = \sum_j W_{ij}\rho(s_j) + d_i - g_i s_i$.
 
     The first `len(target)` neurons are the output; during a window with influence parameter beta they also feel
@@ -187,18 +233,11 @@ class Circuit:
         return (Sample(self.drive, self.target, self.input_rates), *self.following)
 
     @property
-    def n_neurons(self) -> int:
-        return len(self.tau)
-
-    @property
-    def oscillating(self) -> int | None:
-        """The window whose nudge oscillates."""
-        return next((k for k, window in enumerate(self.schedule) if window.beta and window.omega), None)
-
-    @property
-    def total_time(self) -> float:
-        """The duration of all windows, in state-time units."""
-        return math.fsum(window.duration for window in self.schedule)
+    def limits(self) -> tuple[Float[np.ndarray, " neurons"], Float[np.ndarray, " neurons"]] | None:
+        if self.bounds is None:
+            return None
+        low, high = self.bounds
+        return np.full(self.n_neurons, low), np.full(self.n_neurons, high)
 
     @property
     def _outputs(self) -> int:

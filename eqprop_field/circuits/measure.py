@@ -1,9 +1,7 @@
 """From waveforms back to states: what each phase did, where it ended, and whether it is at rest there."""
 
-import contextlib
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -12,17 +10,17 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
+from .._arrays import float64, in_float64
 from ..substrates.dynamics import Dynamics
 from ..substrates.nudging import AbstractNudge
 from ..substrates.solution import Solution, Verdict, judge
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, unflatten_state
-from .ir import Circuit, ScheduleSegment
+from .ir import AbstractCircuit, ScheduleSegment
 from .netlist import Netlist
 from .ngspice.base import Waveforms
 from .scaling import Scaling
 
-Tree = TypeVar("Tree")
 _APART = 1e-5  # time units; the simulator's points around an edge of beta lie closer
 
 
@@ -89,7 +87,7 @@ class Transients:
         return [None if phases is None else phases[i] for phases in self.samples]
 
 
-def measure(circuit: Circuit, scaling: Scaling, waveforms: Waveforms) -> tuple[Phase, ...]:
+def measure(circuit: AbstractCircuit, scaling: Scaling, waveforms: Waveforms) -> tuple[Phase, ...]:
     """Cuts a transient into the windows of the circuit's schedule, each with its time restarted at 0.
 
     Args:
@@ -102,8 +100,8 @@ def measure(circuit: Circuit, scaling: Scaling, waveforms: Waveforms) -> tuple[P
     times = np.concatenate([[0.0], waveforms.times_s[later] / scaling.tau_s])
     start = waveforms.volts[:1] / scaling.volt_per_unit if circuit.from_operating_point else circuit.start[None]
     states = np.concatenate([start, waveforms.volts[later] / scaling.volt_per_unit])
-    if circuit.bounds is not None:
-        states = np.clip(states, *circuit.bounds)
+    if circuit.limits is not None:
+        states = np.clip(states, *circuit.limits)
     # One of the simulator's time points lies on every boundary up to rounding; interpolating costs nothing there.
     ends = np.minimum(np.cumsum([window.duration for window in circuit.schedule]), times[-1])
     starts = np.concatenate([[0.0], ends[:-1]])
@@ -206,15 +204,3 @@ def as_path(field: AbstractVectorField, paths: np.ndarray) -> State:
     steps, batch, neurons = paths.shape
     rows = unflatten_state(field.initial_state(1), jnp.asarray(paths.reshape(steps * batch, neurons), field.dtype))
     return jax.tree.map(lambda leaf: leaf.reshape(steps, batch, *leaf.shape[1:]), rows)
-
-
-def float64() -> contextlib.AbstractContextManager:
-    """Within it JAX computes in float64, whatever the session's precision."""
-    return jax.enable_x64(True)
-
-
-def in_float64(tree: Tree) -> Tree:
-    """The same pytree with its real floating-point arrays in float64; to be called within `float64()`."""
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64) if eqx.is_inexact_array(leaf) else leaf, tree
-    )

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,18 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from .._arrays import float64, in_float64
+from ..costs import Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.nudging import AbstractNudge
 from ..substrates.oscillation import Oscillation, repetition_verdict
 from ..substrates.solution import Solution, Verdict
 from ..substrates.trajectory import Trajectory
-from ..vector_fields import AbstractVectorField
+from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State, flatten_state
-from .compile import compile_each, nudge_of
-from .ir import Circuit, ScheduleSegment, schedule
+from ..vector_fields.leaky import is_leaky_integrator, require
+from .compile import ExpressionCircuit, check_operating_point, compile_each, compile_field, nudge_of, transposes
+from .ir import AbstractCircuit, Circuit, ScheduleSegment, schedule
 from .levels import AbstractLevel, Behavioural
-from .measure import Phase, Transients, as_path, float64, in_float64, measure, solution
+from .measure import Phase, Transients, as_path, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
 from .noise import Noise
 from .variation import Chip, field_on, nudges_on
@@ -101,7 +105,7 @@ class NgspiceSubstrate(AbstractSubstrate):
     def _settle(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
     ) -> Solution:
-        beta, targets = (0.0, None) if nudge is None else nudge_of(nudge)
+        nominal, beta = nudge, 0.0 if nudge is None else influence_of(nudge)
         if nudge is not None:
             if Capability.transposed_synapses in nudge.needs:
                 raise ValueError("a circuit transposes its synapses about a free state it holds itself: use phases")
@@ -111,7 +115,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         if duration is None:
             duration = self._chosen_time(field, x, nudge, start)[0]
         rows = None if start is None else np.asarray(flatten_state(start), np.float64)
-        circuits = self._circuits(field, x, targets, (ScheduleSegment(duration, beta),), starts=rows)
+        circuits = self._circuits(field, x, nominal, (ScheduleSegment(duration, beta),), starts=rows)
         return self._solution(field, x, nudge, self._run(circuits, throw).window(0))
 
     def _phases(
@@ -119,22 +123,24 @@ class NgspiceSubstrate(AbstractSubstrate):
     ) -> Iterator[Solution]:
         return self._measured_phases(field, x, nudges, self.transients(field, x, nudges, throw=throw))
 
-    def circuits(self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]) -> list[Circuit]:
+    def circuits(
+        self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]
+    ) -> list[AbstractCircuit]:
         """What `phases` simulates: circuits with `samples_per_run` samples each, in the order of the samples.
 
         Arguments and errors as for `phases`.
         """
         x = self._checked(field, x, nudges)
-        built = [nudge_of(nudge) for nudge in nudges]
-        betas, target = [beta for beta, _ in built], built[0][1] if built else None
-        if target is not None and any(not np.array_equal(other, target) for _, other in built):
+        betas = [influence_of(nudge) for nudge in nudges]
+        targets = [nudge.pull.target for nudge in nudges if nudge.pull is not None]
+        if any(not np.array_equal(one, targets[0]) for one in targets):
             raise ValueError("one circuit nudges towards one target: give all nudges the same y")
         transposing = [Capability.transposed_synapses in nudge.needs for nudge in nudges]
         if any(transposing) and not all(transposing):
             raise ValueError("one circuit has transposed synapses in all of its nudged phases or in none")
+        nominal = nudges[0] if nudges else None
         field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
-        windows = schedule(*self.times(field, x, nudges), betas)
-        return self._circuits(field, x, target, windows, transposing=any(transposing))
+        return self._circuits(field, x, nominal, schedule(*self.times(field, x, nudges), betas))
 
     def transients(
         self,
@@ -176,10 +182,10 @@ class NgspiceSubstrate(AbstractSubstrate):
     def _oscillate(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
     ) -> tuple[Solution, Solution]:
-        times, (beta, target) = np.asarray(oscillation.times, np.float64), nudge_of(nudge)
+        times, beta = np.asarray(oscillation.times, np.float64), influence_of(nudge)
         free_time = self.free_time or self._chosen_time(field, x, None, None)[0]
         driving = ScheduleSegment(float(times[-1]), beta, omega=float(oscillation.omega))
-        measured = self._run(self._circuits(field, x, target, (ScheduleSegment(free_time), driving)), throw)
+        measured = self._run(self._circuits(field, x, nudge, (ScheduleSegment(free_time), driving)), throw)
         free = self._solution(field, x, None, measured.window(0))
         driven = measured.window(1)
         blank = np.full((len(times), field.n_neurons), np.nan)
@@ -205,34 +211,56 @@ class NgspiceSubstrate(AbstractSubstrate):
         self,
         field: AbstractVectorField,
         x: ArrayLike,
-        targets: np.ndarray | None,
+        nudge: AbstractNudge | None,
         windows: tuple[ScheduleSegment, ...],
         *,
         starts: np.ndarray | None = None,
-        transposing: bool = False,
-    ) -> list[Circuit]:
+    ) -> list[AbstractCircuit]:
         solved = self.from_operating_point and starts is None and not windows[0].beta
         oscillating = any(window.omega for window in windows)
         alone = solved or starts is not None or self.noise is not None or oscillating
-        circuits = compile_each(
-            field,
-            np.asarray(x, np.float64),
-            targets,
-            windows,
-            starts=starts,
-            in_sequence=1 if alone else self.samples_per_run,
-            fold_inputs=self.fold_inputs,
-            transposing=transposing,
-            from_operating_point=solved,
+        shared = {
+            "starts": starts,
+            "in_sequence": 1 if alone else self.samples_per_run,
+            "fold_inputs": self.fold_inputs,
+        }
+        x = np.asarray(x, np.float64)
+        if self._by_expressions(field, nudge):
+            if solved:
+                check_operating_point(field)
+            compiled = compile_field(field, x, nudge, windows, **shared)
+            return self._noisy([dataclasses.replace(one, from_operating_point=solved) for one in compiled])
+        require(field, AbstractLeakyIntegrator, f"the {self.level.name} level" if self.chip is None else "a chip")
+        transposing = nudge is not None and Capability.transposed_synapses in nudge.needs
+        target = None if nudge is None else nudge_of(nudge)[1]
+        networks = compile_each(
+            field, x, target, windows, transposing=transposing, from_operating_point=solved, **shared
         )
-        if self.noise is not None:
-            n, total = field.n_neurons, circuits[0].total_time
-            noise = [self.noise.source(total, n, i) for i in range(len(circuits))]
-            circuits = [dataclasses.replace(c, noise=source) for c, source in zip(circuits, noise, strict=True)]
-        return circuits if self.chip is None else [self.chip.circuit(circuit) for circuit in circuits]
+        if self.chip is None:
+            return self._noisy(networks)
+        return [self.chip.circuit(one) for one in self._noisy(networks)]
+
+    def _noisy(self, circuits: Sequence[Circuit] | Sequence[ExpressionCircuit]) -> list[Any]:
+        """The circuits with noise of their own in each, where there is any."""
+        if self.noise is None:
+            return list(circuits)
+        n, total = circuits[0].n_neurons, circuits[0].total_time
+        return [dataclasses.replace(c, noise=self.noise.source(total, n, i)) for i, c in enumerate(circuits)]
+
+    def _by_expressions(self, field: AbstractVectorField, nudge: AbstractNudge | None) -> bool:
+        """Whether the circuit is compiled from mu itself: where it is no network of the level's own parts."""
+        if not self.level.builds_any_field or self.chip is not None:
+            return False
+        if not isinstance(field, AbstractLeakyIntegrator) or not is_leaky_integrator(field) or field.free_outputs:
+            return True
+        if nudge is None:
+            return False
+        if Capability.transposed_synapses in nudge.needs and not transposes(field):
+            return True
+        return nudge.pull is not None and not isinstance(nudge.pull.cost, Quadratic)
 
     def _run(
-        self, circuits: list[Circuit], throw: bool, progress: Callable[[int, int], None] | None = None
+        self, circuits: list[AbstractCircuit], throw: bool, progress: Callable[[int, int], None] | None = None
     ) -> Transients:
         klu = self.engine.klu
         netlists = tuple(self.level.emit(circuit, klu=klu) for circuit in circuits)
@@ -303,3 +331,19 @@ def _return_verdict(free: Solution, back: Solution, within: float) -> np.ndarray
 
 def _highest(first: np.ndarray | None, second: np.ndarray) -> np.ndarray:
     return second if first is None else np.maximum(first, second)
+
+
+def influence_of(nudge: AbstractNudge) -> float:
+    """The influence parameter of a nudge that a circuit can build: a real pull of a cost.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if nudge.pull is None:
+        raise ValueError(
+            f"a circuit nudges by a cost's pull, and a {type(nudge).__name__} is none: use an ODE substrate"
+        )
+    beta = np.asarray(nudge.pull.beta)
+    if np.iscomplexobj(beta):
+        raise ValueError("a circuit has real voltages: a complex beta (holomorphic nudging) needs an ODE substrate")
+    return float(beta)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._arrays import checked_pair
+from .._arrays import checked_pair, float64, in_float64
 from ..costs import Quadratic
 from ..learning import EqProp
 from ..learning.base import Estimate, tree_dot, tree_norm
@@ -24,7 +24,7 @@ from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import flatten_state
 from .agreement import Agreement, AgreementVerdict, SampleTrace
 from .levels import TIGHT, AbstractLevel, Behavioural, Thresholds
-from .measure import Phase, Transients, float64, in_float64, solution, with_trajectory
+from .measure import Phase, Transients, solution, with_trajectory
 from .ngspice import AbstractEngine, Batch
 from .substrate import NgspiceSubstrate
 from .variation import Chip, field_on, nudges_on

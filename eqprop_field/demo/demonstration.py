@@ -13,10 +13,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from .._arrays import float64, in_float64
 from .._files import write_atomically, write_text
 from ..analysis import Alignment, Simulation, align, simulate
 from ..circuits import Agreement, NgspiceMissing, verify
-from ..circuits.measure import float64, in_float64
 from ..datasets import Dataset
 from ..learning import Estimate, ImplicitGradient, named_rules
 from ..learning.base import tree_dot, tree_norm

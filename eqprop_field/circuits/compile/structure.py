@@ -29,6 +29,14 @@ def loop_gain(field: AbstractLeakyIntegrator) -> float:
     return slope * float(np.abs(np.linalg.eigvals(weights)).max())
 
 
+_SLOPES = ("tanh", "sigmoid", "linear")
+
+
+def transposes(field: AbstractLeakyIntegrator) -> bool:
+    """Whether the library has transposed synapses for these neurons, so that AEP needs no expressions."""
+    return field.activation.name in _SLOPES and not field.projected
+
+
 def compile_circuit(
     field: AbstractVectorField,
     x: ArrayLike,
@@ -63,11 +71,11 @@ def compile_circuit(
             NaN or infinity anywhere, and for an operating point of a network whose loop gain is 1 or more.
     """
     field = _buildable(field)
-    x, y = _rows("x", x, field.n_inputs), None if y is None else _rows("y", y, field.n_outputs)
+    x, y = sample_rows("x", x, field.n_inputs), None if y is None else sample_rows("y", y, field.n_outputs)
     if y is not None and len(x) != len(y):
         raise ValueError(f"x has {len(x)} samples and y has {len(y)}: give one target for every sample")
     if from_operating_point:
-        _check_operating_point(field, start)
+        check_operating_point(field, start)
     input_weights, biases = (np.asarray(part, np.float64) for part in field.input_matrix())
     if not (np.isfinite(input_weights).all() and np.isfinite(biases).all()):
         raise ValueError("the input weights or biases hold NaN or infinity; no circuit can be built from that")
@@ -87,7 +95,7 @@ def compile_circuit(
         groups=tuple(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(field.initial_state(1))),
         tau=np.concatenate([np.ravel(np.asarray(t, np.float64)) for t in jax.tree.leaves(field.time_constants())]),
         synapses=Synapses.from_matrix(np.asarray(field.recurrent_matrix(), np.float64)),
-        start=np.zeros(n) if start is None else _rows("start", np.ravel(start), n)[0],
+        start=np.zeros(n) if start is None else sample_rows("start", np.ravel(start), n)[0],
         target=first.target,
         schedule=tuple(schedule),
         drive=first.drive,
@@ -116,7 +124,7 @@ def compile_each(
     Arguments and errors as for `compile_circuit`, but for `starts`, the initial states (samples, neurons), and
     `in_sequence`, how many samples a circuit clamps one after another; the last one may have fewer.
     """
-    starts = None if starts is None else _rows("starts", starts, field.n_neurons)
+    starts = None if starts is None else sample_rows("starts", starts, field.n_neurons)
     together = compile_circuit(
         field,
         x,
@@ -170,15 +178,22 @@ def _buildable(field: AbstractVectorField) -> AbstractLeakyIntegrator:
     network = require(field, AbstractLeakyIntegrator, "a circuit")
     if network.free_outputs:
         raise ValueError(
-            "no level builds linear output neurons beside others: use free_outputs=False, or an ODE substrate"
+            "only the behavioural level builds linear output neurons beside others: use it, or free_outputs=False"
         )
     return network
 
 
-def _check_operating_point(field: AbstractLeakyIntegrator, start: ArrayLike | None) -> None:
+def check_operating_point(field: AbstractVectorField, start: ArrayLike | None = None) -> None:
+    """Refuses to let a simulator solve for the free state of a network that may have several equilibria.
+
+    Raises:
+        ValueError: for a stated start, for a field that is no network of leaky integrators, and for a loop gain of 1 or
+            more.
+    """
+    network = require(field, AbstractLeakyIntegrator, "a circuit that starts from its operating point")
     if start is not None:
         raise ValueError("a start and the operating point exclude each other: give one of them")
-    gain = loop_gain(field)
+    gain = loop_gain(network)
     if not gain < 1:
         raise ValueError(
             f"the loop gain is {gain:.3g}, and only below 1 is the operating point surely the state that the free "
@@ -186,7 +201,12 @@ def _check_operating_point(field: AbstractLeakyIntegrator, start: ArrayLike | No
         )
 
 
-def _rows(name: str, value: ArrayLike, length: int) -> np.ndarray:
+def sample_rows(name: str, value: ArrayLike, length: int) -> np.ndarray:
+    """One sample or several as rows in float64.
+
+    Raises:
+        ValueError: for another length, and for NaN or infinity.
+    """
     array = np.asarray(value, np.float64)
     if array.shape[-1:] != (length,) or array.ndim > 2 or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}, but one sample of this network needs ({length},)")

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
 
-from ..ir import Circuit
+from ..ir import AbstractCircuit, Circuit
 from ..library import Subcircuit, subcircuit
 from ..netlist import Netlist as Netlist
 from ..netlist import number as number
 from ..netlist import piecewise_linear
 from ..scaling import Scaling
+from ..timeline import Timeline as Timeline
 
 MAP_FORMAT = 1
 
@@ -69,25 +69,6 @@ class Thresholds:
 
 
 LEARNS = Thresholds(state=math.inf, trajectory=math.inf, cosine=0.98, signs=0.95)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Timeline:
-    """The windows of a schedule in seconds, and what sources do over them."""
-
-    ends_s: Float[np.ndarray, " windows"]
-    edge_s: float
-
-    def source(self, values: Sequence[float], fall_early_s: float = 0.0) -> str:
-        """A source with one value a window: a constant, or steps as steep as `edge_s`, those down so much earlier."""
-        if all(value == values[0] for value in values):
-            return number(values[0])
-        corners = [f"0 {number(values[0])}"]
-        for end, before, after in zip(self.ends_s[:-1].tolist(), values[:-1], values[1:], strict=True):
-            if before != after:
-                begin = end - fall_early_s * (after < before)
-                corners += [f"{number(begin)} {number(before)}", f"{number(begin + self.edge_s)} {number(after)}"]
-        return f"PWL({' '.join(corners)})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,11 +125,11 @@ class AbstractLevel(abc.ABC):
         """What the circuit is to keep to; with parts of the user's own it is only asked whether it learns."""
         return self.specification if self.neuron is None and self.synapse is None else LEARNS
 
-    def emit(self, circuit: Circuit, *, klu: bool = False, edge: float | None = None) -> Netlist:
+    def emit(self, circuit: AbstractCircuit, *, klu: bool = False, edge: float | None = None) -> Netlist:
         """The circuit as a netlist.
 
         Args:
-            circuit: what to build.
+            circuit: what to build: neurons and synapses, or expressions, which the behavioural level alone builds.
             klu: whether to ask for the KLU solver; only for an ngspice that has it (see `find_ngspice`).
             edge: how long beta and samples take to change, in time units; as the level has it by default.
 
@@ -159,20 +140,35 @@ class AbstractLevel(abc.ABC):
         durations = [window.duration for window in circuit.schedule]
         ends = self.scaling.tau_s * np.cumsum(durations)
         time = Timeline(ends, self.scaling.second(min(edge or self.edge, 0.1 * min(durations))))
-        parts = self.parts(circuit)
-        lines = itertools.chain(
-            self._header(circuit),
-            _texts(parts),
-            self.neurons(circuit, parts),
-            self.synapses(circuit, parts),
-            self.sources(circuit, time),
-            () if circuit.target is None else self.nudges(circuit, parts, time),
-            self.transposed(circuit, parts, time) if circuit.transposing else (),
-            self._analysis(circuit, float(ends[-1]), klu),
-        )
+        built = self._network(circuit, time) if isinstance(circuit, Circuit) else self.expressions(circuit, time)
+        lines = itertools.chain(self._header(circuit), built, self._analysis(circuit, float(ends[-1]), klu))
         nodes = tuple(f"s{i}" for i in range(circuit.n_neurons))
         text = "\n".join(lines) + "\n"
         return Netlist(text, nodes, float(ends[-1]), self._map(circuit, ends), dict(self.supplies))
+
+    def _network(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
+        parts = self.parts(circuit)
+        yield from _texts(parts)
+        yield from self.neurons(circuit, parts)
+        yield from self.synapses(circuit, parts)
+        yield from self.sources(circuit, time)
+        if circuit.target is not None:
+            yield from self.nudges(circuit, parts, time)
+        if circuit.transposing:
+            yield from self.transposed(circuit, parts, time)
+
+    @property
+    def builds_any_field(self) -> bool:
+        """Whether it builds circuits of expressions, so that any field and any cost has a circuit."""
+        return False
+
+    def expressions(self, circuit: AbstractCircuit, time: Timeline) -> Iterator[str]:
+        """The lines of a circuit of expressions.
+
+        Raises:
+            ValueError: here, where a level has neurons and synapses and nothing else.
+        """
+        raise ValueError(f"the {self.name} level is built of neurons and synapses alone: use the behavioural one")
 
     @abc.abstractmethod
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
@@ -210,30 +206,32 @@ class AbstractLevel(abc.ABC):
         """Further simulator options."""
         return ()
 
-    def start(self, circuit: Circuit) -> tuple[Sequence[str], str]:
+    def start(self, circuit: AbstractCircuit) -> tuple[Sequence[str], str]:
         """Cards of the initial states, and the last word of the analysis card: here every capacitor starts charged."""
         if circuit.from_operating_point:
             return (), ""
         volts = ((i, self.scaling.volt(s)) for i, s in enumerate(circuit.start.tolist()) if s)
         return [f".ic v(s{i})={number(v)}" for i, v in volts], " uic"
 
-    def _header(self, circuit: Circuit) -> Iterator[str]:
+    def _header(self, circuit: AbstractCircuit) -> Iterator[str]:
         yield f"eqprop-field netlist, {self.name} level, map format {MAP_FORMAT}"
-        if circuit.bounds is None:
+        if circuit.limits is None:
             yield "* dynamics: plain (states are not confined)"
         else:
-            low, high = circuit.bounds
-            yield f"* dynamics: projected (states clamped to [{low!r}, {high!r}] state units)"
+            low, high = (sorted({float(bound) for bound in bounds}) for bounds in circuit.limits)
+            between = f"[{low[0]!r}, {high[-1]!r}]" if len(low) == len(high) == 1 else "intervals of their own"
+            yield f"* dynamics: projected (states clamped to {between} state units)"
         yield from self.scaling.header()
         yield from (f"* {remark}" for remark in self.remarks())
-        yield f"* neurons: {circuit.n_neurons}, synapses: {len(circuit.synapses)}, s<i> is the state of neuron i"
+        synapses = f", synapses: {len(circuit.synapses)}" if isinstance(circuit, Circuit) else ""
+        yield f"* neurons: {circuit.n_neurons}{synapses}, s<i> is the state of neuron i"
 
-    def _analysis(self, circuit: Circuit, end_s: float, klu: bool) -> Iterator[str]:
+    def _analysis(self, circuit: AbstractCircuit, end_s: float, klu: bool) -> Iterator[str]:
         reltol = self.accuracy.reltol
         step = number(self.scaling.second(self.accuracy.max_step * float(circuit.tau.min())))
         absolute = 1e-3 * reltol
         # Loosely followed, the trapezoidal rule may ring at a clamp, down to steps without end: damp it a little.
-        damping = " xmu=0.49" if circuit.bounds is not None and reltol >= _LOOSE else ""
+        damping = " xmu=0.49" if circuit.limits is not None and reltol >= _LOOSE else ""
         yield (
             f".options method=trap maxord=2 trtol=1{damping} reltol={number(reltol)} "
             f"vntol={number(self.scaling.volt(absolute))} abstol={number(self.scaling.ampere(absolute))}"
@@ -249,22 +247,23 @@ class AbstractLevel(abc.ABC):
         yield f".tran {step} {number(end_s)} 0 {step}{how}"
         yield ".end"
 
-    def _map(self, circuit: Circuit, ends: np.ndarray) -> dict[str, Any]:
+    def _map(self, circuit: AbstractCircuit, ends: np.ndarray) -> dict[str, Any]:
         starts = [0.0, *ends[:-1].tolist()]
         neurons = [(layer, index) for layer, size in enumerate(circuit.groups) for index in range(size)]
+        has_rates = self.has_rates and isinstance(circuit, Circuit)
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         shared = {name: options.pop(name) for name in ("scaling", "accuracy", "neuron", "synapse")}
         return {
             "format": MAP_FORMAT,
             "level": self.name,
-            "activation": circuit.activation,
-            "dynamics": "plain" if circuit.bounds is None else "projected",
+            "activation": circuit.activation if isinstance(circuit, Circuit) else None,
+            "dynamics": "plain" if circuit.limits is None else "projected",
             "scales": dataclasses.asdict(shared["scaling"]),
             "accuracy": dataclasses.asdict(shared["accuracy"]),
             "options": options,
             "own_parts": {what: shared[what].name for what in ("neuron", "synapse") if shared[what] is not None},
             "nodes": [
-                {"state": f"s{i}", **({"rate": f"r{i}"} if self.has_rates else {}), "layer": layer, "index": index}
+                {"state": f"s{i}", **({"rate": f"r{i}"} if has_rates else {}), "layer": layer, "index": index}
                 for i, (layer, index) in enumerate(neurons)
             ],
             "phases": [
@@ -352,6 +351,11 @@ def drives(circuit: Circuit, scaling: Scaling, time: Timeline, nodes: str) -> It
     for i, values in enumerate(amperes.T.tolist()):
         if any(values):
             yield f"Id{i} {nodes.format(i=i)} {time.source(values)}"
+    yield from noise_currents(circuit, scaling, nodes)
+
+
+def noise_currents(circuit: AbstractCircuit, scaling: Scaling, nodes: str) -> Iterator[str]:
+    """Current sources for the noise, where there is any."""
     if circuit.noise is not None:
         seconds = [scaling.second(t) for t in circuit.noise.times.tolist()]
         for i, column in enumerate(circuit.noise.drive.T.tolist()):
@@ -385,6 +389,17 @@ def nudges(
         nodes: of the nudge, with `{i}` for the neuron's number, such as "s{i} beta y{i}".
         options: further parameters of the nudge.
     """
+    yield from influence(circuit, scaling, time)
+    clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
+    volts = scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
+    for i, (values, gain) in enumerate(zip(volts.T.tolist(), nudge_gains(circuit), strict=True)):
+        parameters = f"leak={number(scaling.leak_ohm / gain)}{options and ' ' + options}"
+        yield f"Vy{i} y{i} 0 {time.source(values)}"
+        yield parts["nudge"].call(f"t{i}", nodes.format(i=i), parameters)
+
+
+def influence(circuit: AbstractCircuit, scaling: Scaling, time: Timeline) -> Iterator[str]:
+    """The source of beta."""
     amplitude = time.source([window.beta for window in circuit.schedule])
     if (k := circuit.oscillating) is None:
         yield f"Vbeta beta 0 {amplitude}"
@@ -392,12 +407,6 @@ def nudges(
         begin, omega = (time.ends_s[k - 1] if k else 0.0), scaling.hertz(2 * math.pi * circuit.schedule[k].omega)
         yield f"Vamplitude amplitude 0 {amplitude}"
         yield f"Bbeta beta 0 V=v(amplitude)*cos({number(omega)}*(time-{number(begin)}))"
-    clamped = [circuit.samples[window.sample].target for window in circuit.schedule]
-    volts = scaling.volt(1.0) * np.stack([target for target in clamped if target is not None])
-    for i, (values, gain) in enumerate(zip(volts.T.tolist(), nudge_gains(circuit), strict=True)):
-        parameters = f"leak={number(scaling.leak_ohm / gain)}{options and ' ' + options}"
-        yield f"Vy{i} y{i} 0 {time.source(values)}"
-        yield parts["nudge"].call(f"t{i}", nodes.format(i=i), parameters)
 
 
 def positive(**values: float) -> None:

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from ..ir import Circuit
+from ..compile import ExpressionCircuit, elements
+from ..ir import AbstractCircuit, Circuit
 from ..library import Subcircuit, ideal_neuron, subcircuit
 from ..scaling import Scaling
 from .base import (
@@ -15,8 +16,10 @@ from .base import (
     clamp_part,
     drives,
     fitting,
+    influence,
     inputs,
     membranes,
+    noise_currents,
     nudge_part,
     number,
 )
@@ -64,6 +67,17 @@ class Behavioural(AbstractLevel):
     @property
     def specification(self) -> Thresholds:
         return Thresholds()
+
+    @property
+    def builds_any_field(self) -> bool:
+        return self.neuron is None and self.synapse is None
+
+    def expressions(self, circuit: AbstractCircuit, time: Timeline) -> Iterator[str]:
+        if not isinstance(circuit, ExpressionCircuit):
+            raise ValueError(f"the behavioural level builds no {type(circuit).__name__}")
+        yield from influence(circuit, self.scaling, time)
+        yield from elements(circuit, self.scaling, time)
+        yield from noise_currents(circuit, self.scaling, "0 s{i}")
 
     def parts(self, circuit: Circuit) -> Mapping[str, Subcircuit]:
         # The library's own synapse is written out, element by element: there may be many thousands.
