@@ -74,6 +74,32 @@ def locked_folder(path: PathLike, otherwise: bool = True) -> Iterator[None]:
         os.close(folder)
 
 
+@contextlib.contextmanager
+def locked_file(path: PathLike) -> Iterator[None]:
+    """A file for this process alone, whether it is there or not: until the end, `.NAME.lock` lies beside it.
+
+    The lock ends with the process, whatever ends it; what a killed one leaves is taken over. Where the file system
+    knows no locks, there is none. Errors as for `locked_folder`.
+    """
+    target = Path(os.path.realpath(path))
+    place = target.with_name(f".{target.name}.lock")
+    with _clear_errors(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = place.open("ab")
+            if not _locked(file.fileno()):
+                file.close()
+                raise ValueError(f"another run is writing to {path}: wait for its end, or name another file")
+            if os.fstat(file.fileno()).st_nlink:
+                break
+            file.close()  # its owner has removed it meanwhile
+    with file:
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
+
+
 def _locked(descriptor: int, otherwise: bool = True) -> bool:
     """Whether a file or folder is this process's alone from now on; `otherwise` where there are no locks."""
     try:

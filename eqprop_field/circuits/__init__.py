@@ -3,8 +3,8 @@
 from .agreement import Agreement as Agreement
 from .agreement import AgreementVerdict as AgreementVerdict
 from .agreement import SampleTrace as SampleTrace
-from .campaign import read_campaign as read_campaign
 from .campaign import run_campaign as run_campaign
+from .campaign_file import read_campaign as read_campaign
 from .compile import compile_circuit as compile_circuit
 from .compile import compile_each as compile_each
 from .compile import loop_gain as loop_gain

@@ -1,7 +1,6 @@
 """Campaigns: thousands of runs whose results come into one file, on this machine or on a cluster."""
 
 import contextlib
-import io
 import json
 import os
 import pathlib
@@ -10,12 +9,10 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from .._files import write_atomically
+from .._files import locked_file
+from .campaign_file import check_row, columns_of, read_campaign, require_h5py, rows_of, write_campaign
 from .pool import AbstractTask, Row, WorkerDied, work_through
 
-_FORMAT = 1
 _SHARE = 0.05  # of the time that may go into writing the file
 
 
@@ -36,90 +33,79 @@ def run_campaign(
         task: what is done.
         path: the file, one dataset a column, one row a run, in the order of the runs' numbers; None keeps none.
         workers: how many processes on this machine; one for each core by default.
-        scheduler: the address of a Dask scheduler, such as tcp://host:8786, whose workers do it instead.
+        scheduler: the address of a Dask scheduler, such as tcp://host:8786, whose workers do it instead. Tasks travel
+            by pickle, and who reaches such a scheduler can run code on its workers: keep it within a network that you
+            trust, or use tls:// with the certificates of Dask's configuration.
         progress: called with the runs done and their number.
 
     Returns:
         The rows, in the order of the runs.
 
     Raises:
-        ValueError: for a file of another campaign, no scheduler, or if h5py or Dask is not installed.
+        ValueError: for a file of another campaign, one that is damaged or that another run is writing to, rows that are
+            no numbers and texts, no scheduler, or if h5py or Dask is not installed.
         WorkerDied: for a run that ends one worker after another.
         TaskFailed: for a run that raised an error.
         OSError: if the file cannot be written.
     """
-    kept = {} if path is None else _kept(task, path)
-    left = [index for index in range(len(task)) if index not in kept]
-    report = progress or (lambda done, total: None)
-    report(len(kept), len(task))
-    if not left:
-        return [kept[index] for index in range(len(task))]
-    workers = min((os.cpu_count() or 1) if workers is None else workers, len(left))
-    rows = work_through(task, left, workers=workers) if scheduler is None else _on_cluster(task, left, scheduler)
-    written, cost, new = time.monotonic(), 0.05, 0
-    try:
-        with contextlib.closing(rows):
-            for index, row in rows:
-                kept[index], new = row, new + 1
-                report(len(kept), len(task))
-                if path is not None and time.monotonic() - written > cost / _SHARE:
-                    begun = time.monotonic()
-                    _write(task, path, kept)
-                    written, new = time.monotonic(), 0
-                    cost = written - begun
-    finally:
-        if new and path is not None:
-            _write(task, path, kept)
-    return [kept[index] for index in range(len(task))]
+    description = json.loads(json.dumps(task.describe()))
+    with contextlib.nullcontext() if path is None else locked_file(path):
+        kept = _Kept(path, description)
+        left = [index for index in range(len(task)) if index not in kept.rows]
+        report = progress or (lambda done, total: None)
+        report(len(kept.rows), len(task))
+        if left:
+            workers = min((os.cpu_count() or 1) if workers is None else workers, len(left))
+            there = (
+                work_through(task, left, workers=workers) if scheduler is None else _on_cluster(task, left, scheduler)
+            )
+            with contextlib.closing(kept), contextlib.closing(there):
+                for index, row in there:
+                    kept.add(index, row)
+                    report(len(kept.rows), len(task))
+        return list(rows_of(columns_of(kept.rows)).values())
 
 
-def read_campaign(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The description of a campaign, and its columns; the column `run` has the runs' numbers.
+class _Kept:
+    """The rows of a campaign as they come, and their file, which is written now and then."""
 
-    Raises:
-        ValueError: for a file that is no campaign's, or if h5py is not installed.
-        OSError: for one that cannot be read.
-    """
-    h5py = _h5py()
-    name = pathlib.Path(path).name
-    with open(path, "rb") as stream:
-        try:
-            with h5py.File(stream, "r") as file:
-                if file.attrs.get("format") != _FORMAT:
-                    raise ValueError(f"{name} holds no campaign of this version: give another file")
-                columns = {key: data.asstr()[:] if data.dtype.kind == "O" else data[:] for key, data in file.items()}
-                return json.loads(file.attrs["task"]), columns
-        except (OSError, KeyError) as error:
-            raise ValueError(f"{name} is no HDF5 file of a campaign: give another file") from error
+    def __init__(self, path: str | os.PathLike[str] | None, description: Mapping[str, Any]) -> None:
+        if path is not None:
+            require_h5py()  # now, and not after the first run
+        self.path, self.description = path, description
+        self.rows: dict[int, Row] = self._there()
+        self._written, self._cost, self._new = time.monotonic(), 0.05, 0
 
+    def add(self, index: int, row: Mapping[str, Any]) -> None:
+        check_row(row, next(iter(self.rows.values()), row))
+        self.rows[index], self._new = row, self._new + 1
+        if time.monotonic() - self._written > self._cost / _SHARE:
+            self.close()
 
-def _kept(task: AbstractTask, path: str | os.PathLike[str]) -> dict[int, Row]:
-    """The rows that an earlier call has left."""
-    _h5py()
-    if not os.path.exists(path):
-        return {}
-    description, columns = read_campaign(path)
-    if description != json.loads(json.dumps(task.describe())):
-        raise ValueError(
-            f"{pathlib.Path(path).name} holds another campaign, of another network, other samples or other conditions: "
-            "give another file, or remove this one"
-        )
-    numbers = columns.pop("run").tolist()
-    lists = {name: values.tolist() for name, values in columns.items()}
-    return {number: {name: values[k] for name, values in lists.items()} for k, number in enumerate(numbers)}
+    def close(self) -> None:
+        """Writes what is new."""
+        if self._new and self.path is not None:
+            begun = time.monotonic()
+            self.rows = self._there() | self.rows  # read again: where there are no locks, others may have written
+            write_campaign(self.path, self.description, columns_of(self.rows))
+            self._written, self._new = time.monotonic(), 0
+            self._cost = self._written - begun
 
+    def _there(self) -> dict[int, Row]:
+        """The rows in the file.
 
-def _write(task: AbstractTask, path: str | os.PathLike[str], rows: Mapping[int, Row]) -> None:
-    numbers = sorted(rows)
-    buffer = io.BytesIO()
-    with _h5py().File(buffer, "w") as file:
-        file.attrs["format"] = _FORMAT
-        file.attrs["task"] = json.dumps(task.describe())
-        file["run"] = np.array(numbers)
-        for name in rows[numbers[0]]:
-            column = [rows[number][name] for number in numbers]
-            file[name] = np.array(column, object if isinstance(column[0], str) else None)
-    write_atomically(path, buffer.getvalue())
+        Raises:
+            ValueError: for a file of another campaign.
+        """
+        if self.path is None or not os.path.exists(self.path):
+            return {}
+        description, columns = read_campaign(self.path)
+        if description != self.description:
+            raise ValueError(
+                f"{pathlib.Path(self.path).name} holds another campaign, of another network, other samples or other "
+                "conditions: give another file, or remove this one"
+            )
+        return rows_of(columns)
 
 
 def _on_cluster(task: AbstractTask, indices: Iterable[int], scheduler: str) -> Generator[tuple[int, Row], None, None]:
@@ -145,11 +131,3 @@ def _on_cluster(task: AbstractTask, indices: Iterable[int], scheduler: str) -> G
 
 def _call(task: AbstractTask, index: int) -> Row:
     return task(index)
-
-
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ValueError("h5py is not installed: pip install 'eqprop-field[campaign]'") from error
-    return h5py

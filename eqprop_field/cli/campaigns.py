@@ -40,7 +40,7 @@ class AbstractCampaign(AbstractCommand):
     workers: Workers = None
     """Processes on this machine."""
     scheduler: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="")] = None
-    """Dask scheduler whose workers do it instead, such as tcp://host:8786."""
+    """Dask scheduler whose workers do it instead, such as tcp://host:8786; who reaches it can run code there."""
     out: Path = tyro.MISSING
     """The folder for the results; a campaign that was broken off goes on there."""
 
