@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Inexact, Shaped
+from jaxtyping import Array, ArrayLike, Inexact, Key, Shaped
 
 Tree = TypeVar("Tree")
 
@@ -25,6 +25,19 @@ def as_scalar(value: Any) -> Any:
 def is_concrete(*values: object) -> bool:
     """Whether these pytrees hold values that Python can look at (False while JAX traces)."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+
+
+def checked_key(key: Any) -> Key[Array, ""]:
+    """One JAX random key, of the new kind or the old.
+
+    Raises:
+        ValueError: for anything else, such as a seed.
+    """
+    kind, axes = getattr(key, "dtype", None), getattr(key, "ndim", None)
+    old = kind == np.uint32 and axes == 1
+    if not (old or (kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) and axes == 0)):
+        raise ValueError(f"key={' '.join(repr(key).split()):.40}: give one JAX random key, such as jax.random.key(0)")
+    return key
 
 
 def checked_data(name: str, value: ArrayLike, width: int, dtype: jnp.dtype) -> Inexact[Array, "batch width"]:

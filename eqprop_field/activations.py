@@ -103,12 +103,16 @@ linear = Activation("linear", lambda state: state, jnp.ones_like, (-math.inf, ma
 ACTIVATIONS = {rho.name: rho for rho in (hard_sigmoid, sigmoid, tanh, relu, softplus, linear)}
 
 
-def activation(name: str) -> Activation:
-    """The activation of that name.
+def activation(rho: str | Activation) -> Activation:
+    """The activation of that name; an activation as it is.
 
     Raises:
-        ValueError: for a name that is not one of `ACTIVATIONS`.
+        ValueError: for a name that is not one of `ACTIVATIONS`, and anything else.
     """
-    if name not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    if isinstance(rho, Activation):
+        return rho
+    if not isinstance(rho, str) or rho not in ACTIVATIONS:
+        raise ValueError(
+            f"unknown activation {rho!r:.40}: choose one of {', '.join(ACTIVATIONS)}, or give an Activation"
+        )
+    return ACTIVATIONS[rho]

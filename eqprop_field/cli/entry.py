@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
+    _open_what_is_closed()
     _speak_any_encoding()
     try:
         with _terminable():
@@ -91,6 +92,17 @@ def _version() -> str:
         return importlib.metadata.version("eqprop-field")
     except importlib.metadata.PackageNotFoundError:
         return "run from its folder, not installed"
+
+
+def _open_what_is_closed() -> None:
+    """What is written to a closed standard stream goes nowhere, and to no file that is opened in its place."""
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _speak_any_encoding() -> None:
@@ -155,7 +167,8 @@ def _report(outcome: Outcome, as_json: bool, command: str) -> int:
 def _fail(sentence: str, code: int, as_json: bool) -> int:
     print(f"eqprop-field: {sentence}", file=sys.stderr)
     if as_json:
-        _print_json({"ok": False, "error": sentence})
+        with contextlib.suppress(OSError):  # it may be stdout that failed
+            _print_json({"ok": False, "error": sentence})
     return code
 
 
@@ -175,7 +188,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         return _about_file(error), 2
     if isinstance(error, ValueError | OSError):
         return " ".join(str(error).split()), 2
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+    if isinstance(error, MemoryError) or "Out of memory" in str(error):
         return "this run does not fit into memory: use fewer samples or a smaller network", 2
     from ..circuits import NgspiceMissing, SimulatorFailed
 

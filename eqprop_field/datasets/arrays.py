@@ -1,10 +1,13 @@
 """Samples for a network: from files of arrays, or at random."""
 
 import os
+import warnings
 
 import jax
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
+
+from .._arrays import checked_key
 
 
 def read_samples(
@@ -46,18 +49,19 @@ def read_array(
     """
     what = f"{name} {os.fspath(path)}"
     must_be_file(path, what)
+    with open(path, "rb") as file:
+        start = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if start[:2] == b"PK":
+        raise ValueError(f"{what} holds several arrays: give a .npy file with one")
+    if start != np.lib.format.MAGIC_PREFIX:
+        raise ValueError(f"{what} is no .npy file: write it with numpy.save")
     try:
         # Mapped first: a header that promises more than the file holds is refused without allocating it.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python literals in the header
             stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise ValueError(f"{what} is no .npy file: write it with numpy.save") from error
-    except (ValueError, EOFError, SyntaxError, OverflowError) as error:
+    except Exception as error:  # the header is a Python literal, and errors of every kind come of a damaged one
         raise ValueError(f"{what} is no sound .npy file: write it again with numpy.save") from error
-    if not isinstance(stored, np.ndarray):
-        raise ValueError(f"{what} holds several arrays: give a .npy file with one")
     if stored.dtype.kind not in "fiub":
         raise ValueError(f"{what} holds {stored.dtype} values: give real numbers")
     if stored.ndim != 2 or stored.shape[1] != width or len(stored) == 0:
@@ -75,7 +79,7 @@ def read_array(
 
 
 def must_be_file(path: str | os.PathLike, what: str) -> None:
-    """Refuses a folder, and a path that leads nowhere.
+    """Refuses a folder, a path that leads nowhere, and pipes and devices, which could be waited for without end.
 
     Raises:
         ValueError: with `what` as its first word.
@@ -84,6 +88,8 @@ def must_be_file(path: str | os.PathLike, what: str) -> None:
         raise ValueError(f"{what} is a folder: name a file")
     if not os.path.exists(path):
         raise ValueError(f"{what} does not exist: check the path")
+    if not os.path.isfile(path):
+        raise ValueError(f"{what} is a pipe or a device: write what it gives to a file, and name that")
 
 
 def random_samples(
@@ -98,10 +104,10 @@ def random_samples(
         dtype: of the arrays.
 
     Raises:
-        ValueError: for no samples.
+        ValueError: for no samples, or no key.
     """
     if samples < 1:
         raise ValueError(f"samples={samples}: give at least 1")
-    inputs, targets = jax.random.split(key)
+    inputs, targets = jax.random.split(checked_key(key))
     x = jax.random.uniform(inputs, (samples, widths[0]), dtype)
     return x, jax.random.uniform(targets, (samples, widths[1]), dtype)

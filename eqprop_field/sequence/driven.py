@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
-from .._arrays import as_scalar
-from ..activations import ACTIVATIONS, Activation
+from .._arrays import as_scalar, checked_key
+from ..activations import Activation
 from ..signals import Recording, Signal
 from ..vector_fields import AbstractGraph, AbstractLeakyIntegrator, AbstractVectorField, field_class
 from ..vector_fields.base import State, flatten_state, project, projected_velocity, smooth_project, unflatten_state
-from ..vector_fields.leaky import check_projected, require
+from ..vector_fields.leaky import require
+from ..vector_fields.requests import checked_neurons, checked_sizes
 from .readout import Readout
 
 
@@ -240,7 +241,7 @@ def fully_recurrent(
     inputs: int,
     outputs: int,
     spread: float = 0.1,
-    activation: Activation = ACTIVATIONS["tanh"],
+    activation: str | Activation = "tanh",
     tau: ArrayLike = 1.0,
 ) -> AbstractGraph:
     """A fully recurrent graph of leaky integrators, self-synapses included: the network of the papers on online rules.
@@ -252,20 +253,21 @@ def fully_recurrent(
         key: a JAX random key.
         neurons: N; inputs: M; outputs: K <= N, the first K neurons.
         spread: the largest weight.
-        activation: rho.
+        activation: rho, or its name.
         tau: time constants, a number or (N,).
 
     Raises:
         ValueError: for sizes that make no network, a spread that is negative or not finite, or tau not positive.
     """
-    if neurons < 1 or inputs < 1 or not 1 <= outputs <= neurons:
-        raise ValueError(f"neurons={neurons}, inputs={inputs}, outputs={outputs}: all at least 1, outputs <= neurons")
+    checked_sizes("neurons, inputs, outputs", (neurons, inputs, outputs))
+    if outputs > neurons:
+        raise ValueError(f"neurons={neurons}, outputs={outputs}: give at most as many outputs as neurons")
     if not 0 <= spread < float("inf"):
         raise ValueError(f"spread={spread}: give the largest weight, zero or a positive number")
     taus = jnp.broadcast_to(jnp.asarray(tau, jnp.result_type(float)), (neurons,))
     if not bool(jnp.all(taus > 0)):
         raise ValueError("tau must be positive for every neuron")
-    recurrent, from_inputs = jax.random.split(key)
+    recurrent, from_inputs = jax.random.split(checked_key(key))
     return field_class("graph")(
         weights=spread * jax.random.uniform(recurrent, (neurons, neurons), taus.dtype, -1, 1),
         input_weights=spread * jax.random.uniform(from_inputs, (neurons, inputs), taus.dtype, -1, 1),
@@ -273,6 +275,5 @@ def fully_recurrent(
         mask=jnp.ones((neurons, neurons), bool),
         tau=taus,
         n_outputs=outputs,
-        activation=activation,
-        projected=check_projected(activation, None),
+        **checked_neurons(activation, 1.0, None),
     )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
-from .._arrays import as_scalar, is_concrete
+from .._arrays import as_scalar, checked_key, is_concrete
 from ..signals import TIME_FIRST, Recording, Signal
 from .readout import Readout
 
@@ -158,7 +158,7 @@ def _draw(
     bias: ArrayLike,
 ) -> dict[str, Any]:
     """The random attributes of a liquid; arguments as for `Liquid.create`."""
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(checked_key(key), 6)
     dtype = jnp.result_type(float)
     grid = jnp.arange(neurons)
     positions = jnp.stack([grid % 3, grid // 3 % 3, grid // 9], axis=1).astype(dtype)

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
-from .._arrays import as_scalar, is_concrete
+from .._arrays import as_scalar, checked_key, is_concrete
 from ..activations import ACTIVATIONS, Activation
+from ..activations import activation as named_activation
 from ..signals import TIME_FIRST, Recording, Signal
 from .driven import integrated
 from .readout import Readout
@@ -82,7 +83,7 @@ class Reservoir(eqx.Module):
         input_scale: float = 1.0,
         feedback_scale: float = 1.0,
         bias_scale: float = 0.0,
-        activation: Activation = ACTIVATIONS["tanh"],
+        activation: str | Activation = "tanh",
     ) -> "Reservoir":
         """Draws a sparse reservoir and scales it to a spectral radius. Source: Jaeger 2001; Lukosevicius 2012.
 
@@ -95,7 +96,7 @@ class Reservoir(eqx.Module):
             density: the share of the neurons that each neuron reads, in (0, 1].
             input_scale: input weights are uniform between minus and plus this.
             feedback_scale: the same for feedback weights; bias_scale: and for biases.
-            activation: rho.
+            activation: rho, or its name.
 
         Raises:
             ValueError: for sizes that make no reservoir, a density outside (0, 1], or negative scales.
@@ -112,7 +113,7 @@ class Reservoir(eqx.Module):
         ):
             if not 0 <= scale < np.inf:
                 raise ValueError(f"{name}={scale}: give zero or a positive number")
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(checked_key(key), 5)
         wide = jnp.result_type(float)
 
         def uniform(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
@@ -128,7 +129,7 @@ class Reservoir(eqx.Module):
             input_weights=input_scale * uniform(keys[2], (neurons, inputs)),
             biases=bias_scale * uniform(keys[3], (neurons,)),
             feedback_weights=feedback_scale * uniform(keys[4], (neurons, feedback)),
-            activation=activation,
+            activation=named_activation(activation),
         )
 
     @property

@@ -73,7 +73,7 @@ def _as_rates(value: object) -> tuple[float, ...]:
         rates = np.zeros((0, 0))
     if rates.ndim != 1:
         raise ValueError(f"learning_rates={value!r:.80}: give a number, or one for each layer, such as (0.1, 0.5)")
-    return tuple(rates.tolist())
+    return tuple(float(rate) for rate in rates)
 
 
 _OPTIMISERS = {

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
+from .._arrays import checked_key
 from ..activations import Activation
-from .leaky import check_gain, check_projected, glorot
+from .leaky import glorot
+from .requests import checked_neurons, checked_sizes
 
 Synapses = Bool[Array, "n n"]
 InputSynapses = Bool[Array, "n inputs"]
@@ -19,12 +21,12 @@ def random_pairs(key: Key[Array, ""], neurons: int, density: float) -> Synapses:
     """Each PAIR of neurons joined, both ways, with probability `density`.
 
     Raises:
-        ValueError: for a density outside (0, 1].
+        ValueError: for a number of neurons below 1, a density outside (0, 1], or no key.
     """
+    (neurons,) = checked_sizes("neurons", [neurons])
     if not 0.0 < density <= 1.0:
         raise ValueError(f"density={density}: give the share of joined pairs, above 0 and at most 1")
-    neurons = max(neurons, 0)  # `blank_graph` says what is wrong with fewer
-    upper = jnp.triu(jax.random.bernoulli(key, density, (neurons, neurons)), 1)
+    upper = jnp.triu(jax.random.bernoulli(checked_key(key), density, (neurons, neurons)), 1)
     return upper | upper.T
 
 
@@ -47,9 +49,9 @@ def joined_layers(
     Raises:
         ValueError: for fewer than two layers, a size below 1, or a layer that does not exist or cannot be joined so.
     """
-    sizes = [int(n) for n in sizes]
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"sizes={sizes}: give at least an input and an output layer, each of at least one neuron")
+    sizes = checked_sizes("sizes", sizes)
+    if len(sizes) < 2:
+        raise ValueError(f"sizes={sizes}: give at least an input and an output layer")
     last = len(sizes) - 1
     for i, j in skips:
         if i == j or not (0 <= i <= last and 0 <= j <= last):
@@ -74,7 +76,7 @@ def blank_graph(
     outputs: int,
     input_mask: Bool[Array, "..."] | None,
     *,
-    activation: Activation,
+    activation: str | Activation,
     gain: float,
     projected: bool | None,
     tau: ArrayLike,
@@ -86,7 +88,8 @@ def blank_graph(
             no scale, tau not positive, or an activation that cannot be projected on.
     """
     neurons = mask.shape[0] if mask.ndim else 0
-    if neurons < 1 or inputs < 1 or not 1 <= outputs <= neurons:
+    inputs, outputs = checked_sizes("inputs, outputs", (inputs, outputs))
+    if outputs > neurons:
         raise ValueError(
             f"neurons={neurons}, inputs={inputs}, outputs={outputs}: all must be at least 1, outputs at most neurons"
         )
@@ -94,7 +97,6 @@ def blank_graph(
         raise ValueError(f"mask has shape {mask.shape}: give (neurons, neurons) booleans with an empty diagonal")
     if input_mask is not None and input_mask.shape != (neurons, inputs):
         raise ValueError(f"input_mask has shape {input_mask.shape}, but this network needs ({neurons}, {inputs})")
-    check_gain(gain)
     taus = jnp.broadcast_to(jnp.asarray(tau, jnp.result_type(float)), (neurons,))
     if not bool(jnp.all(taus > 0)):
         raise ValueError("tau must be positive for every neuron")
@@ -105,9 +107,7 @@ def blank_graph(
         "mask": mask,
         "tau": taus,
         "n_outputs": outputs,
-        "activation": activation,
-        "projected": check_projected(activation, projected),
-        "gain": float(gain),
+        **checked_neurons(activation, gain, projected),
         "input_mask": input_mask,
     }
 

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from .._arrays import checked_key
 from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
 from .abstract_layered import AbstractLayered, Tensors
 from .base import State
 from .file_checks import checked_count, layered_parts, tensors_with_taus
-from .leaky import check_gain, check_projected, mix
+from .leaky import mix
 from .patches import Patches, fold, unfold
+from .requests import checked_neurons, checked_sizes
 
 Shape = tuple[int, ...]
 _MOST_NEURONS = 2**25  # that a file may describe
@@ -71,7 +73,7 @@ class ConvField(AbstractLayered):
         sizes: Sequence[int],
         *,
         symmetry: ArrayLike = 0.0,
-        activation: Activation = hard_sigmoid,
+        activation: str | Activation = hard_sigmoid,
         gain: float = 0.5,
         projected: bool | None = None,
         free_outputs: bool = False,
@@ -85,7 +87,7 @@ class ConvField(AbstractLayered):
                 first.
             sizes: neurons of the plain layers behind them, the output last: (10,) or (128, 10).
             symmetry: c of feedback = c forward + sqrt(1 - c^2) R, in [-1, 1].
-            activation: rho.
+            activation: rho, or its name.
             gain: the scale of the weights relative to Glorot's.
             projected: whether states are clipped; by default for the hard sigmoid only.
             free_outputs: whether the output neurons are linear, neither clipped nor rectified.
@@ -95,7 +97,6 @@ class ConvField(AbstractLayered):
                 that is no scale.
         """
         shapes, pools, tensors = architecture(image, convolutions, sizes)
-        check_gain(gain)
         dtype = jnp.result_type(float)
         zeros = tuple(jnp.zeros(shape, dtype) for shape in tensors)
         blank = cls(  # pyright: ignore[reportCallIssue]  # n_outputs is a property here
@@ -105,13 +106,11 @@ class ConvField(AbstractLayered):
             tau=tuple(jnp.ones(shape, dtype) for shape in shapes[:-1]),
             shapes=shapes,
             pools=pools,
-            activation=activation,
-            projected=check_projected(activation, projected),
-            gain=float(gain),
+            **checked_neurons(activation, gain, projected),
             free_outputs=free_outputs,
         )
         blank.check_symmetry(symmetry)
-        return blank.reinitialise(key, symmetry)
+        return blank.reinitialise(checked_key(key), symmetry)
 
     @property
     def convolutions(self) -> tuple[tuple[int, int, int], ...]:
@@ -294,26 +293,26 @@ def architecture(
     Raises:
         ValueError: for layers that do not fit the image, or have no neurons.
     """
-    if len(image) != 3 or min(image) < 1:
+    sizes = checked_sizes("sizes", sizes)
+    if len(image) != 3:
         raise ValueError(f"image={tuple(image)}: give height, width and channels, such as (28, 28, 1)")
-    if not convolutions or not sizes or min(sizes) < 1:
+    if not convolutions or not sizes:
         raise ValueError("a convolutional network needs at least one layer of feature maps and one of plain neurons")
-    shapes: list[Shape] = [tuple(int(n) for n in image)]
+    shapes: list[Shape] = [tuple(checked_sizes("image", image))]
     pools, tensors = [], []
-    for channels, kernel, pool in convolutions:
+    for layer in convolutions:
         height, width, before = shapes[-1]
-        if min(channels, kernel, pool) < 1:
-            raise ValueError(f"a layer ({channels}, {kernel}, {pool}): channels, kernel and pool are at least 1")
+        channels, kernel, pool = checked_sizes("a layer's (channels, kernel, pool)", layer)
         if min(height, width) - kernel + 1 < pool:
             raise ValueError(
                 f"a kernel of {kernel} and a window of {pool} do not fit on feature maps of {height} x {width}: "
                 "take smaller ones, or fewer layers"
             )
-        shapes.append(((height - kernel + 1) // pool, (width - kernel + 1) // pool, int(channels)))
-        tensors.append((int(kernel), int(kernel), before, int(channels)))
-        pools.append(int(pool))
+        shapes.append(((height - kernel + 1) // pool, (width - kernel + 1) // pool, channels))
+        tensors.append((kernel, kernel, before, channels))
+        pools.append(pool)
     for size in sizes:
-        tensors.append((int(size), int(np.prod(shapes[-1]))))
-        shapes.append((int(size),))
+        tensors.append((size, math.prod(shapes[-1])))
+        shapes.append((size,))
         pools.append(1)
     return tuple(shapes[::-1]), tuple(pools[::-1]), tuple(tensors[::-1])

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
+from .._arrays import checked_key
 from ..activations import Activation, hard_sigmoid
 from .abstract_graph import AbstractGraph
 from .base import State
 from .connectivity import blank_graph, draw_weights, joined_layers, masked, random_pairs
-from .leaky import AbstractLeakyIntegrator, check_gain, mix
+from .leaky import AbstractLeakyIntegrator, mix
 
 Field = TypeVar("Field", bound="GraphField")
 
@@ -62,7 +63,7 @@ class GraphField(AbstractGraph, AbstractLeakyIntegrator):
         outputs: int,
         density: float = 1.0,
         symmetry: ArrayLike = 0.0,
-        activation: Activation = hard_sigmoid,
+        activation: str | Activation = hard_sigmoid,
         gain: float = 0.5,
         projected: bool | None = None,
         tau: ArrayLike = 1.0,
@@ -74,7 +75,7 @@ class GraphField(AbstractGraph, AbstractLeakyIntegrator):
             neurons: N; inputs: M; outputs: K <= N.
             density: share of the pairs that are joined, in (0, 1].
             symmetry: c of W_ji = c W_ij + sqrt(1 - c^2) R_ij (lower triangle from the upper one), in [-1, 1].
-            activation: rho.
+            activation: rho, or its name.
             gain: the scale of the weights relative to Glorot's, whose fan is the expected number of synapses.
             projected: whether states are clipped; by default for the hard sigmoid only.
             tau: time constants, a number or (N,).
@@ -83,7 +84,7 @@ class GraphField(AbstractGraph, AbstractLeakyIntegrator):
             ValueError: for sizes that make no network, a density outside (0, 1], a symmetry outside [-1, 1], a gain
                 that is no scale, or tau not positive.
         """
-        mask_key, weight_key = jax.random.split(key)
+        mask_key, weight_key = jax.random.split(checked_key(key))
         return cls.from_mask(
             weight_key,
             random_pairs(mask_key, neurons, density),
@@ -105,7 +106,7 @@ class GraphField(AbstractGraph, AbstractLeakyIntegrator):
         skips: Sequence[tuple[int, int]] = (),
         lateral: Sequence[int] = (),
         symmetry: ArrayLike = 0.0,
-        activation: Activation = hard_sigmoid,
+        activation: str | Activation = hard_sigmoid,
         gain: float = 0.5,
         projected: bool | None = None,
         tau: ArrayLike = 1.0,
@@ -149,7 +150,7 @@ class GraphField(AbstractGraph, AbstractLeakyIntegrator):
         outputs: int,
         input_mask: ArrayLike | None = None,
         symmetry: ArrayLike = 0.0,
-        activation: Activation = hard_sigmoid,
+        activation: str | Activation = hard_sigmoid,
         gain: float = 0.5,
         projected: bool | None = None,
         tau: ArrayLike = 1.0,
@@ -170,14 +171,13 @@ class GraphField(AbstractGraph, AbstractLeakyIntegrator):
         """
         mask = jnp.asarray(mask, bool)
         input_mask = None if input_mask is None else jnp.asarray(input_mask, bool)
-        check_gain(gain)
         blank = cls(
             **blank_graph(
                 mask, inputs, outputs, input_mask, activation=activation, gain=gain, projected=projected, tau=tau
             )
         )
         blank.check_symmetry(symmetry)
-        return blank.reinitialise(key, symmetry)
+        return blank.reinitialise(checked_key(key), symmetry)
 
     def velocity(self, drive: State) -> Callable[[State], State]:
         synapses = self.recurrent_matrix().T

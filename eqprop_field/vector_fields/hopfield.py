@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
-from .._arrays import is_concrete
+from .._arrays import checked_key, is_concrete
 from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
 from .abstract_graph import AbstractGraph
@@ -66,7 +66,7 @@ class HopfieldField(AbstractGraph):
         inputs: int,
         outputs: int,
         density: float = 1.0,
-        activation: Activation = hard_sigmoid,
+        activation: str | Activation = hard_sigmoid,
         gain: float = 0.5,
         projected: bool | None = None,
         tau: ArrayLike = 1.0,
@@ -79,7 +79,7 @@ class HopfieldField(AbstractGraph):
             ValueError: for sizes that make no network, a density outside (0, 1], a gain that is no scale, or tau not
                 positive.
         """
-        mask_key, weight_key = jax.random.split(key)
+        mask_key, weight_key = jax.random.split(checked_key(key))
         mask = random_pairs(mask_key, neurons, density)
         blank = blank_graph(mask, inputs, outputs, None, activation=activation, gain=gain, projected=projected, tau=tau)
         return cls(**blank).reinitialise(weight_key, 1.0)
@@ -92,7 +92,7 @@ class HopfieldField(AbstractGraph):
         *,
         skips: Sequence[tuple[int, int]] = (),
         lateral: Sequence[int] = (),
-        activation: Activation = hard_sigmoid,
+        activation: str | Activation = hard_sigmoid,
         gain: float = 0.5,
         projected: bool | None = None,
         tau: ArrayLike = 1.0,
@@ -115,7 +115,7 @@ class HopfieldField(AbstractGraph):
             projected=projected,
             tau=tau,
         )
-        return cls(**blank).reinitialise(key, 1.0)
+        return cls(**blank).reinitialise(checked_key(key), 1.0)
 
     def velocity(self, drive: State) -> Callable[[State], State]:
         synapses = self.recurrent_matrix()

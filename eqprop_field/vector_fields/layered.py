@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from .._arrays import checked_key
 from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
 from .abstract_layered import AbstractLayered
 from .base import State
 from .file_checks import checked_count, layered_parts, tensors_with_taus
-from .leaky import check_gain, check_projected, glorot, mix
+from .leaky import glorot, mix
+from .requests import checked_neurons, checked_sizes
 
 Weights = tuple[Float[Array, "_ _"], ...]
 Vectors = tuple[Float[Array, " _"], ...]
@@ -60,7 +62,7 @@ class LayeredField(AbstractLayered):
         sizes: Sequence[int],
         *,
         symmetry: ArrayLike = 0.0,
-        activation: Activation = hard_sigmoid,
+        activation: str | Activation = hard_sigmoid,
         gain: float = 0.5,
         projected: bool | None = None,
         free_outputs: bool = False,
@@ -72,7 +74,7 @@ class LayeredField(AbstractLayered):
             key: a JAX random key.
             sizes: neurons per layer, INPUT FIRST, as people say it: (64, 32, 10).
             symmetry: c of W_back = c W_fwd^T + sqrt(1 - c^2) R, in [-1, 1].
-            activation: rho.
+            activation: rho, or its name.
             gain: the scale of the weights relative to Glorot's.
             projected: whether states are clipped; by default for the hard sigmoid only.
             free_outputs: whether the output neurons are linear, neither clipped nor rectified.
@@ -82,12 +84,11 @@ class LayeredField(AbstractLayered):
             ValueError: for fewer than two layers, a size below 1, a symmetry outside [-1, 1], a gain that is no
                 scale, or a time constant that is not positive.
         """
-        sizes = [int(n) for n in sizes]
-        if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(f"sizes={sizes}: give at least an input and an output layer, each of at least one neuron")
+        sizes = checked_sizes("sizes", sizes)
+        if len(sizes) < 2:
+            raise ValueError(f"sizes={sizes}: give at least an input and an output layer")
         n = sizes[::-1]
         depth = len(n) - 1
-        check_gain(gain)
         dtype = jnp.result_type(float)
         taus = [jnp.broadcast_to(jnp.asarray(t, dtype), (n[i],)) for i, t in enumerate(tau or [1.0] * depth)]
         if len(taus) != depth or not all(bool(jnp.all(t > 0)) for t in taus):
@@ -97,13 +98,11 @@ class LayeredField(AbstractLayered):
             feedback=tuple(jnp.zeros((n[i + 1], n[i]), dtype) for i in range(depth - 1)),
             biases=tuple(jnp.zeros(n[i], dtype) for i in range(depth)),
             tau=tuple(taus),
-            activation=activation,
-            projected=check_projected(activation, projected),
-            gain=float(gain),
+            **checked_neurons(activation, gain, projected),
             free_outputs=free_outputs,
         )
         blank.check_symmetry(symmetry)
-        return blank.reinitialise(key, symmetry)
+        return blank.reinitialise(checked_key(key), symmetry)
 
     @property
     def sizes(self) -> tuple[int, ...]:

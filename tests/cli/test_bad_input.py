@@ -1,5 +1,6 @@
 """Whatever is wrong with what users hand over: exit code 2, one sentence, and nothing written."""
 
+import os
 import pathlib
 import pickle
 import struct
@@ -12,11 +13,11 @@ def write_npy(array):
     return lambda path: np.save(path, array)
 
 
-def with_header(shape: tuple[int, ...]):
-    """A .npy file whose header promises more than there is."""
+def with_header(shape: object, text: str = "{{'descr': '<f8', 'fortran_order': False, 'shape': {}}}"):
+    """A .npy file whose header promises more than there is, or is none."""
 
     def write(path: pathlib.Path) -> None:
-        header = repr({"descr": "<f8", "fortran_order": False, "shape": shape}).encode().ljust(117) + b"\n"
+        header = text.format(shape).encode().ljust(117) + b"\n"
         path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + b"\0" * 64)
 
     return write
@@ -38,6 +39,11 @@ ARRAYS = {
     "archive": (archive, "several arrays"),
     "huge": (with_header((10**9, 4)), "numpy.save"),
     "overflowing": (with_header((2**62, 4)), "numpy.save"),
+    "of truth": (with_header((True, 4)), "numpy.save"),
+    "half a shape": (with_header("(2, 4"), "numpy.save"),
+    "of bytes": (with_header((2, 4), "{{b'descr': '<f8', 'fortran_order': False, 'shape': {}}}"), "numpy.save"),
+    "brackets": (with_header("(" * 60), "numpy.save"),
+    "pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "is a pipe or a device"),
     "complex": (write_npy(np.ones((2, 4), complex)), "complex"),
     "strings": (write_npy(np.array([["a"] * 4])), "real numbers"),
     "flat": (write_npy(np.ones(4)), "(batch, 4)"),
@@ -109,6 +115,8 @@ def test_beta_of_a_circuit(run, folder, sample, command):
         ([], "no network"),
         (["--sizes", "3"], "sizes"),
         (["--sizes", "3,0,2"], "sizes"),
+        (["--sizes", f"1{400 * '0'},2"], "whole numbers of at least 1 and below 2^31"),
+        (["--graph", f"1{400 * '0'}", "--inputs", "2", "--outputs", "1"], "neurons=1000"),
         (["--sizes", "3,2", "--graph", "5"], "two networks"),
         (["--graph", "5"], "--inputs"),
         (["--graph", "5", "--inputs", "2", "--outputs", "9"], "outputs"),

@@ -69,6 +69,16 @@ def test_interrupt_ends_in_one_line(run, monkeypatch, tmp_path):
     assert (said.code, len(said.err.splitlines())) == (130, 1)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize(("to", "code"), [(">&-", 0), (">/dev/full", 2)])
+def test_a_stdout_that_takes_nothing_costs_no_result(tmp_path, to, code):
+    out = tmp_path / "n.safetensors"
+    line = f'exec "{sys.executable}" -m eqprop_field init --sizes 3,2 --json --out "{out}" {to}'
+    ran = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True)
+    assert (ran.returncode, out.exists()) == (code, True)
+    assert len(ran.stderr.splitlines()) == (2 if code else 1) and "Traceback" not in ran.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_an_interrupt_that_is_lost_comes_again_and_spares_the_clean_up(run, monkeypatch, tmp_path):
     cleaned = []

@@ -110,7 +110,7 @@ def test_a_network_is_kept_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("image", "convolutions", "sizes", "message"),
     [
-        ((28, 28, 0), [(4, 5, 2)], (10,), "height, width and channels"),
+        ((28, 28, 0), [(4, 5, 2)], (10,), "image=28, 28, 0: give whole numbers of at least 1"),
         ((28, 28, 1), [], (10,), "at least one layer of feature maps"),
         ((28, 28, 1), [(4, 5, 2)], (), "one of plain neurons"),
         ((28, 28, 1), [(4, 0, 2)], (10,), "at least 1"),

@@ -152,7 +152,7 @@ def test_any_depth_settles_to_the_shapes_it_has(sizes, batch):
     "make, said",
     [
         (lambda: epf.LayeredField.create(KEY, (3,)), "at least an input and an output layer"),
-        (lambda: epf.LayeredField.create(KEY, (3, 0)), "at least one neuron"),
+        (lambda: epf.LayeredField.create(KEY, (3, 0)), "sizes=3, 0: give whole numbers of at least 1"),
         (lambda: epf.LayeredField.create(KEY, (3, 2), tau=[-1.0]), "one positive entry"),
         (lambda: epf.LayeredField.create(KEY, (3, 2), activation=TANH, projected=True), "not for tanh"),
         (lambda: epf.GraphField.create(KEY, neurons=3, inputs=1, outputs=4), "outputs at most neurons"),
