@@ -43,6 +43,7 @@ _FLOORS = {
         {"levels"},
         {"ngspice"},
         {"measure", "driven", "variation", "noise", "pool", "pool_worker"},
+        {"campaign_file"},
         {"campaign"},
         {"agreement", "substrate"},
         {"conditions"},
