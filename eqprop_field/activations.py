@@ -39,6 +39,15 @@ class Activation:
     is_projection: bool
     spice: str
 
+    def __post_init__(self) -> None:
+        try:
+            self.spice.format(v="v(s)")
+        except (KeyError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"the SPICE expression {self.spice!r} of {self.name} cannot be filled in: write {{v}} for the voltage "
+                "of the state node, and no other braces"
+            ) from error
+
     def __call__(self, state: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         """rho(state), elementwise."""
         return self.function(state)

@@ -42,7 +42,10 @@ def import_file(path: str | os.PathLike) -> types.ModuleType:
         ValueError: with one sentence that names the file and the line, if there is no such file, if a module of that
             name is loaded already, or if the file raises an exception.
     """
-    file = Path(path).resolve()
+    try:
+        file = Path(path).resolve()
+    except RuntimeError as error:  # links that lead in a circle
+        raise ValueError(f"{path} is no file: {error}") from error
     if str(file) in _imported:
         return _imported[str(file)]
     if not file.is_file():

@@ -13,7 +13,10 @@ from ._tensor_file import TensorFileError, described_tensors, tensor_file
 from .learning.base import Estimate
 from .substrates.solution import Solution, Verdict
 from .vector_fields.base import AbstractVectorField, State
-from .vector_fields.registry import FIELDS, check_members, registered_name
+from .vector_fields.generic_file import field_from_file
+from .vector_fields.inheritance import is_builtin
+from .vector_fields.members import check_members
+from .vector_fields.registry import FIELDS, registered_name
 
 _KEY = "eqprop_field"
 _FORMAT = 1
@@ -69,7 +72,39 @@ def describe(field: AbstractVectorField) -> dict[str, Any]:
     """
     if not isinstance(field, AbstractVectorField):
         raise ValueError(f"cannot describe a {type(field).__name__} in a network file: give a vector field")
-    return {"format": _FORMAT, "field": registered_name(field), "config": dict(field.config())}
+    return {"format": _FORMAT, "field": registered_name(field), "config": dict(_form(type(field)).config(field))}
+
+
+def _form(cls: type[AbstractVectorField]) -> type[AbstractVectorField]:
+    """The class whose `config` and `file_tensors` describe the fields of this one.
+
+    A built-in class knows its own attributes alone: what derives from it has the general form, or one of its own.
+    """
+    return AbstractVectorField if is_builtin(cls, "config") and not is_builtin(cls) else cls
+
+
+def _restored(cls: type[AbstractVectorField], config: Any, tensors: Any) -> AbstractVectorField:
+    field = cls.from_file(config, tensors) if _form(cls) is cls else field_from_file(cls, config, tensors)
+    _check_loaded(field)
+    return field
+
+
+def _check_restorable(field: AbstractVectorField, description: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    """Refuses a field that would not come back as it is."""
+    what = f"cannot save this {type(field).__name__}: from the file it would"
+    try:
+        again = _restored(type(field), json.loads(json.dumps(description))["config"], tensors)
+    except Exception as error:  # whatever a user's own members make of it
+        raise ValueError(
+            f"{what} not be loaded again ({' '.join(str(error).split())[:200]}); arrays are attributes or entries of "
+            "tuples, lists and dictionaries, of float32, float64, bool, int32, int64 or uint32"
+        ) from error
+    same = jax.tree.structure(again) == jax.tree.structure(field) and all(
+        np.array_equal(a, jnp.asarray(b) if hasattr(b, "dtype") else b)  # in the precision that JAX has
+        for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(field), strict=True)
+    )
+    if not same:
+        raise ValueError(f"{what} come back another; give it `config` and `from_file` methods of its own")
 
 
 def save_network(path: PathLike, field: AbstractVectorField) -> None:
@@ -93,7 +128,7 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
         OSError: as for `write_atomically`.
     """
     description = describe(field)
-    tensors = field.file_tensors()
+    tensors = _form(type(field)).file_tensors(field)
     for name, tensor in tensors.items():
         if tensor.dtype.kind not in _KINDS:
             raise ValueError(
@@ -105,7 +140,10 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
         json.dumps(description, allow_nan=False)
     except ValueError as error:
         raise ValueError("cannot save this network: one of its attributes is NaN or infinite") from error
-    write_atomically(path, tensor_file(_KEY, description, tensors))
+    content = tensor_file(_KEY, description, tensors)
+    if not is_builtin(type(field)):
+        _check_restorable(field, description, tensors)
+    write_atomically(path, content)
 
 
 def load_network(path: PathLike) -> AbstractVectorField:
@@ -119,9 +157,7 @@ def load_network(path: PathLike) -> AbstractVectorField:
     try:
         said, tensors = described_tensors(path, _KEY)
         kind, config = _description(said)
-        field = FIELDS[kind].from_file(config, tensors)
-        _check_loaded(field)
-        return field
+        return _restored(FIELDS[kind], config, tensors)
     except TensorFileError as error:
         raise NetworkFileError(f"{path} {error}; give a network file as `init` and `save_network` write it") from error
 

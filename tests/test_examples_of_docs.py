@@ -106,6 +106,17 @@ def test_own_field(run):
     assert cosine < 0.9
 
 
+def test_own_iteration(run):
+    names, ((sweeps, residual), (secant, other)) = run("own_iteration.py")
+    assert secant < 0.7 * sweeps and max(residual, other) <= 1e-5
+    field, x = names["field"], np.asarray(names["x"])
+    w, w_in, b = (np.asarray(m, float) for m in (field.recurrent_matrix(), *field.input_matrix()))
+    found = np.asarray(epf.Equilibrium(solver=names["Secant"]()).settle(field, x).state)
+    for state, row in zip(found, x, strict=True):
+        rest = scipy.optimize.root(lambda s, row=row: w @ np.tanh(s) + w_in @ row + b - s, np.zeros(40), tol=1e-12).x
+        np.testing.assert_allclose(state, rest, atol=1e-4)
+
+
 def ring(profile, x, strength=0.5):
     """The projected fixed point of the ring by iteration of clipped steps in numpy."""
     w, s = scipy.linalg.circulant(np.concatenate([[0.0], profile, profile[-2::-1]])), np.zeros(len(x))

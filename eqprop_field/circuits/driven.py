@@ -11,6 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from ..results import AbstractResult
 from ..sequence import Readout
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
+from ..vector_fields.base import flatten_state
 from ..vector_fields.leaky import require
 from .compile import compile_circuit
 from .ir import ScheduleSegment
@@ -80,7 +81,7 @@ def driven_netlist(
         times: of the samples (samples,), from 0, strictly increasing; dimensionless.
         rates: the firing rates of the inputs at these times (samples, inputs).
         readout: of the states; each weight is one transconductance, into a resistor.
-        start: the flattened state at time 0; rest by default.
+        start: the flattened state at time 0; the field's own by default.
         level: scales and accuracy; `TIGHT` by default, for the path is asked for: within 1e-4 of the ODE's.
 
     Raises:
@@ -135,7 +136,7 @@ def simulate_driven(
     netlist = driven_netlist(field, times, rates, readout=readout, start=start, level=level)
     found = (Batch() if engine is None else engine).run(netlist)
     n = field.n_neurons
-    initial = np.zeros(n) if start is None else np.asarray(start, np.float64)
+    initial = np.asarray(flatten_state(field.initial_state(1))[0] if start is None else start, np.float64)
     weights, biases = _matrices(readout, n)
     read = weights @ initial + biases
     # The transient starts from given states, and ngspice saves its first point a little later.

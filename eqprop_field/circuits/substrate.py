@@ -23,8 +23,16 @@ from ..substrates.solution import Solution, Verdict
 from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State, flatten_state
-from ..vector_fields.leaky import is_leaky_integrator, require
-from .compile import ExpressionCircuit, check_operating_point, compile_each, compile_field, nudge_of, transposes
+from ..vector_fields.leaky import is_a, require
+from .compile import (
+    ExpressionCircuit,
+    check_operating_point,
+    compile_each,
+    compile_field,
+    nudge_of,
+    obstacle,
+    transposes,
+)
 from .ir import AbstractCircuit, Circuit, ScheduleSegment, schedule
 from .levels import AbstractLevel, Behavioural
 from .measure import Phase, Transients, as_path, measure, solution
@@ -251,7 +259,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         """Whether the circuit is compiled from mu itself: where it is no network of the level's own parts."""
         if not self.level.builds_any_field or self.chip is not None:
             return False
-        if not isinstance(field, AbstractLeakyIntegrator) or not is_leaky_integrator(field) or field.free_outputs:
+        if not is_a(field, AbstractLeakyIntegrator) or obstacle(field) is not None:
             return True
         if nudge is None:
             return False

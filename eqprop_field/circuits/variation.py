@@ -17,7 +17,7 @@ from ..substrates.oscillation import Oscillation
 from ..substrates.solution import Solution
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State
-from ..vector_fields.leaky import require
+from ..vector_fields.leaky import reads_first, require, with_matrices
 from .ir import Circuit, Synapses
 
 
@@ -147,6 +147,11 @@ class Chip(eqx.Module):
             ValueError: for a field that is no network of leaky integrators, or one of another size.
         """
         network = require(field, AbstractLeakyIntegrator, "a chip")
+        if not reads_first(field):
+            raise ValueError(
+                f"a chip reads and nudges its first {field.n_outputs} neurons, and a {type(field).__name__} reads "
+                "others: order its neurons so that those that are read come first"
+            )
         recurrent, (input_weights, biases) = network.recurrent_matrix(), network.input_matrix()
         if self.inputs.shape != input_weights.shape or self.nudge_gains.shape != (field.n_outputs,):
             raise ValueError(
@@ -157,7 +162,8 @@ class Chip(eqx.Module):
         each = self.leaks[:, None]
         tau = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
         recurrent, input_weights = self._programmed(recurrent, input_weights)
-        return network.with_matrices(
+        return with_matrices(
+            network,
             recurrent * self.synapses * self.gains / each,
             input_weights * self.inputs / each,
             biases * self.biases / self.leaks + self.offsets,

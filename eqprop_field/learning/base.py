@@ -16,6 +16,7 @@ from ..substrates.capabilities import Capability
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.solution import Solution, Verdict, raise_unless_converged
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
+from ..vector_fields.members import check_once
 
 
 class Estimate(eqx.Module):
@@ -129,6 +130,7 @@ class AbstractLearningRule(eqx.Module):
 
     def _checked(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         self.substrate.require(self.needs, type(self).__name__)  # a substrate may have been replaced
+        check_once(field)
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
         self._check(field, y)
         return x, y

@@ -16,7 +16,7 @@ from ..substrates.equilibrium import Equilibrium
 from ..substrates.solution import Solution, Verdict
 from ..vector_fields.abstract_layered import AbstractLayered
 from ..vector_fields.base import AbstractVectorField, State
-from ..vector_fields.leaky import AbstractLeakyIntegrator
+from ..vector_fields.leaky import AbstractLeakyIntegrator, is_a
 from ..vector_fields.rates import as_parameters_of, firing_rates, rates_as_states, require_rate_neurons
 from .base import AbstractLearningRule, Reading, highest_verdict, summed_update
 
@@ -72,7 +72,7 @@ class ContrastiveHebbian(AbstractLearningRule):
         network = _network(field)
         minus, plus = firing_rates(network, free.state), firing_rates(network, nudged[0].state, y)
         verdict = highest_verdict(free, *nudged)
-        tied = network.feedback_gain_error(self.feedback_gain) <= _tolerance(field)
+        tied = _gain_error(network, self.feedback_gain) <= _tolerance(field)
         verdict = jnp.where(tied, verdict, jnp.maximum(verdict, Verdict.not_defined.value))
         # Two rows a sample: with the output clamped (+), and free (-).
         state = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), plus, minus)
@@ -90,11 +90,18 @@ def _tolerance(field: AbstractVectorField) -> Array:
     return jnp.sqrt(jnp.finfo(field.dtype).eps)
 
 
+def _gain_error(network: AbstractLeakyIntegrator, gain: Array) -> Float[Array, ""]:
+    """`feedback_gain_error`, by the matrix where a subclass changed the layers."""
+    if isinstance(network, AbstractLayered) and not is_a(network, AbstractLayered):
+        return AbstractLeakyIntegrator.feedback_gain_error(network, gain)
+    return network.feedback_gain_error(gain)
+
+
 def _check_tied(network: AbstractLeakyIntegrator, gain: Array) -> None:
-    error = network.feedback_gain_error(gain)
+    error = _gain_error(network, gain)
     if not is_concrete(error) or bool(error <= _tolerance(network)):
         return
-    if not isinstance(network, AbstractLayered):
+    if not is_a(network, AbstractLayered):
         raise ValueError(
             "without layers contrastive Hebbian learning is defined for symmetric weights and feedback_gain=1: "
             "draw the network with symmetry=1, or use GeneRec"
@@ -107,11 +114,11 @@ def _check_tied(network: AbstractLeakyIntegrator, gain: Array) -> None:
 
 def _amplified(field: AbstractVectorField, gain: Array, displacement: State) -> State:
     """gamma^(k-L): every layer makes up for the feedback that its signal came through."""
-    if not isinstance(field, AbstractLayered):
+    if not is_a(field, AbstractLayered):
         return displacement
     return tuple(d / gain.astype(d.dtype) ** i for i, d in enumerate(displacement))
 
 
 def _tied(update: AbstractVectorField, gain: Array) -> AbstractVectorField:
     """The update with gamma times the transposed forward part for the feedback weights."""
-    return update.with_feedback_gain(gain) if isinstance(update, AbstractLayered) else update
+    return update.with_feedback_gain(gain) if is_a(update, AbstractLayered) else update

@@ -4,6 +4,7 @@ from .base import AbstractComputedSubstrate as AbstractComputedSubstrate
 from .base import AbstractSubstrate as AbstractSubstrate
 from .capabilities import Capability as Capability
 from .clamping import RateClamp as RateClamp
+from .dynamics import AbstractSystem as AbstractSystem
 from .dynamics import Dynamics as Dynamics
 from .equilibrium import Equilibrium as Equilibrium
 from .euler import EulerSteps as EulerSteps
@@ -16,7 +17,10 @@ from .solution import NotSettledError as NotSettledError
 from .solution import Solution as Solution
 from .solution import Verdict as Verdict
 from .solution import count_verdicts as count_verdicts
+from .solution import judge as judge
+from .solution import residual_of as residual_of
 from .solvers import AbstractIteration as AbstractIteration
+from .solvers import Iterate as Iterate
 from .solvers import PerSample as PerSample
 from .solvers import Sweeps as Sweeps
 from .trajectory import ProjectedEuler as ProjectedEuler

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import checked_data
 from ..vector_fields.base import AbstractVectorField, State
+from ..vector_fields.members import check_once
 from .capabilities import Capability
 from .dynamics import AbstractSystem, Dynamics
 from .nudging import AbstractNudge, stacked
@@ -39,8 +40,9 @@ class AbstractSubstrate(eqx.Module):
     """Something in which a vector field settles: an ODE solver, a fixed-point solver, or a circuit.
 
     What users call is final: it checks the data, refuses what the substrate does not provide, runs, and raises for
-    samples that did not settle. A subclass says what it `provides` and defines `_settle`, and those of the other steps
-    that its capabilities name. One that computes under JAX is an `AbstractComputedSubstrate`.
+    samples that did not settle. A subclass says what it `provides` and defines one phase, `_settle(field, x, nudge,
+    start, throw=)`, and those of the other steps that its capabilities name (`_oscillate`, `_relax`, `_steps`). One
+    that computes under JAX is an `AbstractComputedSubstrate`.
     """
 
     @property
@@ -170,6 +172,7 @@ class AbstractSubstrate(eqx.Module):
     def _checked(self, field: AbstractVectorField, x: ArrayLike, nudges: Sequence[AbstractNudge]) -> Array:
         for nudge in nudges:
             self.require(nudge.needs, type(nudge).__name__)
+        check_once(field)
         return checked_data("x", x, field.n_inputs, field.dtype)
 
     @abc.abstractmethod
@@ -203,7 +206,11 @@ class AbstractSubstrate(eqx.Module):
 
 
 class AbstractComputedSubstrate(AbstractSubstrate):
-    """A substrate that computes under JAX: whatever comes to rest does so by one step, `_rest`."""
+    """A substrate that computes under JAX: whatever comes to rest does so by one step.
+
+    A subclass defines `_rest(system, start)`, the `Solution` that an `AbstractSystem` comes to from a start, judged by
+    `eqprop_field.substrates.judge`.
+    """
 
     @property
     def provides(self) -> frozenset[Capability]:

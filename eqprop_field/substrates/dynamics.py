@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from .._linalg import one_by_one
 from ..vector_fields.base import AbstractVectorField, State, active_set, project, smooth_project
+from ..vector_fields.inheritance import upholds
 from .nudging import AbstractNudge
 
 
@@ -131,7 +132,9 @@ class Dynamics(AbstractSystem):
 
     def colours(self, state: State) -> tuple[int, ...]:
         del state
-        return self.field.colours
+        colours = self.field.colours
+        # A subclass that moves otherwise than its parent and kept its colours may break what these promise.
+        return colours if upholds(type(self.field), "colours", "velocity", "recurrent_matrix") else (0,) * len(colours)
 
     def step_sizes(self, state: State) -> PyTree:
         if self.nudge is None:

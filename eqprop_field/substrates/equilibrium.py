@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import optimistix as optx
 from jaxtyping import Array, Float
 
 from .._arrays import as_scalar
@@ -20,6 +21,8 @@ from .solvers.per_sample import OptimistixSolver
 
 def _iteration(solver: Any) -> AbstractIteration:
     """An iteration as it is, and a solver of optimistix sample by sample."""
+    if isinstance(solver, optx.Bisection):
+        raise ValueError("Bisection needs an interval, which states do not have: use optimistix.Newton, or Sweeps()")
     if isinstance(solver, OptimistixSolver):
         return PerSample(solver)
     if not isinstance(solver, AbstractIteration):

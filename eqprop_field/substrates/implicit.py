@@ -69,10 +69,15 @@ class LinearSolve(eqx.Module):
     def differentiable(self, linearised: Linearised, right_side: State) -> State:
         """`solve`, which JAX can differentiate, forwards and backwards."""
 
-        def solver(transposed: bool) -> Callable[[Callable, State], State]:
-            return lambda _, right_side: self.solve(linearised, right_side, transposed=transposed)
+        def solver(transposed: bool) -> Callable[[Callable, Array], Array]:
+            return lambda _, flat: flatten_state(
+                self.solve(linearised, unflatten_state(right_side, flat), transposed=transposed)
+            )
 
-        return jax.lax.custom_linear_solve(linearised.product, right_side, solver(False), solver(True))
+        # As one array: JAX transposes the solution only if every leaf of the right side depends on what is asked for.
+        product = lambda flat: flatten_state(linearised.product(unflatten_state(right_side, flat)))  # noqa: E731
+        flat = jax.lax.custom_linear_solve(product, flatten_state(right_side), solver(False), solver(True))
+        return unflatten_state(right_side, flat)
 
     def _by_lu(self, linearised: Linearised, right_side: State, transposed: bool) -> State:
         matrix = linearised.matrix()
@@ -127,6 +132,8 @@ def _at_equilibrium_jvp(
     state = at_equilibrium(*primals, linear=linear)  # again, for derivatives of this derivative
     rest = mask_samples(settled, state)  # NaN would come back from samples that hold it
     velocity, change = eqx.filter_jvp(lambda system: system.velocity()(rest), (system,), (tangents[1],))
+    # Leaves of mu that depend on nothing that moves have no tangent.
+    change = jax.tree.map(lambda v, c: jnp.zeros_like(v) if c is None else c, velocity, change)
     moving = mask_samples(settled, system.active(rest, velocity))
     right_side = jax.tree.map(lambda p, v: -p * v, moving, change)
     return state, linear.differentiable(Linearised(system, rest, moving), right_side)

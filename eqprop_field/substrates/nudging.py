@@ -5,6 +5,7 @@ import cmath
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -224,7 +225,7 @@ class Nudging(eqx.Module):
                     f"holomorphic nudging needs a complex-differentiable activation, and {field.activation.name} is "
                     "not; use tanh, sigmoid or softplus, or symmetric nudging"
                 )
-        elif is_concrete(field) and not _is_holomorphic(field):
+        elif not _is_holomorphic(field):
             raise ValueError(
                 f"holomorphic nudging needs a complex-differentiable velocity, and that of {type(field).__name__} is "
                 "not: leave out abs, real parts and the like, or use symmetric nudging"
@@ -245,6 +246,18 @@ class Nudging(eqx.Module):
 
 def _is_holomorphic(field: AbstractVectorField) -> bool:
     """Whether mu has the derivative i dmu along i ds, at one complex state (the Cauchy-Riemann equations)."""
+    with jax.ensure_compile_time_eval():
+        return _satisfies_cauchy_riemann(field if is_concrete(field) else jax.tree.map(_some_value, field))
+
+
+def _some_value(leaf: Any) -> Any:
+    """Where JAX traces a parameter, any other of its kind: what is asked is a matter of mu's form."""
+    if not eqx.is_inexact_array(leaf):
+        return leaf
+    return jax.random.normal(jax.random.key(leaf.size), leaf.shape, leaf.dtype)
+
+
+def _satisfies_cauchy_riemann(field: AbstractVectorField) -> bool:
     drive, start = field.drive(jnp.zeros((1, field.n_inputs), field.dtype)), field.initial_state(1)
     leaves, structure = jax.tree.flatten(start)
     keys = jax.random.split(jax.random.key(0), len(leaves))

@@ -12,7 +12,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree
 
 from ..vector_fields import AbstractLayered, AbstractNeuralNetwork
 from ..vector_fields.base import AbstractVectorField, State, active_set, flatten_state, mask_samples
-from ..vector_fields.leaky import require
+from ..vector_fields.inheritance import upholds
+from ..vector_fields.leaky import is_a, require
 
 Feedback = Literal["learned", "kolen_pollack", "fixed", "tied"]
 _PROBES = 1  # random vectors a sample and step: a batch averages over its samples, and training over its steps
@@ -80,15 +81,21 @@ class SymmetryRepair:
         if self == SymmetryRepair():
             return
         name = type(field).__name__
-        if field.symmetric_jacobian:
+        if field.symmetric_jacobian and upholds(type(field), "symmetric_jacobian", "velocity", "rates"):
             raise ValueError(f"the Jacobian of a {name} is symmetric by its energy: it needs no symmetry repair")
-        if self.feedback == "fixed" and not isinstance(field, AbstractLayered):
+        if self.feedback == "fixed" and not is_a(field, AbstractLayered):
             raise ValueError(
                 f"fixed feedback needs layers, to tell feedback from forward weights, which a {name} does not have: "
                 "use a LayeredField"
             )
-        if self.feedback in ("kolen_pollack", "tied") and (reason := _network(field).why_unpaired) is not None:
-            raise ValueError(reason)
+        if self.feedback in ("kolen_pollack", "tied"):
+            if (reason := _network(field).why_unpaired) is not None:
+                raise ValueError(reason)
+            if not upholds(type(field), "transposed", "velocity", "recurrent_matrix"):
+                raise ValueError(
+                    f"{name} changes its parent's synapses and not `transposed`, which says what their pairs are: "
+                    f"define `transposed` and `recurrent_weights` in {name} as well"
+                )
 
     def kept(self, field: AbstractVectorField) -> AbstractVectorField:
         """The network as it has to be at the start and after every step: tied, if that was asked for.
@@ -98,7 +105,7 @@ class SymmetryRepair:
         if self.feedback != "tied":
             return field
         field = _mean_of_both(field)
-        return field.with_feedback_gain(1.0) if isinstance(field, AbstractLayered) else field
+        return field.with_feedback_gain(1.0) if is_a(field, AbstractLayered) else field
 
     def penalised(
         self,
@@ -127,7 +134,7 @@ class SymmetryRepair:
             field: the network; updates: what the optimiser would add.
             share: of the full learning rate that this step has.
         """
-        if self.feedback == "fixed" and isinstance(field, AbstractLayered):
+        if self.feedback == "fixed" and is_a(field, AbstractLayered):
             return (
                 eqx.tree_at(lambda u: u.feedback, updates, jax.tree.map(jnp.zeros_like, updates.feedback))
                 if field.feedback

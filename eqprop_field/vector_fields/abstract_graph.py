@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Inexact
 from .._tensor_file import TensorFileError
 from .base import State
 from .connectivity import masked
-from .file_checks import checked_count, checked_tensors, neuron_options, tensors_with_taus
+from .file_checks import checked_count, checked_tensors, neuron_options, registered_activation, tensors_with_taus
 from .leaky import AbstractNeuralNetwork
 
 Field = TypeVar("Field", bound="AbstractGraph")
@@ -89,7 +89,7 @@ class AbstractGraph(AbstractNeuralNetwork):
             "neurons": self.n_neurons,
             "inputs": self.n_inputs,
             "outputs": self.n_outputs,
-            "activation": self.activation.name,
+            "activation": registered_activation(self.activation),
             "projected": self.projected,
             "gain": self.gain,
         }

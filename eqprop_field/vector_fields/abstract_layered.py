@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .base import State
+from .file_checks import registered_activation
 from .leaky import AbstractLeakyIntegrator
 
 Tensors = tuple[Float[Array, "..."], ...]
@@ -32,6 +33,8 @@ class AbstractLayered(AbstractLeakyIntegrator):
     """
 
     described: ClassVar[str] = "layers of leaky integrators"
+    statements: ClassVar[dict[str, tuple[str, ...]]] = {"with_feedback_gain": ("velocity", "recurrent_matrix")}
+    restate: ClassVar[str] = "`with_feedback_gain`"
     forward: eqx.AbstractVar[Tensors]
     feedback: eqx.AbstractVar[Tensors]
     biases: eqx.AbstractVar[Tensors]
@@ -102,7 +105,7 @@ class AbstractLayered(AbstractLeakyIntegrator):
     def config(self) -> dict[str, Any]:
         return {
             **self._architecture(),
-            "activation": self.activation.name,
+            "activation": registered_activation(self.activation),
             "projected": self.projected,
             "gain": self.gain,
             **({"free_outputs": True} if self.free_outputs else {}),

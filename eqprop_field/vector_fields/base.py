@@ -153,7 +153,8 @@ class AbstractVectorField(eqx.Module):
     def file_tensors(self) -> dict[str, np.ndarray]:
         """Every array that a network file must hold, by name; by default all arrays of the pytree."""
         paths, _ = jax.tree_util.tree_flatten_with_path(self)
-        return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in paths}
+        named = ((jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths)
+        return {name: np.asarray(leaf) for name, leaf in named if eqx.is_array_like(leaf) and hasattr(leaf, "dtype")}
 
     @classmethod
     def from_file(cls: type[Field], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Field:

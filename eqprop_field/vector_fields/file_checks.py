@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._tensor_file import TensorFileError
-from ..activations import activation
+from ..activations import ACTIVATIONS, Activation, activation
 from .leaky import check_projected
 
 _LARGEST = sys.float_info.max  # JSON has whole numbers beyond it
@@ -24,6 +24,20 @@ def checked_count(name: str, value: Any) -> int:
     if type(value) is not int or not 1 <= value < 2**63:
         raise TensorFileError(f"has {name}={value!r:.40}, where whole numbers of at least 1 are needed")
     return value
+
+
+def registered_activation(rho: Activation) -> str:
+    """The name under which `ACTIVATIONS` has this activation.
+
+    Raises:
+        ValueError: where it does not.
+    """
+    if ACTIVATIONS.get(rho.name) is not rho:
+        raise ValueError(
+            f"cannot save an activation that is not ACTIVATIONS[{rho.name!r}]: put it there, under a name of its own, "
+            "here and wherever the file is to be read"
+        )
+    return rho.name
 
 
 def neuron_options(config: Mapping[str, Any]) -> dict[str, Any]:

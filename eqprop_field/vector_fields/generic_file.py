@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from equinox import is_array
 
 from .._tensor_file import TensorFileError
 from ..activations import ACTIVATIONS, Activation, activation
@@ -28,7 +28,7 @@ def _described(value: Any, place: tuple[str, ...]) -> Any:
         return value
     if isinstance(value, Activation) and ACTIVATIONS.get(value.name) is value:
         return {"activation": value.name}
-    if is_array(value) or isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | jax.Array) and not jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return {"tensor": ".".join(place)}
     if isinstance(value, tuple | list):
         return {type(value).__name__: [_described(entry, (*place, str(i))) for i, entry in enumerate(value)]}

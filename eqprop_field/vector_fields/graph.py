@@ -1,6 +1,5 @@
 """The graph field: leaky integrators joined by any directed graph."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -187,7 +186,8 @@ class GraphField(AbstractGraph, AbstractLeakyIntegrator):
         return masked(self.mask, self.weights)
 
     def with_matrices(self: Field, recurrent: Array, input_weights: Array, biases: Array, tau: Array) -> Field:
-        return dataclasses.replace(self, weights=recurrent, input_weights=input_weights, biases=biases, tau=tau)
+        parts = lambda f: (f.weights, f.input_weights, f.biases, f.tau)  # noqa: E731
+        return eqx.tree_at(parts, self, (recurrent, input_weights, biases, tau), is_leaf=lambda leaf: leaf is None)
 
     @property
     def why_unpaired(self) -> str | None:

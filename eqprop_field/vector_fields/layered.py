@@ -1,6 +1,5 @@
 """The layered field of the paper: any depth, feedback weights independent of the forward ones."""
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -154,13 +153,13 @@ class LayeredField(AbstractLayered):
         ends = np.cumsum([len(b) for b in self.biases]).tolist()
         layers = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]  # the output first
         pairs = list(itertools.pairwise(layers))
-        return dataclasses.replace(
-            self,
-            forward=(*(recurrent[here, there] for here, there in pairs), input_weights[layers[-1]]),
-            feedback=tuple(recurrent[there, here] for here, there in pairs),
-            biases=tuple(biases[here] for here in layers),
-            tau=tuple(tau[here] for here in layers),
+        parts = (
+            (*(recurrent[here, there] for here, there in pairs), input_weights[layers[-1]]),
+            tuple(recurrent[there, here] for here, there in pairs),
+            tuple(biases[here] for here in layers),
+            tuple(tau[here] for here in layers),
         )
+        return eqx.tree_at(lambda f: (f.forward, f.feedback, f.biases, f.tau), self, parts)
 
     def reinitialise(self: Field, key: Key[Array, ""], symmetry: ArrayLike) -> Field:
         keys = jax.random.split(key, 2 * len(self.forward))

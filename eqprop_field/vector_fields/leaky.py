@@ -1,9 +1,10 @@
 """Networks of neurons: activation, weight matrices and bounds; leaky integrators, which those describe wholly."""
 
 import abc
+import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, TypeVar
 
 import equinox as eqx
 import jax
@@ -14,6 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 from .._arrays import is_concrete
 from ..activations import Activation
 from .base import UNBOUNDED, AbstractVectorField, State, flatten_state, unflatten_state
+from .inheritance import is_builtin, upholds
 
 Capability = TypeVar("Capability", bound="AbstractNeuralNetwork")
 
@@ -38,6 +40,9 @@ class AbstractNeuralNetwork(AbstractVectorField):
     """
 
     described: ClassVar[str] = "a network of neurons with an activation and weight matrices"
+    # What the class says by one member, and which others a subclass must not change without saying it anew (`is_a`).
+    statements: ClassVar[dict[str, tuple[str, ...]]] = {}
+    restate: ClassVar[str] = ""
     if TYPE_CHECKING:
 
         @property
@@ -123,6 +128,12 @@ class AbstractLeakyIntegrator(AbstractNeuralNetwork):
     """
 
     described: ClassVar[str] = "leaky integrators, mu = W rho(s) + W_in x + b - s"
+    statements: ClassVar[dict[str, tuple[str, ...]]] = {
+        "recurrent_matrix": ("velocity",),
+        "input_matrix": ("drive",),
+        "velocity": ("rates", "__call__"),
+    }
+    restate: ClassVar[str] = "`recurrent_matrix` and `input_matrix`"
 
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
         weights, biases = self.input_matrix()
@@ -150,7 +161,8 @@ class AbstractLeakyIntegrator(AbstractNeuralNetwork):
         shapes = self._state_shapes
         leaves, structure = jax.tree.flatten(shapes)
         return MatrixField(
-            recurrent, input_weights, biases, tau, self.n_outputs, tuple(leaf.shape[1:] for leaf in leaves), structure,
+            recurrent, input_weights, biases, tau, flatten_state(self.initial_state(1))[0], self.n_outputs,
+            tuple(leaf.shape[1:] for leaf in leaves), structure,
             self.activation, self.projected, self.free_outputs,
         )  # fmt: skip
 
@@ -169,6 +181,7 @@ class MatrixField(AbstractLeakyIntegrator):
 
     Attributes:
         recurrent: W (N, N); input_weights: W_in (N, M); biases: b (N,); tau: time constants (N,).
+        start: the state that a free phase starts from (N,).
         n_outputs: how many neurons are read, the first of the first leaf.
         shapes: of the state's leaves, without the batch axis; structure: of the state.
     """
@@ -177,6 +190,7 @@ class MatrixField(AbstractLeakyIntegrator):
     input_weights: Float[Array, "neurons inputs"]
     biases: Float[Array, " neurons"]
     tau: Float[Array, " neurons"]
+    start: Float[Array, " neurons"]
     n_outputs: int = eqx.field(static=True)
     shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     structure: Any = eqx.field(static=True)
@@ -189,8 +203,10 @@ class MatrixField(AbstractLeakyIntegrator):
         return self.input_weights.shape[1]
 
     def initial_state(self, batch: int) -> State:
-        leaves = [jnp.zeros((batch, *shape), self.biases.dtype) for shape in self.shapes]
-        return jax.tree.unflatten(self.structure, leaves)
+        shapes = [jax.ShapeDtypeStruct((1, *shape), self.start.dtype) for shape in self.shapes]
+        return unflatten_state(
+            jax.tree.unflatten(self.structure, shapes), jnp.broadcast_to(self.start, (batch, len(self.start)))
+        )
 
     def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
         return self.recurrent
@@ -203,7 +219,7 @@ class MatrixField(AbstractLeakyIntegrator):
         return jax.tree.map(lambda leaf: leaf[0], taus)
 
     def parameters(self: Field) -> Field:
-        return eqx.tree_at(lambda f: f.tau, self, None)
+        return eqx.tree_at(lambda f: (f.tau, f.start), self, (None, None))
 
 
 def require(field: AbstractVectorField, capability: type[Capability], purpose: str) -> Capability:
@@ -211,18 +227,33 @@ def require(field: AbstractVectorField, capability: type[Capability], purpose: s
 
     Args:
         field: any field.
-        capability: the class that says what is needed: `AbstractNeuralNetwork`, `AbstractLeakyIntegrator` (whose
-            matrices must describe it, see `is_leaky_integrator`), `AbstractLayered`, `AbstractGraph`.
+        capability: the class that says what is needed: `AbstractNeuralNetwork`, `AbstractLeakyIntegrator`,
+            `AbstractLayered`, `AbstractGraph`.
         purpose: what needs it, the subject of the refusal.
 
     Raises:
-        ValueError: for a field that does not have it.
+        ValueError: for a field that does not have it (`is_a`).
     """
-    if isinstance(field, capability) and (capability is not AbstractLeakyIntegrator or is_leaky_integrator(field)):
+    if is_a(field, capability):
         return field
+    name = type(field).__name__
+    if isinstance(field, capability):
+        raise ValueError(
+            f"{purpose} needs {capability.described}, and {name} changes what its parent says of that: define "
+            f"{capability.restate} in {name} as well"
+        )
     raise ValueError(
-        f"{purpose} needs {capability.described}, which a {type(field).__name__} is not: use a field that derives from "
+        f"{purpose} needs {capability.described}, which a {name} is not: use a field that derives from "
         f"{capability.__name__}, such as a LayeredField or a GraphField"
+    )
+
+
+def is_a(field: AbstractVectorField, capability: type[Capability]) -> TypeGuard[Capability]:
+    """Whether a field is what the class says, and no subclass that changed it and kept its parent's statements."""
+    return isinstance(field, capability) and all(
+        upholds(type(field), statement, *foundations)
+        for base in capability.__mro__
+        for statement, foundations in vars(base).get("statements", {}).items()
     )
 
 
@@ -232,21 +263,33 @@ def is_leaky_integrator(field: AbstractVectorField) -> bool:
     False for other fields, and for a subclass that has a velocity, drive or rates of its own and the matrices of its
     parent: those describe the parent.
     """
-    if not isinstance(field, AbstractLeakyIntegrator):
-        return False
-    # Further from 0 is further up: who computes must not stand below whoever states what is computed.
-    place = {name: _defined_at(type(field), name) for name in ("velocity", "drive", "rates", "recurrent_matrix",
-                                                               "input_matrix", "__call__")}  # fmt: skip
-    return (
-        place["velocity"] >= place["recurrent_matrix"]
-        and place["drive"] >= place["input_matrix"]
-        and place["rates"] >= place["velocity"]
-        and place["__call__"] >= place["velocity"]
-    )
+    return is_a(field, AbstractLeakyIntegrator)
 
 
-def _defined_at(cls: type, name: str) -> int:
-    return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
+def reads_first(field: AbstractVectorField) -> bool:
+    """Whether a field's outputs are the first entries of its flattened state, as they are by default."""
+    if is_builtin(type(field), "output") and is_builtin(type(field), "embed"):
+        return True
+    with jax.ensure_compile_time_eval():
+        identity = jnp.eye(field.n_outputs, field.n_neurons, dtype=field.dtype)
+        try:
+            read = np.asarray(field.output(unflatten_state(field._state_shapes, identity)))
+            written = np.asarray(flatten_state(field.embed(identity[:, : field.n_outputs])))
+        except jax.errors.JAXTypeError:  # they depend on parameters that JAX traces
+            return False
+    return np.array_equal(read, identity[:, : field.n_outputs]) and np.array_equal(written, identity)
+
+
+def with_matrices(
+    field: AbstractLeakyIntegrator, recurrent: Array, input_weights: Array, biases: Array, tau: Array
+) -> AbstractLeakyIntegrator:
+    """`field.with_matrices`, or a `MatrixField` where that would read the matrices as something else.
+
+    So for a subclass that computes its matrices or time constants from what its parent takes for these.
+    """
+    makes = upholds(type(field), "with_matrices", "recurrent_matrix", "input_matrix", "time_constants", "velocity")
+    make = field.with_matrices if makes else functools.partial(AbstractLeakyIntegrator.with_matrices, field)
+    return make(recurrent, input_weights, biases, tau)
 
 
 def check_projected(activation: Activation, projected: bool | None) -> bool:

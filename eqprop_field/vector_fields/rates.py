@@ -6,13 +6,15 @@ neurons, with the summed inputs h = s. (At a bound of the projected dynamics s s
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from ..activations import ACTIVATIONS
+from ..activations import ACTIVATIONS, Activation
 from .base import AbstractVectorField, State, flatten_state, unflatten_state
+from .inheritance import is_builtin
 from .leaky import AbstractLeakyIntegrator, require
 
 
@@ -36,10 +38,40 @@ def summed_input(field: AbstractVectorField, state: State, drive: State) -> Stat
     return jax.tree.map(jnp.add, field(state, drive), state)
 
 
+class _RateNeurons(AbstractLeakyIntegrator):
+    """The leaky integrators that another network's matrices describe, with a linear activation."""
+
+    network: AbstractLeakyIntegrator
+    activation: ClassVar[Activation] = ACTIVATIONS["linear"]
+
+    @property
+    def n_inputs(self) -> int:
+        return self.network.n_inputs
+
+    @property
+    def n_outputs(self) -> int:
+        return self.network.n_outputs
+
+    def initial_state(self, batch: int) -> State:
+        return self.network.initial_state(batch)
+
+    def recurrent_matrix(self) -> Float[Array, "neurons neurons"]:
+        return self.network.recurrent_matrix()
+
+    def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
+        return self.network.input_matrix()
+
+    def parameters(self) -> "_RateNeurons":
+        return _RateNeurons(self.network.parameters())
+
+
 def rates_as_states(field: AbstractLeakyIntegrator) -> AbstractLeakyIntegrator:
     """The same parameters with a linear activation: its states ARE firing rates, and so are what `pull_back` takes."""
-    dynamics = {"activation": ACTIVATIONS["linear"], "projected": False}
-    return dataclasses.replace(field, **dynamics)
+    if is_builtin(type(field)):
+        dynamics = {"activation": ACTIVATIONS["linear"], "projected": False}
+        return dataclasses.replace(field, **dynamics)
+    # A class of the user's may write its activation out in its velocity: its matrices alone are sure.
+    return _RateNeurons(field)
 
 
 def as_parameters_of(field: AbstractVectorField, gradient: AbstractVectorField) -> AbstractVectorField:
@@ -52,8 +84,8 @@ def firing_rates(field: AbstractLeakyIntegrator, state: State, output: Array | N
     rates = field.rates(state)
     if output is None:
         return rates
-    flat = flatten_state(rates)
-    return unflatten_state(rates, jnp.concatenate([output, flat[:, field.n_outputs :]], axis=1))
+    read = field.embed(jnp.ones_like(output))
+    return jax.tree.map(lambda r, new, is_read: jnp.where(is_read != 0, new, r), rates, field.embed(output), read)
 
 
 def recurrent_input(field: AbstractLeakyIntegrator, rates: State) -> State:

@@ -1,10 +1,8 @@
 """The registry of fields: the names under which network files and commands know them."""
 
+import inspect
 import re
 from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from .base import AbstractVectorField
 from .convolutional import ConvField
@@ -37,8 +35,8 @@ def register(cls: Any, name: str | None = None) -> Any:
     Raises:
         ValueError: for what is no class of fields, for a name with other signs, and for a name that another class has.
     """
-    if not (isinstance(cls, type) and issubclass(cls, AbstractVectorField)):
-        raise ValueError(f"cannot register {cls!r:.80}: give a subclass of AbstractVectorField")
+    if not (isinstance(cls, type) and issubclass(cls, AbstractVectorField)) or inspect.isabstract(cls):
+        raise ValueError(f"cannot register {cls!r:.80}: give a subclass of AbstractVectorField that is complete")
     name = cls.__name__ if name is None else name
     if not re.fullmatch(r"[\w.-]{1,40}", name):
         raise ValueError(f"cannot register a field as {name!r:.60}: use letters, digits, '.', '-' and '_', at most 40")
@@ -74,31 +72,3 @@ def registered_name(field: AbstractVectorField) -> str:
         f"{type(field).__name__} has no name in network files: call eqprop_field.register({type(field).__name__}) "
         "first, here and wherever the file is to be read"
     )
-
-
-def check_members(field: AbstractVectorField) -> None:
-    """Refuses a field whose members do not fit one another; evaluates shapes only.
-
-    Raises:
-        ValueError: naming what does not fit.
-    """
-    name = type(field).__name__
-    for member in ("n_inputs", "n_outputs"):
-        if not isinstance(getattr(field, member), int) or getattr(field, member) < 1:
-            raise ValueError(f"{name}.{member} is {getattr(field, member)!r:.40}: give a whole number of at least 1")
-    state = jax.eval_shape(lambda: field.initial_state(2))
-    leaves = jax.tree.leaves(state)
-    if not leaves or any(leaf.shape[:1] != (2,) or not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-        raise ValueError(f"{name}.initial_state(batch) gives {state}: give floating-point arrays (batch, ...)")
-    x = jax.ShapeDtypeStruct((2, field.n_inputs), leaves[0].dtype)
-    mu = jax.eval_shape(lambda x, s: field.velocity(field.drive(x))(s), x, state)
-    if jax.tree.structure(mu) != jax.tree.structure(state) or [m.shape for m in jax.tree.leaves(mu)] != [
-        leaf.shape for leaf in leaves
-    ]:
-        raise ValueError(f"{name}.velocity gives {mu} where the state is {state}: mu needs the state's structure")
-    output = jax.eval_shape(field.output, state)
-    if output.shape != (2, field.n_outputs):
-        raise ValueError(
-            f"{name}.output gives the shape {output.shape}, where n_outputs={field.n_outputs} needs (batch, "
-            f"{field.n_outputs})"
-        )

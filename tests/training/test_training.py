@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import equinox as eqx
 import jax
@@ -389,11 +388,10 @@ def test_the_bar_goes_to_stderr_and_only_when_asked(capfd):
 @pytest.mark.slow
 def test_the_shipped_recipe_learns_the_digits():
     recipe = RECIPES["digits"]
-    began, accuracies = time.perf_counter(), []
+    accuracies = []
     for seed in range(3):
         mine = recipe.changed(seed=seed)
         run = train(mine.field(), mine.learning_rule(), digits(seed), mine.settings, progress=False)
         assert run.passed
         accuracies.append(1 - run.test_error)
     assert np.mean(accuracies) >= 0.94
-    assert time.perf_counter() - began < 60

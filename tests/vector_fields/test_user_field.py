@@ -12,11 +12,13 @@ import scipy.optimize
 
 import eqprop_field as epf
 from eqprop_field import circuits
+from eqprop_field._tensor_file import tensor_file
 from eqprop_field.analysis import stability
 from eqprop_field.datasets import Dataset, Samples
+from eqprop_field.storage import describe
 from eqprop_field.vector_fields import FIELDS, AbstractLayered, flatten_state, is_leaky_integrator
 from eqprop_field.vector_fields.leaky import require
-from eqprop_field.vector_fields.registry import check_members
+from eqprop_field.vector_fields.members import check_members
 
 from .user_field import Competition
 
@@ -170,8 +172,10 @@ def test_files_refuse_what_could_not_be_loaded(field, tmp_path):
 
 
 def test_a_file_that_fits_no_field_is_refused(field, registered, tmp_path):
-    path = tmp_path / "net.safetensors"
-    epf.save_network(path, eqx.tree_at(lambda f: f.U, field, jnp.ones((4, 5))))
+    path, wrong = tmp_path / "net.safetensors", eqx.tree_at(lambda f: f.U, field, jnp.ones((4, 5)))
+    with pytest.raises(ValueError, match="not be loaded again"):
+        epf.save_network(path, wrong)
+    path.write_bytes(tensor_file("eqprop_field", describe(wrong), wrong.file_tensors()))
     with pytest.raises(epf.NetworkFileError, match="describes no usable network"):
         epf.load_network(path)
 
@@ -260,7 +264,7 @@ def test_members_that_do_not_fit_are_named(field):
         def velocity(self, drive):
             return lambda s: {"first": s["first"]}
 
-    with pytest.raises(ValueError, match="mu needs the state's structure"):
+    with pytest.raises(ValueError, match="velocity gives .* needs the state's structure"):
         check_members(Wrong(field.W, field.U, field.couple))
     with pytest.raises(ValueError, match="n_outputs is 0"):
         check_members(Competition(field.W, field.U, field.couple, n_outputs=0))

@@ -8,4 +8,5 @@ from .structure import compile_circuit as compile_circuit
 from .structure import compile_each as compile_each
 from .structure import loop_gain as loop_gain
 from .structure import nudge_of as nudge_of
+from .structure import obstacle as obstacle
 from .structure import transposes as transposes

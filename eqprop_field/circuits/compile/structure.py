@@ -8,10 +8,12 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike
 
+from ...activations import ACTIVATIONS
 from ...costs import Quadratic
 from ...substrates.nudging import AbstractNudge
 from ...vector_fields import AbstractLeakyIntegrator, AbstractVectorField
-from ...vector_fields.leaky import require
+from ...vector_fields.base import flatten_state
+from ...vector_fields.leaky import reads_first, require
 from ..ir import Circuit, Sample, ScheduleSegment, Synapses
 
 _SLOPES_AT = np.linspace(-30.0, 30.0, 6001)
@@ -55,7 +57,7 @@ def compile_circuit(
         x: one sample's firing rates (inputs,), or several samples that are clamped in sequence (samples, inputs).
         y: the targets of the output neurons, (outputs,) or (samples, outputs), or None where no window nudges.
         schedule: the windows, for example from `circuits.schedule`; each names the sample that it clamps.
-        start: the flattened initial state (neurons,); rest, s = 0, by default.
+        start: the flattened initial state (neurons,); the field's own by default.
         fold_inputs: whether W_in x + b becomes one current a neuron (fast) rather than a source for each input and
             an element for each input synapse.
         transposing: whether the nudged windows also have the transposed synapses of AEP; each must follow a free one.
@@ -95,7 +97,7 @@ def compile_circuit(
         groups=tuple(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(field.initial_state(1))),
         tau=np.concatenate([np.ravel(np.asarray(t, np.float64)) for t in jax.tree.leaves(field.time_constants())]),
         synapses=Synapses.from_matrix(np.asarray(field.recurrent_matrix(), np.float64)),
-        start=np.zeros(n) if start is None else sample_rows("start", np.ravel(start), n)[0],
+        start=sample_rows("start", np.ravel(flatten_state(field.initial_state(1)) if start is None else start), n)[0],
         target=first.target,
         schedule=tuple(schedule),
         drive=first.drive,
@@ -173,13 +175,30 @@ def nudge_of(nudge: AbstractNudge) -> tuple[float, np.ndarray]:
     return float(beta), np.asarray(pull.target, np.float64)
 
 
+def obstacle(field: AbstractLeakyIntegrator) -> str | None:
+    """What the parts of a level cannot build of a network of leaky integrators, in one sentence; None if nothing."""
+    name, bounds = type(field).__name__, field.bounds
+    if not reads_first(field):
+        return f"a circuit of parts reads and nudges its first {field.n_outputs} neurons, and a {name} reads others"
+    if ACTIVATIONS.get(field.activation.name) is not field.activation:
+        return (
+            f"parts are known by the name of an activation, and ACTIVATIONS[{field.activation.name!r}] is not this "
+            "network's: put it there, under a name of its own"
+        )
+    if math.isinf(bounds[0]) and math.isfinite(bounds[1]):
+        return f"no part confines neurons from above alone, to {bounds}"
+    if set(field.leaf_bounds) != {bounds}:
+        return f"parts confine all neurons alike, to {bounds}, and a {name} has the leaf_bounds {field.leaf_bounds}"
+    if field.free_outputs:
+        return "no part is a linear output neuron beside others: use free_outputs=False"
+    return None
+
+
 def _buildable(field: AbstractVectorField) -> AbstractLeakyIntegrator:
     """The field, where it is a network that a circuit can be built of."""
     network = require(field, AbstractLeakyIntegrator, "a circuit")
-    if network.free_outputs:
-        raise ValueError(
-            "only the behavioural level builds linear output neurons beside others: use it, or free_outputs=False"
-        )
+    if (reason := obstacle(network)) is not None:
+        raise ValueError(f"{reason}; or use the behavioural level, which builds any field, or an ODE substrate")
     return network
 
 

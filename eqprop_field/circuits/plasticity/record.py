@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ...vector_fields import AbstractLeakyIntegrator, AbstractVectorField
-from ...vector_fields.leaky import require
+from ...vector_fields.leaky import require, with_matrices
 from ..levels import AbstractLevel, Accuracy, Behavioural
 from ..ngspice import AbstractEngine, Batch, SimulatorFailed, Waveforms, run_all
 from .netlist import Multiplier, plastic_netlist
@@ -168,4 +168,4 @@ def _placed(
     network = require(field, AbstractLeakyIntegrator, "a circuit that learns")
     tau = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
     w, w_in, b = (jnp.asarray(m, field.dtype) for m in (recurrent, inputs, biases))
-    return network.with_matrices(w, w_in, b, tau)
+    return with_matrices(network, w, w_in, b, tau)
