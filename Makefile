@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench docs clean
+.PHONY: help setup demo test fuzz lint bench docs clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -18,6 +18,9 @@ demo: setup  ## train, simulate, align, export and run the circuit: demo-report/
 
 test: setup  ## run the whole test suite, notebooks included
 	$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+fuzz: setup  ## give every reader of files ten thousand damaged ones, and count
+	$(PYTHON) scripts/fuzz.py
 
 lint: $(VENV)/.installed-dev  ## check style and types
 	$(PYTHON) -m ruff check .

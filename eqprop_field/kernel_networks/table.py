@@ -162,12 +162,22 @@ def _kept(path: Path, settings: dict[str, float], resume: bool) -> list[dict[str
         raise ValueError(f"{path.parent} holds runs already: resume them, or name another folder")
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        rows, made_with = kept["rows"], kept["settings"]
-    except (ValueError, KeyError, TypeError) as error:
+        made_with, rows = kept["settings"], [_checked(row) for row in kept["rows"]]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is no list of runs: name another folder") from error
     if made_with != settings:
         raise ValueError(f"the runs in {path.parent} were made with {made_with}: give the same nrmse and seconds")
-    return [row | {name: math.nan for name in _MEASURED if row[name] is None} for row in rows]
+    return rows
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """A run that has all its entries, with NaN again where JSON has none; any error if it is none."""
+    row = row | {name: math.nan for name in _MEASURED if row[name] is None}
+    for name in (*_MEASURED, "size", "seed"):
+        math.isfinite(row[name])
+    if not isinstance(row["unit"], str) or not isinstance(row["rule"], str):
+        raise TypeError("names are text")
+    return row
 
 
 def _shown(value: float) -> str:

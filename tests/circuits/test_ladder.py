@@ -434,12 +434,14 @@ def test_hostile_or_broken_subcircuit_files_are_refused(text, tmp_path):
         read_subcircuit(path)
 
 
+_CHAINED = "".join(f".subckt a{n} s r\nX1 s r a{n + 1}\n.ends\n" for n in range(20_000))
 _DOUBLED = "".join(f".subckt a{n} s r\nX1 s r a{n + 1}\nX2 s r a{n + 1} c=1\n.ends\n" for n in range(40))
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
+        (_CHAINED, "parts more than 100 deep"),
         (".subckt a s r\nX1 s r a\n.ends\n", "own.sub: the subcircuit a contains itself"),
         (".subckt a s r\nX1 s r B c = 2\n.ends\n.subckt b s r\nX1 s r a params: c=1\n.ends\n", "contains itself"),
         (_DOUBLED + ".subckt a40 s r\nR1 s r 1\n.ends\n", "own.sub: one subcircuit has 1099511627776 elements"),

@@ -10,6 +10,7 @@ import re
 from ...activations import ACTIVATIONS
 
 _LONGEST = 1_000_000  # bytes of a user's file
+_DEEPEST = 100  # subcircuits in one another
 _MOST_ELEMENTS = 100_000  # of one subcircuit, those of its parts included
 # What may stand in a user's file: passive parts, sources, switches, semiconductors and calls. Not among them are the
 # code models of XSPICE (A), some of which read files or start programs.
@@ -229,13 +230,14 @@ def _check_parts(name: str, lines: list[str]) -> None:
         elif word[0] != ".":
             parts[opened[-1]].append("")
     sizes: dict[str, int] = {}
-    while parts:
+    for _ in range(_DEEPEST):
         ready = [one for one, its in parts.items() if not parts.keys() & set(its)]
-        if not ready:
-            raise ValueError(
-                f"{name}: the subcircuit {next(iter(parts))} contains itself, directly or through others: it has no end"
-            )
         sizes |= {one: sum(sizes.get(part, 1) for part in parts.pop(one)) for one in ready}
+    if parts:
+        raise ValueError(
+            f"{name}: the subcircuit {next(iter(parts))} contains itself, directly or through others, or has parts "
+            f"more than {_DEEPEST} deep: give one that comes to an end"
+        )
     if (size := max(sizes.values(), default=0)) > _MOST_ELEMENTS:
         raise ValueError(
             f"{name}: one subcircuit has {size} elements, more than {_MOST_ELEMENTS}: give one that can be simulated"
