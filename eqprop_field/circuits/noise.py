@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from .._arrays import as_scalar
+from .._arrays import as_scalar, is_concrete
 from ..substrates.base import AbstractSubstrate, drive_of
 from ..substrates.capabilities import Capability
 from ..substrates.dynamics import Dynamics
@@ -26,7 +26,7 @@ _STEP = 0.05  # time units; a Runge-Kutta step is at most as long
 
 
 class Noise(eqx.Module):
-    r"""What is added to every neuron's drive: independent normal numbers at equidistant corners, linear between them.
+    r"""Currents added to every neuron's drive: independent normal numbers at equidistant corners, linear between them.
 
     Its spectral density is $\sigma^2 \Delta$ (two-sided) well below the frequency $1/\Delta$, and falls beyond it: for
     neurons that are much slower than $\Delta$ it is white. ngspice's own TRNOISE cannot be seeded; this can.
@@ -34,18 +34,25 @@ class Noise(eqx.Module):
     Attributes:
         key: a JAX random key; sample k of a batch has `fold_in(key, k)`. For new noise in every step of training, give
             a new key.
-        rms: sigma, in state units.
+        rms: sigma, as what such a current is through the nominal leak, in state units; of every neuron, or one for all.
         interval: Delta, in state-time units.
+        of_leaks: whether it comes from the leaks (`thermal`). Then sigma is that of a nominal leak, a leak l of a chip
+            has $\sqrt l$ times as much, and what a membrane with time constant $\tau$ loses by the lines between the
+            corners, $\int B(u)\, e^{-|u|\Delta/\tau}\, du$ of its variance with the cubic B-spline B (4.5 % at
+            $\Delta = \tau/10$), is made up for: alone, it has the variance $\sigma^2\Delta/2\tau$ of white noise.
 
     Raises:
         ValueError: for an rms or an interval that is not positive.
     """
 
     key: Key[Array, ""]
-    rms: Float[Array, ""] = eqx.field(converter=as_scalar)
+    rms: Float[Array, "*neurons"] = eqx.field(converter=as_scalar)
     interval: float = eqx.field(static=True, default=0.1)
+    of_leaks: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
+        if is_concrete(self.rms) and not np.all((np.asarray(self.rms) > 0) & np.isfinite(self.rms)):
+            raise ValueError(f"rms={self.rms} of noise must be positive and finite")
         if not 0 < self.interval < math.inf:
             raise ValueError(f"interval={self.interval!r} between the corners of noise must be positive and finite")
 
@@ -69,19 +76,44 @@ class Noise(eqx.Module):
             excess: how many times as much power the synapses and the rest of the neuron add.
         """
         power = excess * 2 * _BOLTZMANN * kelvin * scaling.leak_ohm / scaling.tau_s  # volts squared by time units
-        return cls(key, math.sqrt(power / interval) / scaling.volt_per_unit, interval)
+        return cls(key, math.sqrt(power / interval) / scaling.volt_per_unit, interval, of_leaks=True)
 
-    def corners(self, duration: float, neurons: int, sample: ArrayLike) -> Float[Array, "corners neurons"]:
-        """The drives of one sample at the times 0, Delta, 2 Delta, ... until at least `duration`."""
+    def through(self, leaks: Float[Array, " neurons"]) -> "Noise":
+        """The noise of a network whose equations are divided by its leaks, as `Chip.field` is."""
+        return dataclasses.replace(self, rms=self.rms / (jnp.sqrt(leaks) if self.of_leaks else leaks))
+
+    def corners(
+        self, duration: float, tau: Float[Array | np.ndarray, " neurons"], sample: ArrayLike
+    ) -> Float[Array, "corners neurons"]:
+        """The drives of one sample at the times 0, Delta, 2 Delta, ... until at least `duration`.
+
+        Args:
+            duration: in state-time units.
+            tau: the neurons' time constants.
+            sample: its number.
+        """
         count = math.ceil(duration / self.interval - 1e-9) + 1
         # In float32 whatever the session's precision, so that the same key is the same noise.
-        drawn = jax.random.normal(jax.random.fold_in(self.key, sample), (count, neurons), jnp.float32)
-        return jnp.asarray(self.rms) * drawn
+        drawn = jax.random.normal(jax.random.fold_in(self.key, sample), (count, len(tau)), jnp.float32)
+        lost = _power_of_lines(self.interval / jnp.asarray(tau)) if self.of_leaks else 1.0
+        return self.rms / jnp.sqrt(lost) * drawn
 
-    def source(self, duration: float, neurons: int, sample: int) -> NoiseSource:
+    def source(self, duration: float, tau: Float[np.ndarray, " neurons"], sample: int) -> NoiseSource:
         """The same for a circuit."""
-        drive = np.asarray(self.corners(duration, neurons, sample), np.float64)
+        drive = np.asarray(self.corners(duration, tau, sample), np.float64)
         return NoiseSource(self.interval * np.arange(len(drive)), drive)
+
+
+def _power_of_lines(ratio: Float[Array, " neurons"]) -> Float[Array, " neurons"]:
+    """The variance of leaky integrators under lines between corners over that under white noise, by Gauss' quadrature.
+
+    Args:
+        ratio: the interval between corners over each time constant.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    lag = np.concatenate([nodes + 1, nodes + 3]) / 2  # in intervals; the lines' covariance is a cubic B-spline
+    spline = np.where(lag < 1, 2 / 3 - lag**2 + lag**3 / 2, (2 - lag) ** 3 / 6)
+    return jnp.exp(-ratio[:, None] * lag) @ (spline * np.tile(weights, 2)).astype(ratio.dtype)
 
 
 class NoisyTrajectory(AbstractSubstrate):
@@ -122,7 +154,7 @@ class NoisyTrajectory(AbstractSubstrate):
     ) -> Solution:
         del throw
         start = field.initial_state(len(x)) if start is None else start
-        noise = self._corners(start, self.free_time if nudge is None else self.nudged_time)
+        noise = self._corners(field, start, self.free_time if nudge is None else self.nudged_time)
         return _integrate(self, Dynamics(field, drive_of(field, x), nudge), start, noise)
 
     def _phases(
@@ -131,7 +163,7 @@ class NoisyTrajectory(AbstractSubstrate):
         del throw
         windows = schedule(self.free_time, self.nudged_time, [1.0] * len(nudges))
         state, drive, begun = field.initial_state(len(x)), drive_of(field, x), 0
-        noise = self._corners(state, sum(window.duration for window in windows))
+        noise = self._corners(field, state, sum(window.duration for window in windows))
         for k, window in enumerate(windows):
             count = round(window.duration / self.noise.interval)
             system = Dynamics(field, drive, nudges[k // 2] if k % 2 else None)
@@ -140,9 +172,12 @@ class NoisyTrajectory(AbstractSubstrate):
             if k == 0 or k % 2:  # the others are ways back
                 yield solution
 
-    def _corners(self, state: State, duration: float) -> Float[Array, "corners batch neurons"]:
+    def _corners(
+        self, field: AbstractVectorField, state: State, duration: float
+    ) -> Float[Array, "corners batch neurons"]:
         flat = flatten_state(state)
-        of_sample = lambda k: self.noise.corners(duration, flat.shape[1], k)  # noqa: E731
+        tau = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
+        of_sample = lambda k: self.noise.corners(duration, tau, k)  # noqa: E731
         return jax.vmap(of_sample, out_axes=1)(jnp.arange(len(flat))).astype(flat.dtype)
 
 

@@ -252,8 +252,9 @@ class NgspiceSubstrate(AbstractSubstrate):
         """The circuits with noise of their own in each, where there is any."""
         if self.noise is None:
             return list(circuits)
-        n, total = circuits[0].n_neurons, circuits[0].total_time
-        return [dataclasses.replace(c, noise=self.noise.source(total, n, i)) for i, c in enumerate(circuits)]
+        noise = self.noise if self.chip is None else self.noise.through(self.chip.leaks)
+        total, tau = circuits[0].total_time, circuits[0].tau
+        return [dataclasses.replace(c, noise=noise.source(total, tau, i)) for i, c in enumerate(circuits)]
 
     def _by_expressions(self, field: AbstractVectorField, nudge: AbstractNudge | None) -> bool:
         """Whether the circuit is compiled from mu itself: where it is no network of the level's own parts."""

@@ -19,6 +19,7 @@ from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State
 from ..vector_fields.leaky import reads_first, require, with_matrices
 from .ir import Circuit, Synapses
+from .noise import Noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,18 +239,23 @@ class OnChip(AbstractSubstrate):
         alone = {Capability.relaxation, Capability.single_steps}  # whatever is not the network is not on the chip
         return self.substrate.provides - alone
 
+    @property
+    def _there(self) -> AbstractSubstrate:
+        """The substrate, with noise as the chip's leaks let it through."""
+        is_noise = lambda part: isinstance(part, Noise)  # noqa: E731
+        through = lambda part: part.through(self.chip.leaks) if is_noise(part) else part  # noqa: E731
+        return jax.tree.map(through, self.substrate, is_leaf=is_noise)
+
     def _settle(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
     ) -> Solution:
         nudge = None if nudge is None else self.chip.nudge(nudge, len(x))
-        return self.substrate.settle(self.chip.field(field), x, nudge, start, throw=throw)
+        return self._there.settle(self.chip.field(field), x, nudge, start, throw=throw)
 
     def _phases(
         self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool
     ) -> Iterator[Solution]:
-        free, nudged = self.substrate.phases(
-            self.chip.field(field), x, nudges_on(self.chip, nudges, len(x)), throw=throw
-        )
+        free, nudged = self._there.phases(self.chip.field(field), x, nudges_on(self.chip, nudges, len(x)), throw=throw)
         yield free
         yield from nudged
 
@@ -257,7 +263,7 @@ class OnChip(AbstractSubstrate):
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
     ) -> tuple[Solution, Solution]:
         nudge = self.chip.nudge(nudge, len(x))
-        return self.substrate.oscillate(self.chip.field(field), x, nudge, oscillation, throw=throw)
+        return self._there.oscillate(self.chip.field(field), x, nudge, oscillation, throw=throw)
 
 
 class _ChipNudge(AbstractNudge):
