@@ -102,7 +102,7 @@ def test_transistors_learn_with_all_signs_right(ngspice, sizes, model, cell, cos
         assert found.update_cosine > cosine and found.update_signs == 1.0
 
 
-@pytest.mark.parametrize("celsius", [-20.0, 85.0])
+@pytest.mark.parametrize("celsius", [-20.0, 85.0, 150.0])
 def test_activations_of_a_hot_chip_are_flatter(ngspice, celsius):
     """A pair is tanh(v / (2 n kT/q)): in units of its own temperature, currents count as T0 / T of what they did."""
     field = perceptron(0, 2, 3, 1)
