@@ -1,5 +1,7 @@
 """Raw files: complete ones are read, all others are refused."""
 
+import subprocess
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,3 +47,23 @@ def test_complex_plots_and_wrong_counts_are_refused():
         parse_raw(raw(VALUES, flags="complex"))
     with pytest.raises(DamagedRawFile, match="says 3 points"):
         parse_raw(raw(VALUES, points=3))
+
+
+def test_raw_files_of_other_kinds_are_named():
+    with pytest.raises(DamagedRawFile, match="several plots"):
+        parse_raw(raw(VALUES) + raw(VALUES))
+    with pytest.raises(DamagedRawFile, match="written in ASCII"):
+        parse_raw(raw(VALUES).split(b"Binary:\n")[0] + b"Values:\n 0\t0.0\n\t1.0\n\t2.0\n")
+    with pytest.raises(DamagedRawFile, match="names a vector twice"):
+        parse_raw(raw(VALUES).replace(b"V(S1)", b"v(s0)"))
+
+
+def test_what_ngspice_itself_writes_otherwise_is_named(ngspice, tmp_path):
+    """Two analyses in one file, and ASCII."""
+    deck = "d\nR1 a 0 1\nV1 a 0 1\n.control\n{}\n.endc\n.end\n"
+    two = "op\ntran 1u 3u\nwrite out.raw op1.all tran1.all"
+    for commands, match in ((two, "several plots"), ("set filetype=ascii\nop\nwrite out.raw", "in ASCII")):
+        (tmp_path / "d.cir").write_text(deck.format(commands))
+        subprocess.run([ngspice, "-n", "-b", "d.cir"], cwd=tmp_path, capture_output=True, timeout=30)
+        with pytest.raises(DamagedRawFile, match=match):
+            parse_raw((tmp_path / "out.raw").read_bytes())

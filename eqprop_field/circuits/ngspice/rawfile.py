@@ -18,6 +18,8 @@ def parse_raw(data: bytes) -> dict[str, np.ndarray]:
         DamagedRawFile: for anything but one complete plot of real values.
     """
     end = data.find(_MARK)
+    if end < 0 and b"\nValues:\n" in data:
+        raise DamagedRawFile("the raw file is written in ASCII: write it in binary, as ngspice does by itself")
     if end < 0:
         raise DamagedRawFile("the raw file has no binary section: it was cut off, or is not ngspice's")
     header = data[:end].decode("ascii", errors="replace").splitlines()
@@ -29,11 +31,15 @@ def parse_raw(data: bytes) -> dict[str, np.ndarray]:
     declared = _count(fields, "no. variables")
     if not names or len(names) != declared:
         raise DamagedRawFile(f"the raw file's header names {len(names)} of {declared} vectors")
+    if len(set(names)) != len(names):
+        raise DamagedRawFile("the raw file's header names a vector twice")
     body = data[end + len(_MARK) :]
+    stated = _count(fields, "no. points")
+    if stated > 0 and body.startswith(b"Title:", 8 * stated * len(names)):
+        raise DamagedRawFile("the raw file holds several plots: write one analysis, or give one file for each")
     points, rest = divmod(len(body), 8 * len(names))
     if rest or not points:
         raise DamagedRawFile(f"the raw file ends inside a point, behind {points} complete ones")
-    stated = _count(fields, "no. points")
     if stated not in (0, points):
         raise DamagedRawFile(f"the raw file's header says {stated} points, its size {points}")
     values = np.frombuffer(body, np.float64).reshape(points, len(names))
