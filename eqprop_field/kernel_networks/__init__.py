@@ -45,6 +45,7 @@ from .observables import fit_gibbs as fit_gibbs
 from .online import OnlineBackwardTuning as OnlineBackwardTuning
 from .online import OnlineTuningResult as OnlineTuningResult
 from .optimiser import AbstractOptimiser as AbstractOptimiser
+from .optimiser import EarlyStopping as EarlyStopping
 from .optimiser import OptimisationResult as OptimisationResult
 from .problem import BackwardPass as BackwardPass
 from .problem import ErrorLimiter as ErrorLimiter

@@ -103,8 +103,14 @@ class TargetReached(LimitReached):
 class RunRecord:
     """The record of a run: the best weights so far, the cost of every iteration, and whether a limit is reached."""
 
-    def __init__(self, optimiser: "AbstractOptimiser", problem: Problem, progress: Progress | None) -> None:
-        self.optimiser, self.problem, self.progress = optimiser, problem, progress
+    def __init__(
+        self,
+        optimiser: "AbstractOptimiser",
+        problem: Problem,
+        progress: Progress | None,
+        stopping: "EarlyStopping | None" = None,
+    ) -> None:
+        self.optimiser, self.problem, self.progress, self.stopping = optimiser, problem, progress, stopping
         self.costs: list[float] = []
         self.best, self.lowest = np.asarray(problem.network.parameters), np.inf
         self.simulations = self.exploded = 0
@@ -141,10 +147,13 @@ class RunRecord:
             LimitReached: when the target is reached, or the iterations are used up.
         """
         self.costs.append(cost)
-        if cost < self.lowest:
-            self.lowest, self.best = cost, np.asarray(theta)
+        judged = cost if self.stopping is None else self.stopping.judge(theta)
+        if judged < self.lowest:
+            self.lowest, self.best = judged, np.asarray(theta)
         if self.progress is not None:
             self.progress(len(self.costs), self.optimiser.iterations + 1)
+        if self.stopping is not None and self.stopping.over:
+            raise LimitReached(f"stopped early: no better validation in {self.stopping.patience} iterations")
         if cost <= self.optimiser.target:
             raise TargetReached("reached the target")
         if len(self.costs) > self.optimiser.iterations:
@@ -189,7 +198,7 @@ class RunRecord:
         misfit, guess = (float(found) for found in _misfit(self.problem, jnp.asarray(self.best)))
         return OptimisationResult(
             network=self.problem.network.with_parameters(jnp.asarray(self.best)),
-            cost=self.lowest,
+            cost=float(cost(self.problem, jnp.asarray(self.best))) if self.stopping else self.lowest,
             costs=np.asarray(self.costs or [self.lowest]),
             simulations=self.simulations,
             exploded=self.exploded,
@@ -198,6 +207,30 @@ class RunRecord:
             misfit=misfit,
             guess=guess,
         )
+
+
+class EarlyStopping:
+    """The cost of samples that are not learnt from: the best weights are judged by it, and a fit ends without progress.
+
+    Attributes:
+        problem: the same network with these samples.
+        patience: after how many iterations without a lower cost a fit ends.
+        costs: of every iteration.
+    """
+
+    def __init__(self, problem: Problem, patience: int) -> None:
+        self.problem, self.patience = problem, patience
+        self.costs: list[float] = []
+
+    def judge(self, theta: np.ndarray) -> float:
+        """The cost of these weights, which is kept."""
+        self.costs.append(float(cost(self.problem, theta)))
+        return self.costs[-1]
+
+    @property
+    def over(self) -> bool:
+        """Whether the patience is at its end."""
+        return len(self.costs) - 1 - int(np.argmin(self.costs)) >= self.patience
 
 
 def _with_parameters(problem: Problem, theta: Theta) -> Problem:
@@ -225,14 +258,17 @@ class AbstractOptimiser(eqx.Module):
                 f"iterations={self.iterations}, seconds={self.seconds}: give at least 1, and a time above 0"
             )
 
-    def fit(self, problem: Problem, *, progress: Progress | None = None) -> OptimisationResult:
+    def fit(
+        self, problem: Problem, *, progress: Progress | None = None, stopping: EarlyStopping | None = None
+    ) -> OptimisationResult:
         """Fits the network from the weights it has; weights that make it explode are never accepted.
 
         Args:
             problem: network, task and criterion.
             progress: called with (iterations done, at most) after every iteration.
+            stopping: other samples, by which the best weights are chosen, and which end the fit early.
         """
-        record = RunRecord(self, problem, progress)
+        record = RunRecord(self, problem, progress, stopping)
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # weights on trial may make the network explode
                 ended = self.search(record)

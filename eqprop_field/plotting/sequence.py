@@ -5,7 +5,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..circuits.driven import DrivenRun
-from ..sequence import Capacity, OnlineRun, Recall
+from ..results import NoPictureError
+from ..sequence import Capacity, FitReport, OnlineRun, Recall, SeriesScore
 from ..signals import Recording
 from .draw import draw
 from .style import COLOURS, INK, panels, styled
@@ -28,6 +29,32 @@ def recording(result: Recording, ax: Axes | None = None) -> Axes:
 def driven_circuit(result: DrivenRun, ax: Axes | None = None) -> Axes:
     """Draws the outputs of the circuit against time; the first states without a readout."""
     return _time_course(result.times, result.outputs, result.states, ax)
+
+
+@draw.register
+def fit_report(result: FitReport, ax: Axes | None = None) -> Axes:
+    """Draws targets, outputs and residuals of the whole series."""
+    if result.score is None:
+        raise NoPictureError("a report that was loaded has no series: score the model on some, and plot that")
+    return series_score(result.score, ax)
+
+
+@draw.register
+@styled
+def series_score(result: SeriesScore, ax: Axes | None = None) -> Axes:
+    """Draws targets and outputs of the first series, and the residuals below."""
+    targets, outputs = result.targets[0], result.outputs[0]
+    axes, below = panels([3.2, 3.2]) if ax is None else (ax, None)
+    colours = list(COLOURS.values())
+    for k in range(min(targets.shape[1], _MOST)):
+        axes.plot(outputs[:, k], color=colours[k % len(colours)], label=f"output {k}")
+        axes.plot(targets[:, k], "--", color=INK, lw=0.8, label="target" if k == 0 else None)
+    axes.set(xlabel="sample", ylabel="output", title=f"NMSE {result.nmse:.3g}")
+    axes.legend(loc="upper right", ncols=2)
+    if below is not None:
+        below.plot(outputs - targets)
+        below.set(xlabel="sample", ylabel="output - target")
+    return axes
 
 
 @styled

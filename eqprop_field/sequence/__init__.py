@@ -19,6 +19,11 @@ from .driven import ContinuousTime as ContinuousTime
 from .driven import EulerSteps as EulerSteps
 from .driven import fully_recurrent as fully_recurrent
 from .driven import simulate as simulate
+from .fitted import FitReport as FitReport
+from .fitted import FittedModel as FittedModel
+from .fitted import Stream as Stream
+from .fitted import load as load
+from .fitting import fit as fit
 from .hopfield_memory import BinaryMemory as BinaryMemory
 from .hopfield_memory import Capacity as Capacity
 from .hopfield_memory import Recall as Recall
@@ -42,6 +47,7 @@ from .reservoir import Reservoir as Reservoir
 from .reservoir import echo_distance as echo_distance
 from .reservoir import spectral_radius as spectral_radius
 from .rtrl import RTRL as RTRL
+from .series import SeriesScore as SeriesScore
 from .weight_dynamics import RoesslerExperiment as RoesslerExperiment
 from .weight_dynamics import WeightDynamics as WeightDynamics
 from .weight_dynamics import roessler as roessler

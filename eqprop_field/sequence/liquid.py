@@ -129,7 +129,7 @@ class Liquid(eqx.Module):
             ValueError: for a signal that does not fit.
         """
         inputs.check_channels(self.input_weights.shape[1], "liquid")
-        states, _ = _run(self, inputs)
+        states, _, _ = _run(self, inputs)
         outputs = states[..., :0] if self.readout is None else self.readout(states)
         return Recording(inputs.times, states, outputs)
 
@@ -137,6 +137,16 @@ class Liquid(eqx.Module):
         """Which neuron spikes at which sample. Arguments and errors as for `run`."""
         inputs.check_channels(self.input_weights.shape[1], "liquid")
         return _run(self, inputs)[1]
+
+    def advance(self, inputs: Signal, start: Any = None) -> tuple[Float[Array, "time batch n"], Any]:
+        """The filtered spikes, going on from where another run has ended; and where this one ends.
+
+        Args:
+            inputs: u; its first sample drives the step to the second.
+            start: what an earlier call has returned; rest by default.
+        """
+        states, _, last = _run(self, inputs, start)
+        return states, last
 
     def fit(self, inputs: Signal, targets: ArrayLike, *, washout: int = 100, ridge: float = 1e-3) -> "Liquid":
         """The same liquid with a fitted readout. Arguments and errors as for `Readout.fit` and `run`."""
@@ -181,7 +191,7 @@ def _draw(
 
 
 @eqx.filter_jit
-def _run(liquid: Liquid, inputs: Signal) -> tuple[Array, Array]:
+def _run(liquid: Liquid, inputs: Signal, start: _NeuronState | None = None) -> tuple[Array, Array, _NeuronState]:
     dt = inputs.step
     leak, decay, forget = (jnp.exp(-dt / tau) for tau in (liquid.membrane, liquid.synapse, liquid.filter))
     # v = (I / tau_m) int_0^dt exp(-(dt - t) / tau_m - t / tau_s) dt, in a form that bears equal time constants.
@@ -207,5 +217,7 @@ def _run(liquid: Liquid, inputs: Signal) -> tuple[Array, Array]:
         return after, (after.trace, spike)
 
     blank = jnp.zeros(rows, liquid.biases.dtype)
-    traces, spikes = jax.lax.scan(step, _NeuronState(blank, blank, blank, blank), inputs.values[:-1])[1]
-    return jnp.concatenate([blank[None], traces]), jnp.concatenate([jnp.zeros((1, *rows), bool), spikes])
+    first = _NeuronState(blank, blank, blank, blank) if start is None else start
+    last, (traces, spikes) = jax.lax.scan(step, first, inputs.values[:-1])
+    silent = jnp.zeros((1, *rows), bool)
+    return jnp.concatenate([first.trace[None], traces]), jnp.concatenate([silent, spikes]), last
