@@ -36,8 +36,14 @@ from .analysis import stdp as stdp
 from .analysis import successive_updates as successive_updates
 from .analysis import weight_symmetry as weight_symmetry
 from .costs import AbstractCost as AbstractCost
+from .costs import AbstractOutputCost as AbstractOutputCost
+from .costs import CrossEntropy as CrossEntropy
+from .costs import FunctionCost as FunctionCost
+from .costs import Huber as Huber
+from .costs import Margin as Margin
 from .costs import Matching as Matching
 from .costs import Quadratic as Quadratic
+from .costs import cost as cost
 from .datasets import DataError as DataError
 from .datasets import Dataset as Dataset
 from .datasets import DataWarning as DataWarning
@@ -116,9 +122,11 @@ from .vector_fields import AbstractLeakyIntegrator as AbstractLeakyIntegrator
 from .vector_fields import AbstractNeuralNetwork as AbstractNeuralNetwork
 from .vector_fields import AbstractVectorField as AbstractVectorField
 from .vector_fields import ConvField as ConvField
+from .vector_fields import FunctionField as FunctionField
 from .vector_fields import GraphField as GraphField
 from .vector_fields import HopfieldField as HopfieldField
 from .vector_fields import LayeredField as LayeredField
+from .vector_fields import field as field
 from .vector_fields import field_class as field_class
 from .vector_fields import flatten_state as flatten_state
 from .vector_fields import register as register

@@ -83,8 +83,10 @@ def _form(cls: type[AbstractVectorField]) -> type[AbstractVectorField]:
     return AbstractVectorField if is_builtin(cls, "config") and not is_builtin(cls) else cls
 
 
-def _restored(cls: type[AbstractVectorField], config: Any, tensors: Any) -> AbstractVectorField:
-    field = cls.from_file(config, tensors) if _form(cls) is cls else field_from_file(cls, config, tensors)
+def _restored(name: str, config: Any, tensors: Any) -> AbstractVectorField:
+    known: Any = FIELDS[name]
+    of_its_own = not isinstance(known, type) or _form(known) is known  # a function has one
+    field = known.from_file(config, tensors) if of_its_own else field_from_file(known, config, tensors)
     _check_loaded(field)
     return field
 
@@ -93,7 +95,7 @@ def _check_restorable(field: AbstractVectorField, description: dict[str, Any], t
     """Refuses a field that would not come back as it is."""
     what = f"cannot save this {type(field).__name__}: from the file it would"
     try:
-        again = _restored(type(field), json.loads(json.dumps(description))["config"], tensors)
+        again = _restored(description["field"], json.loads(json.dumps(description))["config"], tensors)
     except Exception as error:  # whatever a user's own members make of it
         raise ValueError(
             f"{what} not be loaded again ({' '.join(str(error).split())[:200]}); arrays are attributes or entries of "
@@ -157,7 +159,7 @@ def load_network(path: PathLike) -> AbstractVectorField:
     try:
         said, tensors = described_tensors(path, _KEY)
         kind, config = _description(said)
-        return _restored(FIELDS[kind], config, tensors)
+        return _restored(kind, config, tensors)
     except TensorFileError as error:
         raise NetworkFileError(f"{path} {error}; give a network file as `init` and `save_network` write it") from error
 

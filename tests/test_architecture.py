@@ -17,7 +17,7 @@ _PACKAGE = "eqprop_field"
 # Lowest first. Rooms on one floor do not see each other. The package's own name stands for its `__init__`.
 _FLOORS = {
     "eqprop_field": (
-        {"_arrays", "_linalg", "_tensor_file", "extensions"},
+        {"_arrays", "_linalg", "_tensor_file", "_tracing", "extensions"},
         {"_files"},
         {"activations", "results"},
         {"signals", "datasets"},
@@ -80,6 +80,7 @@ _CONCRETE_FIELDS = {
     "GraphField": "eqprop_field.vector_fields.graph",
     "HopfieldField": "eqprop_field.vector_fields.hopfield",
     "MatrixField": "eqprop_field.vector_fields.leaky",
+    "FunctionField": "eqprop_field.vector_fields.function",
 }
 _MAY_NAME_FIELDS = ("eqprop_field", "eqprop_field.vector_fields", "eqprop_field.vector_fields.registry")
 _LONGEST_FILE = 450

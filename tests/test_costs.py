@@ -13,7 +13,13 @@ def test_quadratic_is_half_the_squared_distance():
     np.testing.assert_array_equal(epf.Quadratic()(output, target), [2.0, 0.5])
 
 
-COSTS = [epf.Quadratic(), *(epf.Matching(epf.activation(name)) for name in ("hard_sigmoid", "relu", "sigmoid", "tanh"))]
+COSTS = [
+    epf.Quadratic(),
+    epf.CrossEntropy(),
+    epf.Huber(0.3),
+    epf.Margin(0.2),
+    *(epf.Matching(epf.activation(name)) for name in ("hard_sigmoid", "relu", "sigmoid", "tanh")),
+]
 
 
 @pytest.mark.parametrize("cost", COSTS, ids=lambda cost: f"{type(cost).__name__}")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import eqprop_field as epf
 
 
-class LogCosh(epf.AbstractCost):
+class LogCosh(epf.AbstractOutputCost):
     width: jax.Array = eqx.field(converter=jnp.asarray, default=1.0)  # w: the largest pull
     weight_decay: jax.Array = eqx.field(converter=jnp.asarray, default=0.0)
 

@@ -167,7 +167,7 @@ def _backward_increments(field: AbstractVectorField, x: Array, y: Array, state: 
             return smooth_project(field, moved), None
 
         last, _ = jax.lax.scan(move, state, pushes)
-        return jnp.sum(both.cost(field.output(last), y))
+        return jnp.sum(both.cost.of(field, last, y))
 
     still = jax.tree.map(lambda s: jnp.zeros((both.steps, *s.shape), s.dtype), state)
     return jax.tree.map(lambda g: -g[::-1], jax.grad(objective)(still))

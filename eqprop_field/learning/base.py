@@ -7,9 +7,9 @@ from typing import ClassVar, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Inexact, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
-from .._arrays import checked_pair
+from .._arrays import checked_pair, per_sample
 from ..costs import AbstractCost
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
@@ -155,9 +155,10 @@ class AbstractLearningRule(eqx.Module):
     ) -> Reading:
         """What the phases say, compiled; for samples that did not settle they may hold anything, NaN included."""
 
-    def _output(self, field: AbstractVectorField, free: Solution) -> Inexact[Array, "batch outputs"]:
-        """The output whose cost is reported: that of the free state."""
-        return field.output(free.state)
+    def _costed(self, field: AbstractVectorField, free: Solution) -> State:
+        """Where the cost is reported and differentiated by the parameters: the free state."""
+        del field
+        return free.state
 
 
 @eqx.filter_jit
@@ -170,10 +171,11 @@ def _estimate(
     nudged: tuple[Solution, ...],
 ) -> Estimate:
     found = rule._read(field, x, y, free, nudged)
-    mean = lambda update: mean_gradient(field, rule.cost, update, found.verdict)  # noqa: E731
+    state = rule._costed(field, free)
+    mean = lambda update: mean_gradient(field, rule.cost, update, (state, y, found.verdict))  # noqa: E731
     return Estimate(
         gradient=mean(found.update),
-        cost=rule.cost(rule._output(field, free), y),
+        cost=rule.cost.of(field, state, y),
         verdict=found.verdict,
         free=free,
         nudged=found.nudged,
@@ -212,12 +214,26 @@ def summed_update(
 
 
 def mean_gradient(
-    field: AbstractVectorField, cost: AbstractCost, update: AbstractVectorField, verdict: Int[Array, " batch"]
+    field: AbstractVectorField,
+    cost: AbstractCost,
+    update: AbstractVectorField,
+    at: tuple[State, Float[Array, "batch outputs"], Int[Array, " batch"]],
 ) -> AbstractVectorField:
-    """dJ/dtheta from an update that was summed over the converged samples: its mean, and the penalty's gradient."""
-    count = jnp.maximum(jnp.sum(verdict == Verdict.converged), 1)
-    penalty = jax.grad(cost.penalty)(field.parameters())
-    return jax.tree.map(lambda u, p: p - u / count, update, penalty)
+    """dJ/dtheta from an update that was summed over the converged samples: the mean, and what the cost says of theta.
+
+    Args:
+        field: the network.
+        cost: C, whose dC/dtheta and penalty are added.
+        update: the sum.
+        at: the free states, the targets and the verdicts of the samples.
+    """
+    state, target, verdict = at
+    settled = verdict == Verdict.converged
+    start = field.initial_state(target.shape[0])  # no NaN comes back from there
+    state = jax.tree.map(lambda s, s0: jnp.where(per_sample(settled, s), s, s0), state, start)
+    count, penalty = jnp.maximum(jnp.sum(settled), 1), jax.grad(cost.penalty)(field.parameters())
+    direct = cost.by_parameters(field, state, target, settled)
+    return jax.tree.map(lambda u, d, p: p + (d - u) / count, update, direct, penalty)
 
 
 def highest_verdict(*solutions: Solution) -> Int[Array, " batch"]:

@@ -71,7 +71,7 @@ class BPTT(AbstractLearningRule):
             return keep(advance(lambda state: keep(steps.one(state)), keep(early), self._late(steps)))
 
         last, transpose = jax.vjp(late, field.parameters())
-        error = keep(field.embed(-self.cost.gradient(field.output(last), y)))
+        error = keep(jax.tree.map(lambda slope: -slope, self.cost.slope(field, last, y)))
         return Reading(transpose(error)[0], free.verdict)
 
     def _late(self, steps: Steps) -> int:

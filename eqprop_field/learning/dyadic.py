@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from .._arrays import per_sample
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
@@ -62,7 +63,7 @@ class DyadicEqProp(AbstractLearningRule):
         drive = field.drive(x)
         moving = active_set(field, free.state, field(free.state, drive))
         # A sample without a free equilibrium is not pulled: it has nothing to settle at.
-        beta = jnp.where(free.converged, self.beta.astype(field.dtype), 0)[:, None]
+        beta = jnp.where(free.converged, self.beta.astype(field.dtype), 0)
         system = _Dyad(field, self.cost, drive, free.state, moving, beta, y)
         dyad = self.substrate.relax(system, (free.state, free.state))
         u, v = dyad.state
@@ -82,7 +83,7 @@ class _Dyad(AbstractSystem):
     drive: State
     free: State
     moving: State
-    beta: Float[Array, "batch 1"]
+    beta: Float[Array, " batch"]
     target: Float[Array, "batch outputs"]
 
     def time_constants(self) -> PyTree:
@@ -95,8 +96,8 @@ class _Dyad(AbstractSystem):
             mean = jax.tree.map(lambda u, v: 0.5 * (u + v), *copies)
             difference = jax.tree.map(lambda p, u, v: p * (u - v), self.moving, *copies)
             at_mean, transpose = jax.vjp(mu, mean)
-            pull = self.field.embed(self.beta * self.cost.gradient(self.field.output(mean), self.target))
-            force = jax.tree.map(jnp.add, transpose(difference)[0], pull)
+            slope = self.cost.slope(self.field, mean, self.target)
+            force = jax.tree.map(lambda jtd, c: jtd + per_sample(self.beta, c) * c, transpose(difference)[0], slope)
 
             def moved(copy: State, share: float) -> State:
                 return jax.tree.map(

@@ -48,7 +48,7 @@ class ImplicitGradient(AbstractLearningRule):
     ) -> Reading:
         system = Dynamics(field, field.drive(x))
         moving = system.active(free.state, system.velocity()(free.state))
-        slope = field.embed(self.cost.gradient(field.output(free.state), y))
+        slope = self.cost.slope(field, free.state, y)
         adjoint = self.linear.solve(Linearised(system, free.state, moving), slope, transposed=True)
         finite = jnp.all(jnp.isfinite(flatten_state(adjoint)), axis=1)
         verdict = jnp.where(finite, free.verdict, jnp.maximum(free.verdict, Verdict.not_settled.value))

@@ -6,10 +6,10 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
 from .._arrays import as_scalar, is_concrete
-from ..costs import AbstractCost, Quadratic
+from ..costs import AbstractCost, AbstractOutputCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
@@ -68,16 +68,21 @@ class NonlinearBackprop(AbstractLearningRule):
 
     def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
         _network(field)
+        if not isinstance(self.cost, AbstractOutputCost):
+            raise ValueError(
+                f"nonlinear back-propagation sends back the error of outputs, and a {type(self.cost).__name__} is no "
+                "AbstractOutputCost: give one, such as Quadratic"
+            )
 
-    def _output(self, field: AbstractVectorField, free: Solution) -> Inexact[Array, "batch outputs"]:
-        return field.output(firing_rates(_network(field), free.state))
+    def _costed(self, field: AbstractVectorField, free: Solution) -> State:
+        return firing_rates(_network(field), free.state)
 
     def _read(
         self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
     ) -> Reading:
         network = _network(field)
         rates, amplitude = firing_rates(network, free.state), self.amplitude.astype(field.dtype)
-        error = field.embed(-amplitude * self.cost.gradient(field.output(rates), y))
+        error = jax.tree.map(lambda slope: -amplitude * slope, self.cost.slope(field, rates, y))
         summed = summed_input(field, free.state, field.drive(x))
         back = self.substrate.relax(_Backwards(network, summed, error), jax.tree.map(jnp.zeros_like, rates))
         signals = jax.tree.map(lambda s: s / amplitude, back.state)

@@ -82,8 +82,8 @@ class _Adjoint(AbstractSystem):
 def _error(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, free: Solution) -> State:
     """dC/ds at the free equilibrium among the neurons that can move; 0 for samples that have no equilibrium."""
     moving = active_set(field, free.state, field(free.state, field.drive(x)))
-    gradient = mask_samples(free.converged, cost.gradient(field.output(free.state), y))
-    return jax.tree.map(jnp.multiply, moving, field.embed(gradient))
+    slope = mask_samples(free.converged, cost.slope(field, free.state, y))
+    return jax.tree.map(jnp.multiply, moving, slope)
 
 
 class ErrorProcess(eqx.Module):
@@ -179,7 +179,7 @@ def _processes(
 
         def gradient(integral: State) -> AbstractVectorField:
             update = summed_update(field, x, free.state, jax.tree.map(jnp.negative, integral), free.verdict)
-            return mean_gradient(field, cost, update, free.verdict)
+            return mean_gradient(field, cost, update, (free.state, y, free.verdict))
 
         return rates, jax.lax.map(gradient, integrals)
 
@@ -193,7 +193,7 @@ def _projected(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Arra
     # At an equilibrium the state lets the solver stride as it likes, past its own derivative, which moves.
     shortest = jnp.min(jnp.concatenate([jnp.ravel(tau) for tau in jax.tree.leaves(field.time_constants())]))
     states = _flow(_free_flow(field, x), state, times, longest_step=0.05 * shortest)
-    return jax.vmap(lambda s: cost(field.output(project(field, s)), y))(states)
+    return jax.vmap(lambda s: cost.of(field, project(field, s), y))(states)
 
 
 def projected_cost(
@@ -264,7 +264,7 @@ def _average(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array,
     flow = _free_flow(field, x)
 
     def velocity(t: Array, parts: tuple[State, Array]) -> tuple[State, Array]:
-        return flow(t, parts[0]), cost(field.output(project(field, parts[0])), y)
+        return flow(t, parts[0]), cost.of(field, project(field, parts[0]), y)
 
     start = field.initial_state(x.shape[0])
     _, accumulated = _flow(velocity, (start, jnp.zeros(x.shape[0], field.dtype)), times)

@@ -139,8 +139,9 @@ class Dynamics(AbstractSystem):
     def step_sizes(self, state: State) -> PyTree:
         if self.nudge is None:
             return super().step_sizes(state)
-        more = 1 / (1 + self.nudge.stiffness(self.field, state)) - jnp.ones_like(self.field.output(state))
-        return jax.tree.map(lambda leaf, s: (1 + leaf).astype(s.dtype), self.field.embed(more), state)
+        output, transpose = jax.vjp(self.field.output, state)
+        more = 1 / (1 + self.nudge.stiffness(self.field, state)) - jnp.ones_like(output)
+        return jax.tree.map(lambda leaf, s: (1 + leaf).astype(s.dtype), transpose(more.astype(output.dtype))[0], state)
 
 
 def by_sample(function: Callable[..., Any], system: AbstractSystem, state: State, *others: PyTree) -> Any:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Inexact, Key
 
-from .._arrays import as_scalar, is_concrete
+from .._arrays import as_scalar, is_concrete, per_sample
 from ..costs import AbstractCost
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.leaky import AbstractNeuralNetwork
@@ -21,7 +21,7 @@ from .capabilities import Capability
 
 @dataclasses.dataclass(frozen=True)
 class Pull:
-    """What whoever builds a nudge has to know of it beside what it `needs`: the outputs are pulled by -beta dC/ds.
+    """What whoever builds a nudge has to know of it beside what it `needs`: states are pulled by -beta dC/ds.
 
     Attributes:
         beta: the influence parameter, ().
@@ -47,7 +47,7 @@ class AbstractNudge(eqx.Module):
 
     @property
     def pull(self) -> Pull | None:
-        """The nudge as a pull on the output neurons, or None for one that is something else."""
+        """The nudge as the pull of a cost, or None for one that is something else."""
         return None
 
     @abc.abstractmethod
@@ -75,7 +75,7 @@ def stacked(nudges: Sequence[AbstractNudge], batch: int) -> AbstractNudge:
 
 
 class CostNudge(AbstractNudge):
-    r"""The output neurons pulled towards a lower cost: $\mu^\beta = \mu - \beta\,\partial C/\partial s$.
+    r"""The states pulled towards a lower cost: $\mu^\beta = \mu - \beta\,\partial C/\partial s$.
 
     Source: Scellier et al. 2018, equation 13; with the quadratic cost it is $+\beta (y - s_0)$, equation 15.
 
@@ -98,12 +98,11 @@ class CostNudge(AbstractNudge):
         return Pull(self.beta, self.target, self.cost)
 
     def force(self, field: AbstractVectorField, state: State) -> State:
-        return field.embed(-self.beta * self.cost.gradient(field.output(state), self.target))
+        beta = lambda leaf: per_sample(self.beta[:, 0], leaf) if self.beta.ndim else self.beta  # noqa: E731
+        return jax.tree.map(lambda leaf: -beta(leaf) * leaf, self.cost.slope(field, state, self.target))
 
-    def stiffness(self, field: AbstractVectorField, state: State) -> Inexact[Array, "batch outputs"]:
-        output = field.output(state)
-        _, curvature = jax.jvp(lambda s: self.cost.gradient(s, self.target), (output,), (jnp.ones_like(output),))
-        return self.beta * curvature
+    def stiffness(self, field: AbstractVectorField, state: State) -> Inexact[Array, "batch outputs"] | float:
+        return self.beta * self.cost.curvature(field, state, self.target)
 
 
 def _needs_of(*betas: Array) -> frozenset[Capability]:

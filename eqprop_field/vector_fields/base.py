@@ -83,6 +83,11 @@ class AbstractVectorField(eqx.Module):
         """tau of every state variable (dimensionless), with the state's structure less the batch axis; 1 by default."""
         return jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), self._state_shapes)
 
+    @property
+    def parameter_tree(self) -> PyTree:
+        """What a cost of one's own knows as theta: the field itself, with its attributes, by default."""
+        return self
+
     def parameters(self: Field) -> Field:
         """The trainable part: this field with None at every leaf that learning must not touch.
 

@@ -15,9 +15,9 @@ def upholds(cls: type, statement: str, *foundations: str) -> bool:
     Args:
         cls: the class of a field.
         statement: a member, such as `colours`.
-        foundations: the members that it rests on, such as `velocity`.
+        foundations: the members that it rests on, such as `velocity`; those that the class does not have do not count.
     """
-    return all(_place(cls, statement) <= _place(cls, name) for name in foundations)
+    return all(_place(cls, statement) <= _place(cls, name) for name in foundations if hasattr(cls, name))
 
 
 def is_builtin(cls: type, member: str | None = None) -> bool:

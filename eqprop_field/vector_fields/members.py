@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._arrays import is_concrete
+from .._tracing import told_plainly
 from .base import AbstractVectorField
 from .inheritance import is_builtin
 
@@ -65,9 +66,10 @@ def check_members(field: AbstractVectorField) -> None:
 
 def _shapes(what: str, function: Any, *arguments: PyTree) -> PyTree:
     try:
-        return jax.eval_shape(function, *arguments)
+        with told_plainly():
+            return jax.eval_shape(function, *arguments)
     except Exception as error:  # whatever a user's own members raise
-        raise ValueError(f"{what} fails: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(f"{what} fails: {' '.join(str(error).split())[:300]}") from error
 
 
 def _check_alike(what: str, found: PyTree, state: PyTree) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 from .base import AbstractVectorField
 from .convolutional import ConvField
+from .function import FunctionField, NamedFunction
 from .graph import GraphField
 from .hopfield import HopfieldField
 from .layered import LayeredField
 
-FIELDS: dict[str, type[AbstractVectorField]] = {
+FIELDS: dict[str, type[AbstractVectorField] | NamedFunction] = {
     "layered": LayeredField,
     "conv": ConvField,
     "graph": GraphField,
@@ -18,33 +19,42 @@ FIELDS: dict[str, type[AbstractVectorField]] = {
 }
 
 
-def register(cls: Any, name: str | None = None) -> Any:
-    """Names a class of fields, so that `save_network` and `load_network` know it, and commands too.
+def register(cls: Any, name: str | None = None, *, outputs: Any = None) -> Any:
+    """Names a class of fields, or a function of `field`, so that `save_network` and `load_network` know it.
 
     Usable as a decorator: `@epf.register`. A program that loads such a file must have registered the class before, as
     `--import my_module.py` does for a command. The file says the name and the values of the class's attributes; a class
     with `config` and `from_file` methods of its own says what they say.
 
     Args:
-        cls: the class. Its subclasses are other fields, and need names of their own.
-        name: letters, digits, `.`, `-` and `_`; the class's own name by default.
+        cls: the class, or the function mu. Subclasses of a class are other fields, and need names of their own.
+        name: letters, digits, `.`, `-` and `_`; its own name by default.
+        outputs: the function that reads the outputs of fields of this mu, where they were given one.
 
     Returns:
-        The class.
+        The class or function.
 
     Raises:
-        ValueError: for what is no class of fields, for a name with other signs, and for a name that another class has.
+        ValueError: for what is neither, for a name with other signs, and for a name that something else has.
     """
-    if not (isinstance(cls, type) and issubclass(cls, AbstractVectorField)) or inspect.isabstract(cls):
+    is_class = isinstance(cls, type)
+    if is_class and (not issubclass(cls, AbstractVectorField) or inspect.isabstract(cls) or outputs is not None):
         raise ValueError(f"cannot register {cls!r:.80}: give a subclass of AbstractVectorField that is complete")
-    name = cls.__name__ if name is None else name
-    if not re.fullmatch(r"[\w.-]{1,40}", name):
-        raise ValueError(f"cannot register a field as {name!r:.60}: use letters, digits, '.', '-' and '_', at most 40")
-    known = FIELDS.get(name)
+    if not callable(cls):
+        raise ValueError(f"cannot register {cls!r:.80}: give a subclass of AbstractVectorField, or a function")
+    known_as = cls.__name__ if name is None else name
+    if not re.fullmatch(r"[\w.-]{1,40}", known_as):
+        raise ValueError(
+            f"cannot register a field as {known_as!r:.60}: use letters, digits, '.', '-' and '_', at most 40"
+        )
+    known = FIELDS.get(known_as)
     # A module that is run again, as notebooks do, defines its class anew: that is the same field.
+    known = known.mu if isinstance(known, NamedFunction) else known
     if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ValueError(f"the name {name!r} belongs to {known.__name__}: register {cls.__name__} under another name")
-    FIELDS[name] = cls
+        raise ValueError(
+            f"the name {known_as!r} belongs to {known.__name__}: register {cls.__name__} under another name"
+        )
+    FIELDS[known_as] = cls if is_class else NamedFunction(cls, outputs)
     return cls
 
 
@@ -66,8 +76,13 @@ def registered_name(field: AbstractVectorField) -> str:
         ValueError: where it is not registered.
     """
     for name, cls in FIELDS.items():
-        if cls is type(field):
+        if cls.made(field) if isinstance(cls, NamedFunction) else cls is type(field):
             return name
+    if isinstance(field, FunctionField):
+        raise ValueError(
+            "this field's function has no name in network files: call eqprop_field.register(mu, name) first, with "
+            "outputs=... where it has a function for them, here and wherever the file is to be read"
+        )
     raise ValueError(
         f"{type(field).__name__} has no name in network files: call eqprop_field.register({type(field).__name__}) "
         "first, here and wherever the file is to be read"

@@ -150,21 +150,8 @@ def test_any_field_moves_as_scipy_says(ngspice, name):
             state = expected[-1]
 
 
-class Huber(epf.AbstractCost):
-    """A cost that pulls with 0.1 at most."""
-
-    weight_decay: jax.Array = eqx.field(default_factory=lambda: jnp.zeros(()))
-
-    def __call__(self, output, target):
-        error = jnp.abs(output - target)
-        return jnp.sum(jnp.where(error < 0.1, 0.5 * error**2, 0.1 * error - 0.005), axis=-1)
-
-    def gradient(self, output, target):
-        return jnp.clip(output - target, -0.1, 0.1)
-
-
 def test_any_cost_nudges(ngspice):
-    field, nudges = GALLERY["divisive"], epf.Nudging.one_sided(BETA).nudges(Huber(), jnp.asarray(Y))
+    field, nudges = GALLERY["divisive"], epf.Nudging.one_sided(BETA).nudges(epf.Huber(0.1), jnp.asarray(Y))
     _, (nudged,) = CIRCUIT.phases(field, X, nudges)
     for x, y, found in zip(X, Y, nudged.state, strict=True):
         nudged_mu = lambda s: divisive(np, W, U, x, s) + BETA * np.pad(np.clip(y - s[:1], -0.1, 0.1), (0, 4))  # noqa: B023, E731

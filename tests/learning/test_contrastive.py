@@ -142,7 +142,7 @@ def test_generec_points_along_back_propagation_for_weak_symmetric_feedback():
     assert worst[0] < worst[1] < worst[2] and worst[2] > 0.9999
 
 
-class RateCost(epf.AbstractCost):
+class RateCost(epf.AbstractOutputCost):
     """The quadratic cost of the output's rates, tanh(s)."""
 
     weight_decay: jax.Array = eqx.field(converter=jnp.asarray, default=0.0)

@@ -5,8 +5,6 @@ source an entry. What does depend on it is walked, primitive by primitive (`prim
 """
 
 import dataclasses
-import linecache
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,15 +12,14 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from ..._tracing import told_plainly, users_line
 from . import primitives
 from .expressions import Expressions, Scalar, merged
 from .primitives import NotBuildable
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _PASSED_ON = ("copy", "copy_p", "device_put", "reduce_precision", "optimization_barrier", "stop_gradient")
 _INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # what calls keep their function in
 _LOOPS = ("scan", "while", "cond", "reduce", "reduce_window", "custom_linear_solve", "scatter", "scatter-add")
-_BRANCHING = (jax.errors.TracerBoolConversionError, jax.errors.TracerIntegerConversionError)
 _REASONS = {
     "while": "a loop whose length may depend on the state has no circuit; use a fixed number of steps (`lax.scan`)",
     "sort": "sorting has no circuit",
@@ -51,18 +48,8 @@ def trace(function: Callable[..., PyTree], *like: PyTree) -> Any:
     Raises:
         ValueError: where Python asks a traced array what it holds.
     """
-    try:
+    with told_plainly():
         return jax.make_jaxpr(function)(*like)
-    except _BRANCHING as error:
-        place = _place(error.__traceback__)
-        raise ValueError(
-            f"Python branches on the state or the input, which JAX cannot trace{place}: use jnp.where or jax.lax.cond"
-        ) from None
-    except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError) as error:
-        place = _place(error.__traceback__)
-        raise ValueError(
-            f"a shape or a Python number depends on the state or the input{place}: a field's arrays keep their shapes"
-        ) from None
 
 
 def evaluate(table: Expressions, traced: Any, *arguments: Any) -> list[Scalar]:
@@ -96,7 +83,7 @@ def _run(table: Expressions, jaxpr: Any, constants: Sequence[Any], arguments: Se
         except NotBuildable as error:
             # JAX keeps what it traced: lines within a call may be those of an earlier caller, the outermost are not.
             error.primitive = error.primitive or eqn.primitive.name
-            error.place = _place(eqn.source_info.traceback) or error.place
+            error.place = users_line(eqn.source_info.traceback) or error.place
             raise
         known.update(zip(eqn.outvars, results, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
@@ -196,19 +183,3 @@ def _scalars(table: Expressions, value: Any) -> np.ndarray:
 
 def _is_entries(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == object
-
-
-def _place(traceback: Any) -> str:
-    """` (file, line n: code)` of the user's own line that led here, or nothing."""
-    frames = []
-    if hasattr(traceback, "frames"):
-        frames = [(frame.file_name, frame.line_num) for frame in traceback.frames]
-    while hasattr(traceback, "tb_next") and traceback is not None:
-        frames.insert(0, (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
-        traceback = traceback.tb_next
-    ours = (_PACKAGE + os.sep, "<frozen")
-    theirs = [one for one in frames if "site-packages" not in one[0] and not os.path.abspath(one[0]).startswith(ours)]
-    for file, line in theirs[:1]:
-        code = linecache.getline(file, line).strip()
-        return f" ({os.path.basename(file)}, line {line}{': ' + code if code else ''})"
-    return ""
