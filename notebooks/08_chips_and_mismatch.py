@@ -112,7 +112,7 @@ figure
 # %% [markdown]
 # ## Learning on the chip
 #
-# Handwritten digits, 64-10-10. A network is trained on nominal devices, and its weights are programmed into ten
+# Handwritten digits, 64-10-10. A network is trained on nominal devices, and its weights are programmed into five
 # chips. Each chip then learns on for five epochs by its own phases: the rule sees the programmed weights and the
 # chip's voltages, and nothing of what is wrong with the devices. Dashed: the nominal network, five epochs further.
 # (The phases run on the ODE of each chip; `NgspiceSubstrate(chip=...)` in its place would give the same numbers,
@@ -136,11 +136,11 @@ longer = train(ideal.field, rule(), digits, further, progress=False).test_error 
 print(f"nominal devices: {ideal.test_error:.1%} of the test digits wrong, {longer:.1%} after five more epochs")
 errors = {}
 for name, spread in {"5 %, 0.02": variation, "20 %, 0.1": circuits.Variation.everywhere(0.2, offset=0.1)}.items():
-    chips = [number(k, network, spread) for k in range(10)]
+    chips = [number(k, network, spread) for k in range(5)]
     before = [error_rate(rule(chip), ideal.field, digits.test) for chip in chips]
     after = [train(ideal.field, rule(chip), digits, further, progress=False).test_error for chip in chips]
     errors[name] = before, after
-    print(f"ten chips, {name}: {np.mean(before):.1%} with the nominal weights, {np.mean(after):.1%} after learning on")
+    print(f"five chips, {name}: {np.mean(before):.1%} with the nominal weights, {np.mean(after):.1%} after learning on")
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")

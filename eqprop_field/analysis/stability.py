@@ -96,7 +96,7 @@ class Stability(AbstractResult):
 
     def lines(self) -> list[str]:
         of = self.summary()
-        attractors = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in of["attractors"].items())
+        attractors = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in of["attractors"].items())
         lines = [
             f"{of['samples']} samples, {of['starts']} starts each: {attractors}",
             f"one equilibrium    for {of['unique']} of {of['samples']} samples; at most {of['most_equilibria']}",

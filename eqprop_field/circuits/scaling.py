@@ -61,5 +61,5 @@ class Scaling:
             f"* scales: 1 state unit = {self.volt_per_unit!r} V, 1 time unit = {self.tau_s!r} s, "
             f"1 unit of drive = {unit!r} A,",
             f"*   leak {self.leak_ohm!r} ohm, so a weight of 1 is {1 / self.leak_ohm!r} S and a time constant of 1 is "
-            f"{self.farad(1.0)!r} F",
+            f"{self.farad(1.0):.12g} F",
         )

@@ -72,4 +72,6 @@ class Export(AbstractCommand):
         summary = {"netlist": str(place), "map": str(beside), "sample": self.sample, "sequence": self.sequence}
         summary |= {"samples": len(x), **dataclasses.asdict(self.nudge), "level": self.circuit.level}
         summary |= {"neurons": field.n_neurons, "end_s": netlist.end_s}
-        return Outcome(summary, [f"{place}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean"])
+        run_it = f"run it: ngspice -n -b {place} -r {place.with_suffix('.raw')}"
+        said = [f"{place}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean", run_it]
+        return Outcome(summary, said)

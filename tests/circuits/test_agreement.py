@@ -57,7 +57,8 @@ def test_a_hundred_neurons_agree(ngspice, kind):
     if kind == "layered":
         field = epf.LayeredField.create(jax.random.key(1), (30, 60, 30, 10), gain=0.8)
     else:
-        field = epf.GraphField.create(jax.random.key(1), neurons=100, inputs=10, outputs=10, gain=0.7)
+        options = {"density": 0.3, "gain": 0.7}
+        field = epf.GraphField.create(jax.random.key(1), neurons=100, inputs=10, outputs=10, **options)
     agreement = verify(field, *data(field, 1), 0.3)
     assert agreement.verdict is AgreementVerdict.agrees, agreement.summary()
 
