@@ -44,6 +44,8 @@ COMMANDS = {
     ),
     "stdp": Entry("stdp", "Stdp", "Shows the STDP curve of the rate rule, by three protocols."),
     "roessler": Entry("roessler", "Roessler", "Learns the Roessler attractor online: errors, and which weights move."),
+    "fit": Entry("fit", "Fit", "Fits a model to a signal of your own."),
+    "predict": Entry("predict", "Predict", "Gives a fitted model's outputs for new inputs."),
     "reverse-engineer": Entry(
         "reverse_engineer", "ReverseEngineer", "Finds networks again from their input and output, by several rules."
     ),

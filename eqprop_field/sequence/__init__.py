@@ -34,6 +34,8 @@ from .hopfield_memory import graded_energy as graded_energy
 from .hopfield_memory import overlap as overlap
 from .hopfield_memory import store as store
 from .liquid import Liquid as Liquid
+from .named_models import SIGNAL_MODELS as SIGNAL_MODELS
+from .named_models import signal_model as signal_model
 from .online import OnlineRun as OnlineRun
 from .online import accumulated_update as accumulated_update
 from .online import learn_online as learn_online
