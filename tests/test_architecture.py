@@ -48,7 +48,7 @@ _FLOORS = {
         {"campaign"},
         {"agreement", "substrate"},
         {"conditions"},
-        {"verify", "export", "update_fidelity", "training", "plasticity"},
+        {"verify", "export", "update_fidelity", "sensitivity", "training", "plasticity"},
         {"fidelity_campaign"},
         {"fidelity", "montecarlo"},
         {"circuits"},

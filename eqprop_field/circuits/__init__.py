@@ -80,6 +80,7 @@ from .pool import TaskFailed as TaskFailed
 from .pool import WorkerDied as WorkerDied
 from .pool import work_through as work_through
 from .scaling import Scaling as Scaling
+from .sensitivity import circuit_gradient as circuit_gradient
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
 from .training import training_substrate as training_substrate
 from .update_fidelity import Fidelity as Fidelity

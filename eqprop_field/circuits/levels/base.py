@@ -182,6 +182,14 @@ class AbstractLevel(abc.ABC):
     def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         """The lines of the synapses, from the neurons and from explicit inputs."""
 
+    def programming(self, circuit: Circuit) -> Iterator[tuple[int, int, str, float]]:
+        """What programs the synapses between neurons: post, pre, a value's name in `.sens`, its derivative by W.
+
+        Raises:
+            ValueError: here, where a level does not say.
+        """
+        raise ValueError(f"the {self.name} level does not say what programs its weights: use another level")
+
     @abc.abstractmethod
     def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
         """The lines of what the samples clamp, targets apart: drives and explicit inputs."""

@@ -98,6 +98,11 @@ class Behavioural(AbstractLevel):
                 else:
                     yield f"G{kind}{i}_{j} 0 s{i} {source}{j} 0 {strength}"
 
+    def programming(self, circuit: Circuit) -> Iterator[tuple[int, int, str, float]]:
+        if self.synapse is not None:
+            return super().programming(circuit)
+        return ((i, j, f"gg{i}_{j}_gain", self.scaling.siemens(1.0)) for i, j, _ in circuit.synapses)
+
     def transposed(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
         """The free state on capacitors; W's response to the deviation from it taken away, and W^T's put in."""
         scale, synapses = self.scaling, circuit.synapses

@@ -104,6 +104,12 @@ class Transistor(AbstractLevel):
                     yield part.call(name, f"{source}{j} 0 p{name} m{name} {rest}")
                 yield f"Ib{name} vdd b{name} {number(self.scaling.ampere(tail))}"
 
+    def programming(self, circuit: Circuit) -> Iterator[tuple[int, int, str, float]]:
+        if self.cell != "ota":
+            return super().programming(circuit)
+        ampere = self.scaling.ampere(1.0)
+        return ((i, j, f"ibg{i}_{j}", math.copysign(ampere, w)) for i, j, w in circuit.synapses)
+
     def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
         yield from drives(circuit, self.scaling, time, "0 s{i}")
         rates = np.stack([circuit.samples[window.sample].input_rates for window in circuit.schedule])

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from ..levels.base import Netlist
 from .base import AbstractEngine, SimulatorFailed, Waveforms, waveforms
 from .find import find_executable, find_ngspice
@@ -56,10 +58,14 @@ class Batch(AbstractEngine):
         return find_ngspice(self.executable).klu
 
     def run(self, netlist: Netlist) -> Waveforms:
+        return waveforms(netlist, *self.analyse(netlist.text))
+
+    def analyse(self, text: str) -> tuple[dict[str, np.ndarray], str]:
+        """The vectors of a netlist's one analysis, whichever it is, and what ngspice printed. Raises as `run` does."""
         executable = find_executable(self.executable)
         with private_folder() as folder:
             try:
-                return self._run(executable, netlist, folder)
+                return self._vectors(executable, text, folder)
             except SimulatorFailed as failure:
                 if not disk_is_full(folder):
                     raise
@@ -69,8 +75,8 @@ class Batch(AbstractEngine):
                     failure.log,
                 ) from failure
 
-    def _run(self, executable: str, netlist: Netlist, folder: pathlib.Path) -> Waveforms:
-        (folder / "net.cir").write_text(netlist.text, encoding="ascii")
+    def _vectors(self, executable: str, text: str, folder: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
+        (folder / "net.cir").write_text(text, encoding="ascii")
         raw, log_path = folder / "out.raw", folder / "log"
         with open(log_path, "wb") as log_file:
             try:
@@ -92,10 +98,9 @@ class Batch(AbstractEngine):
         if not raw.is_file():
             raise SimulatorFailed("ngspice ended without writing a result", log)
         try:
-            vectors = parse_raw(raw.read_bytes())
+            return parse_raw(raw.read_bytes()), log
         except DamagedRawFile as error:
             raise SimulatorFailed(str(error), log) from error
-        return waveforms(netlist, vectors, log)
 
     def interrupt(self) -> None:
         with self._lock:

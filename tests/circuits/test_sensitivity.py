@@ -1,0 +1,98 @@
+"""The circuit's own gradient, against central differences of plain ngspice runs and the ODE's implicit gradient."""
+
+import subprocess
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import eqprop_field as epf
+from eqprop_field.circuits import (
+    TIGHT,
+    Behavioural,
+    Chip,
+    NgspiceSubstrate,
+    OpAmp,
+    ScheduleSegment,
+    Transistor,
+    Variation,
+    circuit_gradient,
+    compile_circuit,
+    parse_raw,
+    sensitivity,
+)
+from eqprop_field.vector_fields.base import flatten_state
+
+X, Y = jnp.array([[0.6, -0.4], [0.2, 0.9]]), jnp.array([[0.5], [-0.5]])
+
+
+@pytest.fixture(scope="module")
+def field():
+    return epf.LayeredField.create(jax.random.key(0), (2, 3, 1), activation=epf.activation("tanh"), gain=0.8)
+
+
+def _cost_by_plain_ngspice(ngspice, folder, field, chip, level):
+    """The mean cost at the operating points, of decks that hold neither a cost nor probes."""
+    costs = []
+    for x, y in zip(X, Y, strict=True):
+        circuit = compile_circuit(field if chip is None else chip.field(field), x, y, (ScheduleSegment(1.0),))
+        circuit = circuit if chip is None else chip.circuit(circuit)
+        lines = level.emit(circuit).text.splitlines()
+        kept = [line for line in lines if not line.startswith((".tran", ".save", ".ic", ".end\n"))]
+        (folder / "d.cir").write_text("\n".join([*kept[:-1], ".options reltol=1e-9", ".op", ".end"]) + "\n")
+        subprocess.run([ngspice, "-n", "-b", "d.cir", "-r", "o.raw"], cwd=folder, capture_output=True, timeout=30)
+        found = parse_raw((folder / "o.raw").read_bytes())
+        costs.append(0.5 * (found["v(s0)"][0] / level.scaling.volt(1.0) - float(y[0])) ** 2)
+    return np.mean(costs)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+@pytest.mark.parametrize("level", [Behavioural(accuracy=TIGHT), Transistor()], ids=lambda level: level.name)
+def test_it_is_the_slope_of_the_circuits_cost(ngspice, field, level, spread, tmp_path):
+    """Along five directions, and in every parameter at once."""
+    chip = Chip.draw(jax.random.key(3), field, Variation.everywhere(spread, spread / 4)) if spread else None
+    substrate = NgspiceSubstrate(level=level, chip=chip, free_time=25.0, tol=1e-4)
+    found = circuit_gradient(substrate, field, X, Y)
+    parameters, build = ravel_pytree(field.parameters())
+    gradient = np.asarray(ravel_pytree(found.gradient)[0], np.float64)
+    h = 0.02
+
+    def cost(at):
+        return _cost_by_plain_ngspice(ngspice, tmp_path, eqx.combine(build(at), field), chip, level)
+
+    for direction in np.random.default_rng(0).normal(size=(5, len(parameters))):
+        step = jnp.asarray(h * direction / np.linalg.norm(direction))
+        slope = (cost(parameters + step) - cost(parameters - step)) / (2 * h)
+        assert gradient @ direction / np.linalg.norm(direction) == pytest.approx(
+            slope, abs=3e-3 * np.linalg.norm(gradient)
+        )
+
+
+def test_of_ideal_parts_it_is_the_implicit_gradient(ngspice, field):
+    found = circuit_gradient(NgspiceSubstrate(level=Behavioural(accuracy=TIGHT)), field, X, Y)
+    true = epf.ImplicitGradient().estimate(field, X, Y)
+    for ours, theirs in zip(jax.tree.leaves(found.gradient), jax.tree.leaves(true.gradient), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.cost, true.cost, rtol=1e-5)
+    np.testing.assert_allclose(flatten_state(found.free.state), flatten_state(true.free.state), atol=1e-5)
+
+
+def test_another_equilibrium_and_a_dead_simulator_are_no_gradient(ngspice, field, monkeypatch):
+    substrate = NgspiceSubstrate(free_time=20.0, tol=1e-4)
+    monkeypatch.setattr(sensitivity, "_APART", -1.0)
+    elsewhere = circuit_gradient(substrate, field, X, Y, throw=False)
+    assert elsewhere.verdict.tolist() == [epf.Verdict.wrong_branch] * 2
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(elsewhere.gradient))
+    with pytest.raises(epf.NotSettledError, match="another equilibrium"):
+        circuit_gradient(substrate, field, X, Y)
+    monkeypatch.setattr(sensitivity, "_with_cost", lambda *_: ["title", "nonsense 1 2 3"])
+    assert circuit_gradient(substrate, field, X, Y, throw=False).verdict.tolist() == [epf.Verdict.simulator_failed] * 2
+
+
+def test_levels_that_do_not_say_what_programs_them_are_refused(field):
+    for level in (OpAmp(), Transistor(cell="gilbert")):
+        with pytest.raises(ValueError, match="does not say what programs its weights"):
+            circuit_gradient(NgspiceSubstrate(level=level), field, X, Y)
