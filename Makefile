@@ -5,10 +5,10 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint bench docs clean
+.PHONY: help setup demo test fuzz lowest py313 lint bench docs clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.installed  ## install the package into .venv, and ngspice (apt or Homebrew)
 	@scripts/install_ngspice.sh
@@ -21,6 +21,18 @@ test: setup  ## run the whole test suite, notebooks included
 
 fuzz: setup  ## give every reader of files ten thousand damaged ones, and count
 	$(PYTHON) scripts/fuzz.py
+
+lowest: $(PYTHON)  ## try the lowest versions of all dependencies, in an environment of its own
+	@$(PIP) install uv
+	$(PYTHON) -m uv venv --quiet --clear --python $(PYTHON) build/lowest
+	$(PYTHON) -m uv pip install --quiet --python build/lowest --resolution lowest-direct .
+	build/lowest/bin/python scripts/smoke.py
+
+py313: $(PYTHON)  ## try Python 3.13, which uv fetches where it is not installed
+	@$(PIP) install uv
+	$(PYTHON) -m uv venv --quiet --clear --python 3.13 build/py313
+	$(PYTHON) -m uv pip install --quiet --python build/py313 .
+	build/py313/bin/python scripts/smoke.py
 
 lint: $(VENV)/.installed-dev  ## check style and types
 	$(PYTHON) -m ruff check .
