@@ -19,6 +19,10 @@ from .driven import ContinuousTime as ContinuousTime
 from .driven import EulerSteps as EulerSteps
 from .driven import fully_recurrent as fully_recurrent
 from .driven import simulate as simulate
+from .echo import EchoEstimate as EchoEstimate
+from .echo import EchoLearning as EchoLearning
+from .echo import HamiltonianField as HamiltonianField
+from .echo import LeapfrogSteps as LeapfrogSteps
 from .fitted import FitReport as FitReport
 from .fitted import FittedModel as FittedModel
 from .fitted import Stream as Stream
