@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+import numpy as np
+from jaxtyping import Array, Bool, Complex, Float, Inexact
 
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,13 +22,35 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @one_by_one
-def solve(matrix: Float[Array, "n n"], right_side: Float[Array, "n *columns"]) -> Float[Array, "n *columns"]:
+def solve(matrix: Inexact[Array, "n n"], right_side: Inexact[Array, "n *columns"]) -> Inexact[Array, "n *columns"]:
     return jnp.linalg.solve(matrix, right_side)
 
 
 @one_by_one
-def eigenvalues(matrix: Float[Array, "n n"]) -> Complex[Array, " n"]:
-    return jnp.linalg.eigvals(matrix)
+def eigenvalues(matrix: Inexact[Array, "n n"]) -> Complex[Array, " n"]:
+    """The eigenvalues; on the host where the device is no CPU, whose libraries may not have them."""
+    if jax.default_backend() == "cpu":
+        return jnp.linalg.eigvals(matrix)
+    shape = jax.ShapeDtypeStruct(matrix.shape[:1], jnp.result_type(matrix.dtype, jnp.complex64))
+    return jax.pure_callback(_host_eigenvalues, shape, matrix, vmap_method="expand_dims")
+
+
+def _host_eigenvalues(matrices: np.ndarray) -> np.ndarray:
+    matrices = np.asarray(matrices)
+    return np.linalg.eigvals(matrices).astype(np.result_type(matrices.dtype, np.complex64))
+
+
+@one_by_one
+def has_growing_mode(matrix: Inexact[Array, "n n"]) -> Bool[Array, ""]:
+    """Whether an eigenvalue lies to the right of the imaginary axis, by more than rounding.
+
+    Where the Hermitian part is negative definite there is none, which a Cholesky factorisation tells for a tenth of the
+    price; only other matrices are asked for their eigenvalues.
+    """
+    rounding = 100 * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(matrix))
+    certain = jnp.all(jnp.isfinite(jnp.linalg.cholesky(-0.5 * (matrix + matrix.conj().T))))
+    none = jnp.asarray(False)
+    return jax.lax.cond(certain, lambda _: none, lambda m: jnp.max(eigenvalues(m).real) > rounding, matrix)
 
 
 @one_by_one

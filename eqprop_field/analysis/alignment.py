@@ -15,14 +15,15 @@ from .._arrays import checked_pair
 from ..learning.base import AbstractLearningRule
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
-from ..substrates.solution import Verdict
+from ..substrates.solution import Verdict, speed_of
 from ..vector_fields.base import AbstractVectorField
-from ..vector_fields.leaky import AbstractNeuralNetwork, require
+from ..vector_fields.leaky import AbstractNeuralNetwork, is_a, require
 from .symmetry import jacobian_asymmetry, weight_symmetry
 
 # What a sample can be beside a `Verdict`: settled, but without a direction to compare.
 _ZERO_GRADIENT, _ZERO_UPDATE = 100, 101
 _NAMES = {int(v): v.name for v in Verdict} | {_ZERO_GRADIENT: "zero_gradient", _ZERO_UPDATE: "zero_update"}
+_SAME_STATE = 1e-3  # states further apart are two equilibria
 _CHUNK_BYTES = 2**28  # per-sample gradients held at once
 
 
@@ -39,6 +40,8 @@ class Alignment(AbstractResult):
         jacobian_asymmetry: ||J - J^T|| / ||J + J^T|| at the free equilibrium, (symmetry, seed, sample).
         weight_symmetry: <W, W^T> / ||W||^2, (symmetry, seed).
         betas: the influence parameter of each rule; NaN for rules without one.
+        drawn: whether the weights were drawn anew; otherwise this is one network at its own symmetry, which is NaN
+            where it has none.
         refused: the rules that could not serve the network, with the reason.
     """
 
@@ -51,6 +54,7 @@ class Alignment(AbstractResult):
     jacobian_asymmetry: Float[np.ndarray, "symmetry seed sample"]
     weight_symmetry: Float[np.ndarray, "symmetry seed"]
     betas: tuple[float, ...]
+    drawn: bool = True
     refused: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -61,8 +65,8 @@ class Alignment(AbstractResult):
             rows.append(
                 {
                     "rule": self.rules[r],
-                    "symmetry": float(self.symmetries[c]),
-                    "seed": k,
+                    "symmetry": known(self.symmetries[c]),
+                    "seed": k if self.drawn else None,
                     "sample": n,
                     "layer": self.layers[layer],
                     "cosine": known(self.cosine[place]),
@@ -70,6 +74,7 @@ class Alignment(AbstractResult):
                     "weight_symmetry": known(self.weight_symmetry[c, k]),
                     "beta": known(self.betas[r]),
                     "verdict": _NAMES[int(self.codes[place])],
+                    "network": "drawn" if self.drawn else "file",
                 }
             )
         return rows
@@ -84,7 +89,7 @@ class Alignment(AbstractResult):
             entries.append(
                 {
                     "rule": self.rules[r],
-                    "symmetry": float(self.symmetries[c]),
+                    "symmetry": known(self.symmetries[c]),
                     "layer": self.layers[layer],
                     "mean_cosine": float(used.mean()) if used.size else None,
                     "std_cosine": float(used.std()) if used.size else None,
@@ -105,7 +110,8 @@ class Alignment(AbstractResult):
                 left_out[why] = left_out.get(why, 0) + count
         return {
             "rules": list(self.rules),
-            "symmetries": self.symmetries.tolist(),
+            "network": "drawn" if self.drawn else "file",
+            "symmetries": [known(c) for c in self.symmetries],
             "seeds": self.cosine.shape[2],
             "samples": self.cosine.shape[3],
             "samples_used": sum(entry["samples"] for entry in whole),
@@ -120,7 +126,8 @@ class Alignment(AbstractResult):
         return None if settled else "no sample settled with a direction to compare: see alignment.csv"
 
     def lines(self) -> list[str]:
-        return [*self.table(), *(f"left out: {name}, for {reason}" for name, reason in self.refused.items())]
+        which = "weights drawn anew for every symmetry and seed" if self.drawn else "this network, with its own weights"
+        return [which, *self.table(), *(f"left out: {name}, for {reason}" for name, reason in self.refused.items())]
 
     def table(self, layer: str = "all") -> list[str]:
         """The mean cosines of the whole update, or of one layer's, one line a symmetry.
@@ -132,11 +139,13 @@ class Alignment(AbstractResult):
         columns = "  ".join(f"{rule:>{_width(rule)}}" for rule in self.rules)
         lines = [] if layer == "all" else [f"layer {layer}"]
         lines.append(f"symmetry  Jacobian asymmetry  {columns}   left out")
-        for c in self.symmetries.tolist():
+        for c in map(known, self.symmetries):
             here = [entries[rule, c] for rule in self.rules]
             cosines = "  ".join(f"{_shown(entry['mean_cosine']):>{_width(entry['rule'])}}" for entry in here)
             left = sum(sum(entry["left_out"].values()) for entry in here)
-            lines.append(f"{c:>8.2f}  {_shown(here[0]['mean_jacobian_asymmetry']):>18}  {cosines}   {left:>8}")
+            asymmetry = _shown(here[0]["mean_jacobian_asymmetry"])
+            symmetry = "-" if c is None else f"{c:.2f}"
+            lines.append(f"{symmetry:>8}  {asymmetry:>18}  {cosines}   {left:>8}")
         return lines
 
 
@@ -154,75 +163,95 @@ def _finite_mean(values: np.ndarray) -> float | None:
 
 
 def align(
-    template: AbstractVectorField,
+    field: AbstractVectorField,
     x: ArrayLike,
     y: ArrayLike,
     *,
     rules: Mapping[str, AbstractLearningRule],
-    symmetries: ArrayLike | Sequence[float],
-    keys: Key[Array, " seed"],
+    symmetries: ArrayLike | Sequence[float] | None = None,
+    keys: Key[Array, " seed"] | None = None,
     leave_out: bool = False,
     truth: ImplicitGradient | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Alignment:
-    r"""Measures $\cos(\nu, -dJ/d\theta)$ sample by sample, over weight symmetries and random networks.
+    r"""Measures $\cos(\nu, -dJ/d\theta)$ sample by sample: of this network, or over weight symmetries.
 
-    For every symmetry c and every key the template's weights are drawn again (the same key gives the same forward
-    weights at every c), and every rule's gradient of every sample is compared with the implicit gradient at the
-    first rule's free equilibrium. The whole sweep is one compiled computation; where the per-sample gradients
+    Without `symmetries` it is this network that is measured, all of its weights kept. With them, for every symmetry c
+    and every key the weights are drawn again (the same key gives the same forward weights at every c).
+
+    Every rule's gradient of every sample is compared with the implicit gradient at the free equilibrium: that of the
+    first rule, and a rule's own one where it runs on another kind of substrate; what rests elsewhere although it runs
+    on the first rule's is `wrong_branch`. The whole sweep is one compiled computation; where the per-sample gradients
     would not fit in memory, it runs several times over equal parts.
 
     Args:
-        template: the architecture, gain, activation and biases.
+        field: the network; of one whose weights are drawn again the architecture, gain, activation and biases.
         x: inputs, (sample, inputs); y: targets, (sample, outputs).
         rules: the rules to measure, by name, such as `named_rules` gives; their substrates must run under JAX.
         symmetries: weight symmetries c in [-1, 1].
-        keys: one JAX key a network.
+        keys: one JAX key a network that is drawn; one by default.
         leave_out: whether rules that cannot serve this network are left out, and named in `refused`, instead of
             refusing the whole sweep.
         truth: how the true gradient is computed (its substrate is not used).
         progress: called with the parts done and their number.
 
     Raises:
-        ValueError: for inputs that do not fit, symmetries outside [-1, 1], or a rule on a circuit.
+        ValueError: for inputs that do not fit, symmetries outside [-1, 1], keys without symmetries, a network that
+            cannot be drawn anew, or a rule on a circuit.
     """
-    x, y = checked_pair(x, y, (template.n_inputs, template.n_outputs), template.dtype)
-    symmetries = np.atleast_1d(np.asarray(symmetries, dtype=float))
-    if not (np.abs(symmetries) <= 1).all():
-        raise ValueError(f"symmetries={symmetries.tolist()}: the weight symmetry c lies between -1 and 1")
-    template = require(template, AbstractNeuralNetwork, "drawing weights anew")
-    template.check_symmetry(symmetries)
+    x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     for name, rule in rules.items():
         if not rule.substrate.traceable:
             raise ValueError(f"rule {name!r} settles outside JAX: measure alignment on an ODE substrate")
-    refused = _refused(rules, template, x, y) if leave_out else {}
+    cs, keys = _checked_draws(field, symmetries, keys)
+    refused = _refused(rules, field, x, y) if leave_out else {}
     rules = {name: rule for name, rule in rules.items() if name not in refused}
     if not rules:
         raise ValueError(f"no rule can serve this network: {'; '.join(refused.values()) or 'none was given'}")
-
-    seeds = len(keys)
-    pairs = len(symmetries) * seeds
-    of_pair = jnp.repeat(jnp.asarray(symmetries, template.dtype), seeds), jnp.tile(keys, len(symmetries))
-    size = _chunk(template, len(x), len(rules), pairs)
+    seeds = 1 if keys is None else len(keys)
+    pairs = len(cs) * seeds
+    of_pair = None if keys is None else (jnp.repeat(jnp.asarray(cs, field.dtype), seeds), jnp.tile(keys, len(cs)))
+    size = _chunk(field, len(x), len(rules), pairs)
     parts = []
     for start in range(0, pairs, size):
-        cs, chunk_keys = (values[start : start + size] for values in of_pair)
-        part = _sweep(template, x, y, cs, chunk_keys, rules=rules, truth=truth or ImplicitGradient())
+        chunk = jax.tree.map(lambda values, start=start: values[start : start + size], of_pair)
+        part = _sweep(field, x, y, chunk, rules=rules, truth=truth or ImplicitGradient())
         parts.append(jax.tree.map(np.asarray, part))
         if progress is not None:
             progress(start // size + 1, pairs // size)
-    joined = jax.tree.map(lambda *p: np.concatenate(p).reshape(len(symmetries), seeds, *p[0].shape[1:]), *parts)
+    joined = jax.tree.map(lambda *p: np.concatenate(p).reshape(len(cs), seeds, *p[0].shape[1:]), *parts)
     return Alignment(
-        symmetries=symmetries,
+        symmetries=cs,
         rules=tuple(rules),
-        layers=("all", *template.layers()),
+        layers=("all", *field.layers()),
         cosine=np.stack([joined["cosine"][name] for name in rules]),
         codes=np.stack([joined["codes"][name] for name in rules]),
         jacobian_asymmetry=joined["jacobian_asymmetry"],
         weight_symmetry=joined["weight_symmetry"],
         betas=tuple(_beta(rule) for rule in rules.values()),
+        drawn=keys is not None,
         refused=refused,
     )
+
+
+def _checked_draws(
+    field: AbstractVectorField, symmetries: ArrayLike | Sequence[float] | None, keys: Key[Array, " seed"] | None
+) -> tuple[Float[np.ndarray, " symmetry"], Key[Array, " seed"] | None]:
+    """The symmetries and the keys to draw at; the network's own symmetry and no key where nothing is drawn."""
+    if symmetries is None:
+        if keys is not None:
+            raise ValueError("keys draw weights anew: give symmetries too, or leave keys away to measure this network")
+        return np.array([float(_symmetry(field))]), None
+    cs = np.atleast_1d(np.asarray(symmetries, dtype=float))
+    if not (np.abs(cs) <= 1).all():
+        raise ValueError(f"symmetries={cs.tolist()}: the weight symmetry c lies between -1 and 1")
+    require(field, AbstractNeuralNetwork, "drawing weights anew").check_symmetry(cs)
+    return cs, jax.random.key(0)[None] if keys is None else keys
+
+
+def _symmetry(field: AbstractVectorField) -> Float[Array, ""]:
+    """The weight symmetry; NaN for a field that has no recurrent weights."""
+    return weight_symmetry(field) if is_a(field, AbstractNeuralNetwork) else jnp.full((), jnp.nan)
 
 
 def _refused(
@@ -253,36 +282,45 @@ def _chunk(template: AbstractVectorField, samples: int, rules: int, pairs: int) 
 
 @eqx.filter_jit
 def _sweep(
-    template: AbstractNeuralNetwork,
+    template: AbstractVectorField,
     x: Float[Array, "sample inputs"],
     y: Float[Array, "sample outputs"],
-    symmetries: Float[Array, " pair"],
-    keys: Key[Array, " pair"],
+    draws: tuple[Float[Array, " pair"], Key[Array, " pair"]] | None,
     *,
     rules: dict[str, AbstractLearningRule],
     truth: ImplicitGradient,
 ) -> dict[str, Any]:
+    """The measurements of every pair of a symmetry and a key; of the template itself, as one pair, without."""
+
     def sample(field: AbstractVectorField, x: Array, y: Array) -> dict[str, Any]:
         x, y = x[None], y[None]
         estimates = {name: rule.estimate(field, x, y, throw=False) for name, rule in rules.items()}
-        free = next(iter(estimates.values())).free
-        true = truth.at(field, x, y, free)
-        compared = {
-            name: compare(estimate.gradient, true.gradient, jnp.maximum(estimate.verdict, true.verdict)[0])
-            for name, estimate in estimates.items()
-        }
+        first, free = next(iter(rules.values())), next(iter(estimates.values())).free
+        at_first = truth.at(field, x, y, free)
+        compared = {}
+        for name, estimate in estimates.items():
+            alike = jax.tree.structure(rules[name].substrate) == jax.tree.structure(first.substrate)
+            true = at_first if alike else truth.at(field, x, y, estimate.free)
+            verdict = jnp.maximum(estimate.verdict, true.verdict)
+            apart = speed_of(jax.tree.map(jnp.subtract, estimate.free.state, free.state)) > _SAME_STATE
+            elsewhere = alike & apart & (verdict == Verdict.converged)
+            verdict = jnp.where(elsewhere, Verdict.wrong_branch.value, verdict)
+            compared[name] = compare(estimate.gradient, true.gradient, verdict[0])
         return {
             "cosine": {name: cosine for name, (cosine, _) in compared.items()},
             "codes": {name: codes for name, (_, codes) in compared.items()},
             "jacobian_asymmetry": jacobian_asymmetry(field, field.drive(x), free.state)[0],
         }
 
-    def network(symmetry: Array, key: Array) -> dict[str, Any]:
-        field = template.reinitialise(key, symmetry)
-        measured = jax.vmap(sample, in_axes=(None, 0, 0))(field, x, y)
-        return measured | {"weight_symmetry": weight_symmetry(field)}
+    def measured(field: AbstractVectorField) -> dict[str, Any]:
+        return jax.vmap(sample, in_axes=(None, 0, 0))(field, x, y) | {"weight_symmetry": _symmetry(field)}
 
-    return jax.vmap(network)(symmetries, keys)
+    def drawn(symmetry: Array, key: Array) -> dict[str, Any]:
+        return measured(require(template, AbstractNeuralNetwork, "drawing weights anew").reinitialise(key, symmetry))
+
+    if draws is None:
+        return jax.tree.map(lambda leaf: leaf[None], measured(template))
+    return jax.vmap(drawn)(*draws)
 
 
 def compare(

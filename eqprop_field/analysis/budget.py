@@ -152,7 +152,7 @@ def budget(
     |---|---|---|
     | practical | as given; phases end when their time is over, settled or not | beta |
     | less **solver tolerance** | the same times, integrated to an accuracy of 1e-12 | beta |
-    | less **unfinished settling** | the equilibria themselves | beta |
+    | less **unfinished settling** | the equilibria themselves, from the practical free state on | beta |
     | less **finite beta** | the equilibria | the limit beta -> 0, extrapolated from 1e-4 and half of it |
     | less **asymmetry** | the gradient by the implicit function theorem | |
 
@@ -184,9 +184,9 @@ def budget(
             accuracy=accurate,
             free_time=substrate.free_time,
             nudged_time=substrate.nudged_time,
-        )
+        ).unchecked()
     )
-    places = (FixedDuration(substrate), exact_way, tight)
+    places = (FixedDuration(substrate.unchecked()), exact_way, tight)
     truth = truth or ImplicitGradient()
     limits = [_made(rule, beta, tight, truth.cost) for beta in (_TINY_BETA, _TINY_BETA / 2)]
     measured = []
@@ -223,7 +223,11 @@ def _stages(
     """The budget of one beta."""
 
     def single(x: Array, y: Array) -> tuple[list[AbstractVectorField], Array]:
-        estimates = [rule.estimate(field, x[None], y[None], throw=False) for rule in (*rules, *limits)]
+        estimates = [rule.estimate(field, x[None], y[None], throw=False) for rule in rules[:-1]]
+        start = estimates[0].free.state  # on the way to the practical equilibrium, where the network has several
+        for rule in (rules[-1], *limits):
+            begun = eqx.tree_at(lambda r: r.substrate.start, rule, start, is_leaf=lambda leaf: leaf is None)
+            estimates.append(begun.estimate(field, x[None], y[None], throw=False))
         true = truth.at(field, x[None], y[None], estimates[-1].free)
         verdict = jnp.max(jnp.stack([e.verdict[0] for e in (*estimates, true)]))
         *practical, coarse, fine = (e.gradient for e in estimates)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _MOST_NUMBERS = 40_000_000  # stored in trajectories; beyond that fewer times are kept
 _FEWEST_POINTS = 40
+_FORMS_DIFFER = (
+    "trajectory and end-point form of the update differ by 100 % and more (path_differs), so neither is to be relied "
+    "upon: lower beta, and start on a stable equilibrium"
+)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -74,12 +78,13 @@ class Simulation(AbstractResult):
 
     def summary(self) -> dict[str, Any]:
         """Verdicts by name, and the largest residual, time and number of evaluations of the free and of the nudged
-        phases; the mean `cost` of the samples that settled; how far trajectory and end-point form of the update differ.
+        phases; the mean `cost` of the samples that settled; how far trajectory and end-point form of the update differ,
+        and what the phases had still to go, as a share of the update (`Estimate.resolution`).
         """
         estimate = self.estimate
         settled = np.asarray(estimate.verdict) == Verdict.converged
         summary: dict[str, Any] = {
-            "verdict": "settled" if settled.all() else "not_settled",
+            "verdict": self._verdict,
             "samples": len(settled),
             "beta": next(beta for beta, _ in list(self.phases.values())[1:]),
         }
@@ -87,30 +92,36 @@ class Simulation(AbstractResult):
         for name, group in groups.items():
             summary[f"verdict_{name}"] = count_verdicts(jnp.asarray(_worst([s.verdict for s in group])))
             summary[f"residual_{name}"] = _finite(_worst([s.residual for s in group]).max())
-            summary[f"time_{name}"] = None if group[0].time is None else max(_finite(s.time) or math.inf for s in group)
+            summary[f"time_{name}"] = None if group[0].time is None else max(float(s.time) for s in group)
             summary[f"evaluations_{name}"] = int(_worst([s.evaluations for s in group]).max())
-        path = estimate.path_difference
+        path, resolution = estimate.path_difference, estimate.resolution
         return summary | {
             "cost": _finite(estimate.objective) if settled.any() else None,
             "path_difference": None if path is None else _finite(path),
+            "resolution": None if resolution is None else _finite(resolution),
             "dtype": str(self.field.dtype),
         }
+
+    @property
+    def _verdict(self) -> str:
+        """`settled`, or what is gravest."""
+        worst = Verdict(int(np.asarray(self.estimate.verdict).max()))
+        if worst == Verdict.converged:
+            return "path_differs" if self.estimate.path_differs else "settled"
+        return worst.name
 
     @property
     def failure(self) -> str | None:
         verdicts = np.asarray(self.estimate.verdict)
         if not verdicts.any():
-            return None
+            return _FORMS_DIFFER if self.estimate.path_differs else None
         worst = Verdict(int(verdicts.max()))
-        return f"{int((verdicts != 0).sum())} of {len(verdicts)} samples did not settle ({worst.name}). {worst.advice}"
+        what = "are below the resolution" if worst == Verdict.below_resolution else "did not settle"
+        return f"{int((verdicts != 0).sum())} of {len(verdicts)} samples {what} ({worst.name}). {worst.advice}"
 
     def lines(self) -> list[str]:
         summary = self.summary()
-        lines = [_line(name, summary) for name in ("free", "nudged")]
-        if summary["path_difference"] is not None:
-            share = 100 * summary["path_difference"]
-            lines.append(f"update       trajectory and end-point form differ by {share:.2g} %")
-        return lines
+        return [*(_line(name, summary) for name in ("free", "nudged")), *self.estimate.accuracy()]
 
     def _write(self, folder: Path) -> list[str]:
         save_phases(

@@ -13,12 +13,14 @@ from jaxtyping import Array, ArrayLike, Complex, Float, Int, Key
 from .._arrays import checked_data
 from ..results import AbstractResult, known
 from ..substrates.dynamics import Dynamics
-from ..substrates.solution import Verdict, has_diverged, spectrum
+from ..substrates.rest import spectrum
+from ..substrates.solution import Verdict, has_diverged
 from ..substrates.trajectory import Trajectory
 from ..vector_fields.base import AbstractVectorField, State, flatten_state, project, unflatten_state
 
 _RETURNED = 0.02  # of the way out: so close to where it began, a trajectory has come back
 _LEFT = 0.5
+_DRIFT = 0.01  # of the swing, from the first to the last period: more is a transient
 _MOST_NUMBERS = 20_000_000  # in the trajectories of starts that do not settle
 
 
@@ -124,9 +126,10 @@ def stability(
     """Integrates the free phase from rest and from random states, and names what becomes of each.
 
     A start that is not at rest after `settling_time` is watched for `watching_time` more. It is on a limit cycle if
-    its state leaves where the watching began and comes back to within 2 % of the way out; the period is the time of
-    the closest return, interpolated between points. Restarts find equilibria and cycles; they cannot prove that there
-    are no others. The eigenvalues are dense: meant for up to about a thousand neurons.
+    its state leaves where the watching began and comes back to within 2 % of the way out, at least twice and with a
+    swing that does not drift by more than 1 %; the period is the time of the closest return, interpolated between
+    points. Near a Hopf bifurcation swings drift for long: give longer times. Restarts find equilibria and cycles; they
+    cannot prove that there are no others. The eigenvalues are dense: meant for up to about a thousand neurons.
 
     Args:
         field: the network.
@@ -156,7 +159,8 @@ def stability(
     verdict = np.asarray(ended.verdict)
     attractor = np.where(verdict == Verdict.converged, AttractorType.stable_equilibrium, AttractorType.no_period_found)
     attractor[verdict == Verdict.diverged] = AttractorType.diverged
-    abscissa = np.where(attractor == AttractorType.stable_equilibrium, np.real(eigenvalues).max(axis=1), np.nan)
+    attractor[verdict == Verdict.unstable_equilibrium] = AttractorType.unstable_equilibrium
+    abscissa = np.where(attractor <= AttractorType.unstable_equilibrium, np.real(eigenvalues).max(axis=1), np.nan)
     attractor[abscissa >= 0] = AttractorType.unstable_equilibrium
     eigenvalues[~np.isfinite(abscissa)] = np.nan
     final = np.array(flatten_state(ended.state))
@@ -250,6 +254,9 @@ def _watch(
 def _period(times: np.ndarray, path: np.ndarray) -> tuple[float, float]:
     """The time of the first return to the first state, and the swing; NaN for a path that does not return.
 
+    Nor is it a cycle where the swing of the last period is not that of the first one: it decays, grows, or tends to a
+    cycle that is not reached yet.
+
     Args:
         times: equidistant, (time,).
         path: (time, neurons).
@@ -267,8 +274,11 @@ def _period(times: np.ndarray, path: np.ndarray) -> tuple[float, float]:
     returns = [(k + shift) * (times[1] - times[0]) for k, shift, lowest in best if lowest < _RETURNED**2 * way]
     if not returns:
         return np.nan, np.nan
-    once = path[: int(np.ceil(returns[0] / (times[1] - times[0]))) + 1]
-    return float(returns[0]), float((once.max(axis=0) - once.min(axis=0)).max())
+    once = int(np.ceil(returns[0] / (times[1] - times[0]))) + 1
+    first, last = np.ptp(path[:once], axis=0), np.ptp(path[-once:], axis=0)
+    if 2 * once > len(path) or np.abs(last - first).max() > _DRIFT * first.max():
+        return np.nan, np.nan
+    return float(returns[0]), float(last.max())
 
 
 def _vertex(around: np.ndarray) -> tuple[float, float]:

@@ -25,6 +25,14 @@ class AgreementVerdict(enum.Enum):
 
     agrees = "The circuit does what the ODE does, within the thresholds."
     disagrees = "Circuit and ODE settle, but further apart than the thresholds: tighten the accuracy or the devices."
+    path_differs = (
+        "Trajectory and end-point form of the circuit's update differ by 100 % and more, so neither is to be relied "
+        "upon: lower beta."
+    )
+    below_resolution = (
+        "The difference of the phases does not stand clear of how far from rest they still may be: raise beta, or "
+        "tighten the tolerance."
+    )
     not_settled = "A phase was still moving at its end, in circuit or ODE: allow more time or lower the gain."
     wrong_branch = "The circuit rests on another equilibrium than the ODE: start both from the same state."
     simulator_failed = "ngspice gave no usable result for some samples: read the log."
@@ -134,7 +142,7 @@ class Agreement(AbstractResult):
             return f"{value:.2e}" if math.isfinite(value) else "none"
 
         cosine, signs = self.update_cosine, self.update_signs
-        return [
+        lines = [
             f"verdict                {self.verdict.name}",
             f"largest difference     {difference(self.max_abs_free)} free, {difference(self.max_abs_nudged)} nudged "
             "(state units)",
@@ -142,6 +150,7 @@ class Agreement(AbstractResult):
             f"cosine of the updates  {format(cosine, '.12f') if math.isfinite(cosine) else 'none'}",
             f"signs of the updates   {f'{100 * signs:.4g} % as by the ODE' if math.isfinite(signs) else 'none'}",
         ]
+        return lines + self.circuit.accuracy()
 
     def _write(self, folder: Path) -> list[str]:
         """The table and the picture, `phases.npz` as measured, the netlists with their maps, `ngspice.log`, and the

@@ -7,12 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.interpolate import PchipInterpolator
 
 from .._arrays import float64, in_float64
 from ..substrates.dynamics import Dynamics
 from ..substrates.nudging import AbstractNudge
+from ..substrates.rest import checked_rest
 from ..substrates.solution import Solution, Verdict, judge
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State, unflatten_state
@@ -140,8 +141,9 @@ def solution(
     """The phase of a batch as every substrate gives it; its residual is what Kirchhoff's current law leaves over.
 
     The residual is mu^beta at the measured states, in float64 whatever the field's precision, and the verdict is
-    passed by the same `judge` as for the ODE. A circuit whose equilibria are not the field's is judged by its own
-    voltages instead: the residual is how far they moved during the last time unit, times tau.
+    passed as for the ODE, distance to rest and stability of free phases included. A circuit whose equilibria are not
+    the field's is judged by its own voltages instead: the residual is how far they moved during the last time unit,
+    times tau; whether rest is stable there is still told by the field's Jacobian.
 
     Args:
         field: what was built.
@@ -159,13 +161,13 @@ def solution(
         wide, nudge = in_float64(field), in_float64(nudge)
         state = unflatten_state(wide.initial_state(1), jnp.asarray(measured))
         system = Dynamics(wide, wide.drive(jnp.asarray(x, jnp.float64)), nudge)
-        judged = judge(system, state, jnp.asarray(tol, jnp.float64))
-        state, residual, verdict = jax.tree.map(np.asarray, judged)
+        judged = jax.tree.map(np.asarray, _judged(system, state, jnp.asarray(tol if exact else np.inf, jnp.float64)))
+        state, residual, verdict = judged.state, judged.residual, judged.verdict
     if not exact:
         tau = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
         residual = np.array([np.nan if phase is None else np.max(tau * phase.drift) for phase in phases])
-        at_rest = np.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
-        verdict = np.where(verdict == Verdict.diverged, verdict, at_rest)
+        moving = (verdict != Verdict.diverged) & ~(residual <= tol)
+        verdict = np.where(moving, Verdict.not_settled.value, verdict)
     verdict = np.where(failed, Verdict.simulator_failed.value, verdict)
     points = np.array([0 if phase is None else len(phase.times) for phase in phases], np.int32)
     duration = next((float(phase.times[-1]) for phase in phases if phase is not None), None)
@@ -176,10 +178,18 @@ def solution(
         steps=jnp.asarray(points),
         evaluations=jnp.asarray(points),
         time=None if duration is None else jnp.asarray(duration, field.dtype),
+        correction=jax.tree.map(lambda leaf: jnp.asarray(leaf, field.dtype), judged.correction) if exact else None,
     )
     if not saved_points or duration is None:
         return settled
     return with_trajectory(field, settled, phases, np.linspace(0.0, duration, saved_points))
+
+
+@eqx.filter_jit
+def _judged(system: Dynamics, state: State, tol: Float[Array, ""]) -> Solution:
+    state, residual, verdict = judge(system, state, tol)
+    none = jnp.zeros(residual.shape, jnp.int32)
+    return checked_rest(system, Solution(state, residual, verdict, none, none), tol, stability=system.is_free)
 
 
 def with_trajectory(

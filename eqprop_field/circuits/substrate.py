@@ -320,7 +320,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         longest = self.longest_time
         with float64():
             exact = in_float64(field)
-            ode = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest)
+            ode = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest).unchecked()
             start = None if start is None else in_float64(start)
             result = ode.settle(exact, np.asarray(x, np.float64), in_float64(nudge), start, throw=False)
             slowest = max(float(np.max(tau)) for tau in jax.tree.leaves(exact.time_constants()))

@@ -162,12 +162,13 @@ def _compare(
         for phases, by_ode in zip(measured.samples, ode, strict=True)
     )
     cosine, signs = _compare_updates(problem, phases)
+    estimates = _estimate(problem, of_circuit), _estimate(problem, of_ode)
     return Agreement(
-        verdict=_verdict(samples, phases, (cosine, signs), thresholds),
+        verdict=_verdict(samples, phases, estimates, (cosine, signs), thresholds),
         update_cosine=cosine,
         update_signs=signs,
-        circuit=_estimate(problem, of_circuit),
-        ode=_estimate(problem, of_ode),
+        circuit=estimates[0],
+        ode=estimates[1],
         samples=samples,
         netlists=measured.netlists,
         logs=measured.logs,
@@ -258,6 +259,7 @@ def _same_branch(problem: _Problem, nudge: AbstractNudge | None, circuit: Soluti
 def _verdict(
     samples: Sequence[SampleTrace | None],
     phases: list[_PhasePair],
+    estimates: tuple[Estimate, Estimate],
     update: tuple[float, float],
     thresholds: Thresholds,
 ) -> AgreementVerdict:
@@ -268,6 +270,10 @@ def _verdict(
         return AgreementVerdict.wrong_branch
     if not all(pair.settled.all() for pair in phases):
         return AgreementVerdict.not_settled
+    if not all((estimate.verdict == Verdict.converged).all() for estimate in estimates):
+        return AgreementVerdict.below_resolution
+    if estimates[0].path_differs:
+        return AgreementVerdict.path_differs
     states = max(max(sample.max_abs_free, sample.max_abs_nudged) for sample in simulated)
     on_the_way = max(sample.max_abs_trajectory for sample in simulated)
     near = states <= thresholds.state and on_the_way <= thresholds.trajectory

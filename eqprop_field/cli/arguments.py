@@ -105,7 +105,7 @@ def _sweep(low: float, high: float, otherwise: str) -> Callable[[str], tuple[flo
 
 
 def _written(sweep: tuple[float, ...]) -> str:
-    return f"{sweep[0]:g}:{sweep[-1]:g}:{len(sweep)}"
+    return f"{sweep[0]:g}:{sweep[-1]:g}:{len(sweep)}" if sweep else ""
 
 
 _rates, _betas = _numbers("learning rates"), _numbers("influence parameters")
@@ -150,6 +150,11 @@ ChosenTimes = Annotated[
 ]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
 Sweep = Annotated[tuple[float, ...], _one_word(_symmetries, _written, "FIRST:LAST:COUNT")]
+OptionalSweep = Annotated[
+    tuple[float, ...],
+    _one_word(_symmetries, _written, "FIRST:LAST:COUNT"),
+    tyro.conf.arg(help_behavior_hint=""),
+]
 Gains = Annotated[tuple[float, ...], _one_word(_gains, _written, "FIRST:LAST:COUNT")]
 
 

@@ -7,7 +7,7 @@ import tyro
 
 from .arguments import Architecture, Betas, OptionalFile, OptionalNetworkFile, Times
 from .command import AbstractCommand, Outcome
-from .numbers import AtLeastOne, OptionalPositive, Symmetry
+from .numbers import AtLeastOne, OptionalPositive, Symmetry, Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Budget(AbstractCommand):
     """Durations of the free phase and of a nudged one, in time constants."""
     step: OptionalPositive = None
     """Euler steps of this length, as in equation 77 of the paper (default: an adaptive solver)."""
-    tol: float = 1e-6
+    tol: Tolerance = 1e-6
     """Residual |mu| at which a phase ends early."""
     out: Path = tyro.MISSING
     """The folder for the results."""

@@ -10,7 +10,7 @@ import tyro
 from .arguments import ChosenTimes, NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome
 from .level import LevelOptions
-from .numbers import Workers, at_least
+from .numbers import Tolerance, Workers, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Circuit(AbstractCommand):
     nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     engine: Literal["batch", "shared"] = "batch"
     """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""
-    tol: float = 1e-6
+    tol: Tolerance = 1e-6
     """Residual up to which a phase of the circuit counts as settled; everything is computed in float64."""
     points: Annotated[int, at_least(2)] = 400
     """Saved points of every trajectory."""

@@ -30,7 +30,7 @@ class Export(AbstractCommand):
     sequence: int = 1
     """How many rows, from --sample on, are clamped one after another in the one transient."""
     nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
-    tol: float = 1e-8
+    tol: Tolerance = 1e-8
     """Residual that the phases are given the time to reach; below 1e-6 everything is computed in float64."""
     time: ChosenTimes = ()
     """Duration of the free phase and of a nudged one, in time constants."""

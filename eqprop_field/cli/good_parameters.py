@@ -7,7 +7,7 @@ import tyro
 
 from .arguments import Architecture, Gains, NudgeOptions, OptionalNetworkFile, Sweep, Times
 from .command import AbstractCommand, Outcome
-from .numbers import AtLeastOne
+from .numbers import AtLeastOne, Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class MapGoodParameters(AbstractCommand):
     nudge: NudgeOptions = dataclasses.field(default_factory=lambda: NudgeOptions(beta=0.01, nudging="symmetric"))
     time: Times = (200.0, 200.0)
     """How long the free phase and a nudged one may take, in time constants."""
-    tol: float = 1e-5
+    tol: Tolerance = 1e-5
     """Residual |mu| at which a phase is settled."""
     out: Path = tyro.MISSING
     """The folder for the results."""

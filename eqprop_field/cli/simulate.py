@@ -8,7 +8,7 @@ import tyro
 
 from .arguments import NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome
-from .numbers import Positive, at_least
+from .numbers import Positive, Tolerance, at_least
 
 if TYPE_CHECKING:
     from ..substrates import AbstractSubstrate
@@ -33,7 +33,7 @@ class Simulate(AbstractCommand):
     nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     substrate: Literal["trajectory", "equilibrium", "circuit"] = "trajectory"
     """Where it settles: an ODE solver, a fixed-point solver, or ngspice."""
-    tol: float = 1e-8
+    tol: Tolerance = 1e-8
     """Residual |mu| at which a phase is settled; below 1e-6 everything is computed in float64."""
     max_time: Positive = 1000.0
     """Longest time a phase may take, in time constants (trajectory)."""
@@ -53,10 +53,10 @@ class Simulate(AbstractCommand):
         field = read_network(self.net)
         x, y = read_samples(field, self.input, self.target)
         folder = folder_for(self.out)
-        found = simulate(field, x, y, nudging=nudging, substrate=self._substrate(field.n_neurons), points=self.points)
+        found = simulate(field, x, y, nudging=nudging, substrate=self._substrate(), points=self.points)
         return Outcome.saved(found, folder, substrate=self.substrate, **dataclasses.asdict(self.nudge), tol=self.tol)
 
-    def _substrate(self, neurons: int) -> "AbstractSubstrate":
+    def _substrate(self) -> "AbstractSubstrate":
         if self.substrate == "circuit":
             from ..circuits import TIGHT, Behavioural, NgspiceSubstrate
 
@@ -65,5 +65,5 @@ class Simulate(AbstractCommand):
         from ..substrates import Equilibrium, Trajectory
 
         if self.substrate == "equilibrium":
-            return Equilibrium(tol=self.tol, check_stability=neurons <= 500)
+            return Equilibrium(tol=self.tol)
         return Trajectory(tol=self.tol, free_time=self.max_time, nudged_time=self.max_time)

@@ -7,7 +7,7 @@ import tyro
 
 from .arguments import Architecture, OptionalFile, OptionalNetworkFile
 from .command import AbstractCommand, Outcome
-from .numbers import AtLeastOne, Positive, Symmetry
+from .numbers import AtLeastOne, Positive, Symmetry, Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class FindStability(AbstractCommand):
     """Starts for every sample, rest included."""
     time: Positive = 200.0
     """How long a start may take to settle, in time constants; half as long again it is watched for a cycle."""
-    tol: float = 1e-6
+    tol: Tolerance = 1e-6
     """Residual |mu| at which a state is at rest."""
     out: Path = tyro.MISSING
     """The folder for the results."""

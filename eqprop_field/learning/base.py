@@ -14,9 +14,12 @@ from ..costs import AbstractCost
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.nudging import AbstractNudge, Nudging
+from ..substrates.resolution import read_twice, resolved
 from ..substrates.solution import Solution, Verdict, raise_unless_converged
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
 from ..vector_fields.members import check_once
+
+_SUSPECT, _WRONG = 0.1, 1.0  # differences of the two forms of an update
 
 
 class Estimate(eqx.Module):
@@ -29,6 +32,8 @@ class Estimate(eqx.Module):
         free: the free phase.
         nudged: the nudged phases, in the order of the rule's betas; empty for rules without any.
         path_gradient: the same from the trajectory form, where the substrate kept the nudged trajectories.
+        resolution: how much of the update one Newton step of all phases would change, ||change|| / ||update||; None
+            where rest was not checked (`checked_rest`), or by a rule that compares no nudged with a free phase.
     """
 
     gradient: AbstractVectorField
@@ -37,6 +42,7 @@ class Estimate(eqx.Module):
     free: Solution
     nudged: tuple[Solution, ...] = ()
     path_gradient: AbstractVectorField | None = None
+    resolution: Float[Array, ""] | None = None
 
     @property
     def update(self) -> AbstractVectorField:
@@ -48,8 +54,23 @@ class Estimate(eqx.Module):
         """||trajectory form - end-point form|| / ||end-point form||, or None without trajectories."""
         if self.path_gradient is None:
             return None
-        difference = jax.tree.map(jnp.subtract, self.path_gradient, self.gradient)
-        return tree_norm(difference) / tree_norm(self.gradient)
+        return _relative(self.path_gradient, self.gradient)
+
+    @property
+    def path_differs(self) -> bool:
+        """Whether the two forms differ by 100 % and more: the phases did not do what either of them assumes."""
+        return self.path_difference is not None and bool(self.path_difference >= _WRONG)
+
+    def accuracy(self) -> list[str]:
+        """What people read about how far the update is to be relied upon; nothing where nothing is known."""
+        lines, path, resolution = [], self.path_difference, self.resolution
+        if path is not None and bool(jnp.isfinite(path)):
+            warning = " - too much for an update: lower beta" if bool(path >= _SUSPECT) else ""
+            lines.append(f"update       trajectory and end-point form differ by {100 * float(path):.2g} %{warning}")
+        if resolution is not None and bool(jnp.isfinite(resolution)):
+            share = 100 * float(resolution)
+            lines.append(f"resolution   what the phases had still to go is {share:.2g} % of the update")
+        return lines
 
     @property
     def objective(self) -> Float[Array, ""]:
@@ -67,12 +88,14 @@ class Reading(eqx.Module):
         verdict: the sample's verdict, (batch,).
         nudged: the phases beside the free one.
         path_update: the same from the trajectory form, or None.
+        update_ahead: the update one Newton step of all phases further on, or None.
     """
 
     update: AbstractVectorField
     verdict: Int[Array, " batch"]
     nudged: tuple[Solution, ...] = ()
     path_update: AbstractVectorField | None = None
+    update_ahead: AbstractVectorField | None = None
 
 
 class AbstractLearningRule(eqx.Module):
@@ -180,6 +203,7 @@ def _estimate(
         free=free,
         nudged=found.nudged,
         path_gradient=None if found.path_update is None else mean(found.path_update),
+        resolution=None if found.update_ahead is None else _relative(found.update_ahead, found.update),
     )
 
 
@@ -257,18 +281,23 @@ def tree_norm(a: AbstractVectorField) -> Float[Array, ""]:
     return jnp.sqrt(tree_dot(a, a))
 
 
+def _relative(other: AbstractVectorField, a: AbstractVectorField) -> Float[Array, ""]:
+    return tree_norm(jax.tree.map(jnp.subtract, other, a)) / tree_norm(a)
+
+
 def read_nudging(
     nudging: Nudging, field: AbstractVectorField, x: Array, free: Solution, nudged: tuple[Solution, ...]
 ) -> Reading:
     """The end-point form from nudged phases, and the trajectory form where their trajectories were kept."""
-    verdict = highest_verdict(free, *nudged)
-    displacement = nudging.displacement(free.state, [solution.state for solution in nudged])
+    displacement, ahead = read_twice(lambda s0, *s: nudging.displacement(s0, s), free, *nudged)
+    verdict = resolved(highest_verdict(free, *nudged), displacement, ahead)
     kept = all(solution.trajectory is not None for solution in nudged)
     return Reading(
         summed_update(field, x, free.state, displacement, verdict),
         verdict,
         nudged,
         _path_update(nudging, field, x, nudged, verdict) if kept else None,
+        None if ahead is None else summed_update(field, x, free.ahead, ahead, verdict),
     )
 
 

@@ -13,6 +13,7 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.clamping import RateClamp, check_rates
 from ..substrates.equilibrium import Equilibrium
+from ..substrates.resolution import read_twice, resolved
 from ..substrates.solution import Solution, Verdict
 from ..vector_fields.abstract_layered import AbstractLayered
 from ..vector_fields.base import AbstractVectorField, State
@@ -70,8 +71,13 @@ class ContrastiveHebbian(AbstractLearningRule):
         self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
     ) -> Reading:
         network = _network(field)
-        minus, plus = firing_rates(network, free.state), firing_rates(network, nudged[0].state, y)
-        verdict = highest_verdict(free, *nudged)
+
+        def read(free: State, clamped: State) -> tuple[State, State, State]:
+            minus, plus = firing_rates(network, free), firing_rates(network, clamped, y)
+            return minus, plus, _amplified(field, self.feedback_gain, jax.tree.map(jnp.subtract, plus, minus))
+
+        (minus, plus, difference), ahead = read_twice(read, free, *nudged)
+        verdict = resolved(highest_verdict(free, *nudged), difference, None if ahead is None else ahead[2])
         tied = _gain_error(network, self.feedback_gain) <= _tolerance(field)
         verdict = jnp.where(tied, verdict, jnp.maximum(verdict, Verdict.not_defined.value))
         # Two rows a sample: with the output clamped (+), and free (-).

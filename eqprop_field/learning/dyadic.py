@@ -15,6 +15,7 @@ from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import checked_beta
+from ..substrates.resolution import read_twice, resolved
 from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, State, active_set
 from .base import AbstractLearningRule, Reading, first_failure, summed_update
@@ -68,10 +69,14 @@ class DyadicEqProp(AbstractLearningRule):
         dyad = self.substrate.relax(system, (free.state, free.state))
         u, v = dyad.state
         mean = jax.tree.map(lambda a, b: 0.5 * (a + b), u, v)
-        # d/beta estimates dJ/dtheta; a displacement estimates its opposite.
-        displacement = jax.tree.map(lambda a, b: (b - a) / self.beta.astype(a.dtype), u, v)
-        verdict = first_failure(free, dyad)
-        copies = tuple(dataclasses.replace(dyad, state=state) for state in (u, v))
+
+        def read(copies: tuple[State, State]) -> State:
+            # d/beta estimates dJ/dtheta; a displacement estimates its opposite.
+            return jax.tree.map(lambda a, b: (b - a) / self.beta.astype(a.dtype), *copies)
+
+        displacement, ahead = read_twice(read, dyad)
+        verdict = resolved(first_failure(free, dyad), displacement, ahead)
+        copies = tuple(dataclasses.replace(dyad, state=state, correction=None) for state in (u, v))
         return Reading(summed_update(field, x, mean, displacement, verdict), verdict, copies)
 
 

@@ -12,8 +12,9 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.clamping import RateClamp, check_rates
 from ..substrates.equilibrium import Equilibrium
+from ..substrates.resolution import read_twice, resolved
 from ..substrates.solution import Solution
-from ..vector_fields.base import AbstractVectorField
+from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.rates import as_parameters_of, firing_rates, rates_as_states, require_rate_neurons
 from .base import AbstractLearningRule, Reading, highest_verdict, summed_update
 
@@ -60,9 +61,13 @@ class GeneRec(AbstractLearningRule):
         self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
     ) -> Reading:
         network = require_rate_neurons(field, "GeneRec")
-        minus, plus = firing_rates(network, free.state), firing_rates(network, nudged[0].state, y)
-        difference = jax.tree.map(jnp.subtract, plus, minus)
+
+        def read(free: State, clamped: State) -> tuple[State, State, State]:
+            minus, plus = firing_rates(network, free), firing_rates(network, clamped, y)
+            return minus, plus, jax.tree.map(jnp.subtract, plus, minus)
+
+        (minus, plus, difference), ahead = read_twice(read, free, *nudged)
         before = minus if self.presynaptic == "minus" else jax.tree.map(lambda a, b: 0.5 * (a + b), minus, plus)
-        verdict = highest_verdict(free, *nudged)
+        verdict = resolved(highest_verdict(free, *nudged), difference, None if ahead is None else ahead[2])
         update = summed_update(rates_as_states(network), x, before, difference, verdict)
         return Reading(as_parameters_of(field, update), verdict, nudged)

@@ -14,6 +14,7 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
+from ..substrates.resolution import resolved
 from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.leaky import AbstractLeakyIntegrator
@@ -86,7 +87,7 @@ class NonlinearBackprop(AbstractLearningRule):
         summed = summed_input(field, free.state, field.drive(x))
         back = self.substrate.relax(_Backwards(network, summed, error), jax.tree.map(jnp.zeros_like, rates))
         signals = jax.tree.map(lambda s: s / amplitude, back.state)
-        verdict = highest_verdict(free, back)
+        verdict = resolved(highest_verdict(free, back), back.state, back.ahead)
         update = summed_update(rates_as_states(network), x, rates, signals, verdict)
         return Reading(as_parameters_of(field, update), verdict, (back,))
 

@@ -18,6 +18,7 @@ from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem, Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.implicit import Linearised
+from ..substrates.resolution import resolved
 from ..substrates.solution import Path, Solution
 from ..vector_fields.base import AbstractVectorField, State, active_set, jacobian_products, mask_samples, project
 from .base import AbstractLearningRule, Reading, first_failure, mean_gradient, summed_update
@@ -61,7 +62,7 @@ class RecurrentBackpropagation(AbstractLearningRule):
         adjoint = _Adjoint(field, free_phase.drive, free.state, moving, error)
         relaxed = self.substrate.relax(adjoint, jax.tree.map(jnp.zeros_like, error))
         displacement = jax.tree.map(jnp.negative, relaxed.state)
-        verdict = first_failure(free, relaxed)
+        verdict = resolved(first_failure(free, relaxed), relaxed.state, relaxed.ahead)
         return Reading(summed_update(field, x, free.state, displacement, verdict), verdict)
 
 

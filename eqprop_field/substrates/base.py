@@ -1,6 +1,7 @@
 """Substrates: in what a vector field settles. One way through for all of them, around a few small steps."""
 
 import abc
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, final
@@ -75,6 +76,10 @@ class AbstractSubstrate(eqx.Module):
                 f"{what} does not run on {type(self).__name__}, which does not provide {absent[0].value}: "
                 f"use {absent[0].found_in}"
             )
+
+    def unchecked(self) -> "AbstractSubstrate":
+        """The same, which judges rest by the residual alone: for loops in which `checked_rest` would cost too much."""
+        return dataclasses.replace(self, check_stability=False) if getattr(self, "check_stability", False) else self
 
     @property
     def free_steps(self) -> int | None:

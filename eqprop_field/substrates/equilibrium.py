@@ -1,5 +1,6 @@
 """Equilibrium: settling by an iteration, to the equilibrium alone, without the way there."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,13 +9,13 @@ import jax
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from .._arrays import as_scalar
 from ..vector_fields.base import AbstractVectorField, State
 from .base import AbstractComputedSubstrate, in_batches
 from .dynamics import AbstractSystem, Dynamics
 from .implicit import LinearSolve, at_equilibrium
 from .nudging import AbstractNudge
-from .solution import Solution, Verdict, default_tolerance, verdict_of, with_stability
+from .rest import checked_rest
+from .solution import Solution, Verdict, as_tolerance, default_tolerance, verdict_of
 from .solvers import AbstractIteration, PerSample, Sweeps
 from .solvers.per_sample import OptimistixSolver
 
@@ -46,17 +47,18 @@ class Equilibrium(AbstractComputedSubstrate):
         tol: the residual max_i |mu_i| to reach; by default 1e-5 in float32 and 1e-9 in float64.
         solver: the iteration; `Sweeps()` by default. A solver of optimistix serves too, see `PerSample`.
         start: where free phases start, a state with the batch's size; the state at rest, s = 0, by default.
-        check_stability: whether to look at the Jacobian's eigenvalues too (dense: up to about a thousand neurons).
+        check_stability: whether the distance to rest and the stability of a free equilibrium are judged, see
+            `checked_rest`; training does without.
         linear: how the derivative's linear systems are solved.
 
     Raises:
-        ValueError: for a solver that is no iteration.
+        ValueError: for a solver that is no iteration, or a tolerance above 0.1.
     """
 
-    tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
+    tol: Float[Array, ""] | None = eqx.field(converter=as_tolerance, default=None)
     solver: AbstractIteration = eqx.field(converter=_iteration, default_factory=Sweeps)
     start: State | None = None
-    check_stability: bool = eqx.field(static=True, default=False)
+    check_stability: bool = eqx.field(static=True, default=True)
     linear: LinearSolve = eqx.field(default_factory=LinearSolve)
 
     def _start(self, system: Dynamics) -> State:
@@ -76,7 +78,10 @@ class Equilibrium(AbstractComputedSubstrate):
         )
         last = self.solver.run(still, start, tol)
         verdict = verdict_of(last.state, last.residual, tol)
+        found = Solution(last.state, last.residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
         if self.check_stability:
-            verdict = with_stability(still, last.state, verdict)
-        state = at_equilibrium(last.state, system, verdict == Verdict.converged, linear=self.linear)
-        return Solution(state, last.residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
+            of_field = isinstance(system, Dynamics)
+            stability = of_field and (system.is_free or not self.solver.attracted)
+            found = checked_rest(still, found, tol, stability=stability)
+        settled = found.verdict == Verdict.converged
+        return dataclasses.replace(found, state=at_equilibrium(last.state, system, settled, linear=self.linear))

@@ -14,6 +14,7 @@ from .base import AbstractComputedSubstrate, Steps, in_batches
 from .capabilities import Capability
 from .dynamics import AbstractSystem
 from .nudging import AbstractNudge
+from .rest import checked_rest
 from .solution import Solution, default_tolerance, judge
 
 
@@ -31,12 +32,15 @@ class EulerSteps(AbstractComputedSubstrate):
         nudged_steps: of a nudged phase; as many as of the free phase by default.
         step: h, in time.
         tol: the residual max_i |mu_i| to have reached; by default 1e-5 in float32 and 1e-9 in float64.
+        check_stability: whether the distance to rest and the stability of a free equilibrium are judged, see
+            `checked_rest`; training does without.
     """
 
     steps: int = eqx.field(static=True, default=300)
     nudged_steps: int | None = eqx.field(static=True, default=None)
     step: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.5)
     tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
+    check_stability: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
         for name, count in (("steps", self.steps), ("nudged_steps", self.nudged_steps)):
@@ -71,7 +75,8 @@ class EulerSteps(AbstractComputedSubstrate):
         def end(state: State) -> Solution:
             state, residual, verdict = judge(system, state, tol)
             steps = jnp.full(residual.shape, count, jnp.int32)
-            return Solution(state, residual, verdict, steps=steps, evaluations=steps, time=count * self.step)
+            found = Solution(state, residual, verdict, steps=steps, evaluations=steps, time=count * self.step)
+            return checked_rest(system, found, tol, stability=system.is_free) if self.check_stability else found
 
         return Steps(start, system.euler(self.step), count, end)
 

@@ -2,21 +2,22 @@
 
 import enum
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float, Inexact, Int, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Shaped
 
-from .._arrays import is_concrete
-from .._linalg import eigenvalues
-from ..vector_fields.base import State, flatten_state, jacobian
+from .._arrays import as_scalar, is_concrete
+from ..vector_fields.base import State
 from .dynamics import AbstractSystem
 
 # The states at the saved times, with the state's structure.
 Path = PyTree[Inexact[Array, "time batch ..."]]
 
+_LOOSEST = 0.1  # of the range of states, which is about 1
 FAR = 1e6  # no sensible voltage, and no sensible speed of one
 
 
@@ -32,19 +33,25 @@ class Verdict(enum.IntEnum):
         return member
 
     converged = 0, "The state is at rest within the tolerance."
-    not_settled = (
+    below_resolution = (
         1,
-        "The state was still moving at the end of the phase: allow more time or iterations, loosen the tolerance, "
-        "or lower the gain (the network may oscillate); a tolerance below about 1e-6 needs float64.",
+        "The phases are at rest, but their difference does not stand clear of how far from rest they still may be: "
+        "tighten the tolerance, or raise beta; a tolerance below about 1e-6 needs float64.",
+    )
+    not_settled = (
+        2,
+        "The state was still moving at the end of the phase, or so slowly that its rest is far away or nowhere: allow "
+        "more time or iterations with a tighter tolerance, or a looser one if the residual did not reach it, or lower "
+        "the gain (the network may oscillate); a tolerance below about 1e-6 needs float64.",
     )
     unstable_equilibrium = (
-        2,
+        3,
         "The state is at rest, but on an equilibrium that any disturbance leaves: start from another state.",
     )
-    wrong_branch = 3, "The circuit rests on another equilibrium than the ODE: start both from the same state."
-    diverged = 4, "The state grew without bound or became NaN: lower the gain, or use an activation that saturates."
-    simulator_failed = 5, "The simulator gave no usable result: read the log it left."
-    not_defined = 6, "The learning rule is not defined for this network: its documentation says for which it is."
+    wrong_branch = 4, "The phase rests on another equilibrium than the one it is compared with: start both alike."
+    diverged = 5, "The state grew without bound or became NaN: lower the gain, or use an activation that saturates."
+    simulator_failed = 6, "The simulator gave no usable result: read the log it left."
+    not_defined = 7, "The learning rule is not defined for this network: its documentation says for which it is."
 
 
 class NotSettledError(RuntimeError):
@@ -63,6 +70,8 @@ class Solution(eqx.Module):
         time: when the phase ended, (), dimensionless; None for a substrate without time.
         times: the saved times (time,), or None. Time starts at 0 with each phase.
         trajectory: the states at those times, each leaf (time, batch, ...), or None.
+        correction: where the state has still to go, to first order: $-J^{-1}\mu$ with the structure of the state, NaN
+            under an infinite tolerance, which takes any state; None where rest was not checked, see `checked_rest`.
     """
 
     state: State
@@ -73,6 +82,17 @@ class Solution(eqx.Module):
     time: Float[Array, ""] | None = None
     times: Float[Array, " time"] | None = None
     trajectory: Path | None = None
+    correction: State | None = None
+
+    @property
+    def distance(self) -> Float[Array, " batch"] | None:
+        """max_i of |correction|, the distance to rest in state units, (batch,); None where rest was not checked."""
+        return None if self.correction is None else speed_of(self.correction)
+
+    @property
+    def ahead(self) -> State | None:
+        """The state one Newton step further on; None where rest was not checked."""
+        return None if self.correction is None else jax.tree.map(jnp.add, self.state, self.correction)
 
     @property
     def converged(self) -> Bool[Array, " batch"]:
@@ -99,6 +119,21 @@ def raise_unless_converged(phase: str, verdict: Int[Array, " batch"]) -> None:
     if counts:
         advice = "; ".join(f"{n} {name}: {Verdict[name].advice}" for name, n in counts.items())
         raise NotSettledError(f"the {phase} phase did not settle for all {len(verdict)} samples. {advice}")
+
+
+def as_tolerance(tol: Any) -> Any:
+    """A residual to reach, as a scalar array; None stands for the default.
+
+    Raises:
+        ValueError: for one that is no share of a state: below 0, or above 0.1.
+    """
+    tol = as_scalar(tol)
+    if tol is not None and is_concrete(tol) and not 0 <= float(tol) <= _LOOSEST:
+        raise ValueError(
+            f"tol={float(tol):g}: a tolerance is a residual max |mu| of at most {_LOOSEST:g}, such as 1e-6; above that "
+            "every state is at rest"
+        )
+    return tol
 
 
 def default_tolerance(tol: Array | None, dtype: jnp.dtype) -> Array:
@@ -139,28 +174,3 @@ def judge(
     state = system.project(state)
     residual = residual_of(system, state, system.velocity()(state))
     return state, residual, verdict_of(state, residual, tol)
-
-
-def with_stability(system: AbstractSystem, state: State, verdict: Int[Array, " batch"]) -> Int[Array, " batch"]:
-    """The verdicts, with `unstable_equilibrium` for converged states that any disturbance leaves."""
-    unstable = (verdict == Verdict.converged) & (spectral_abscissa(system, state) >= 0)
-    return jnp.where(unstable, Verdict.unstable_equilibrium.value, verdict).astype(jnp.int32)
-
-
-def spectral_abscissa(system: AbstractSystem, state: State) -> Float[Array, " batch"]:
-    """The largest real part of the eigenvalues of d(ds/dt)/ds; negative at a stable equilibrium."""
-    return jnp.max(spectrum(system, state).real, axis=1)
-
-
-def spectrum(system: AbstractSystem, state: State) -> Complex[Array, "batch neurons"]:
-    """The eigenvalues of d(ds/dt)/ds.
-
-    Neurons held at a bound cannot move and are left out: they count as -1. Dense: meant for up to about a thousand
-    neurons.
-    """
-    velocity = system.velocity()
-    taus = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(system.time_constants())])
-    moving = flatten_state(system.active(state, velocity(state)))
-    matrix = jacobian(velocity, state) / taus[None, :, None]
-    matrix = moving[:, :, None] * matrix * moving[:, None, :] - (1 - moving)[:, :, None] * jnp.eye(len(taus))
-    return jax.vmap(eigenvalues)(jnp.where(jnp.isfinite(matrix), matrix, 0))

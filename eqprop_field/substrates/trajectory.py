@@ -15,7 +15,8 @@ from .._arrays import as_scalar, is_concrete
 from ..vector_fields.base import State
 from .base import AbstractComputedSubstrate
 from .dynamics import AbstractSystem, real_parts
-from .solution import Solution, default_tolerance, has_diverged, judge, residual_of, with_stability
+from .rest import checked_rest
+from .solution import Solution, Verdict, as_tolerance, default_tolerance, has_diverged, judge, residual_of
 
 _MAX_STEPS = 1_000_000
 
@@ -42,20 +43,21 @@ class Trajectory(AbstractComputedSubstrate):
         nudged_time: the longest nudged phase.
         free_times: times to save the free phase at, increasing within [0, free_time]; none by default.
         nudged_times: the same for the nudged phase, counted from ITS beginning.
-        check_stability: whether to look at the Jacobian's eigenvalues too (dense: up to about a thousand neurons).
+        check_stability: whether the distance to rest and the stability of a free equilibrium are judged, see
+            `checked_rest`; training does without.
 
     The paper's own integration (equation 77) is `Trajectory(solver=ProjectedEuler(), step=0.5)`.
     """
 
     solver: diffrax.AbstractSolver = eqx.field(default_factory=diffrax.Tsit5)
     step: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
-    tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
+    tol: Float[Array, ""] | None = eqx.field(converter=as_tolerance, default=None)
     accuracy: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
     free_time: Float[Array, ""] = eqx.field(converter=as_scalar, default=1000.0)
     nudged_time: Float[Array, ""] = eqx.field(converter=as_scalar, default=1000.0)
     free_times: Float[Array, " time"] | None = eqx.field(converter=_times, default=None)
     nudged_times: Float[Array, " time2"] | None = eqx.field(converter=_times, default=None)
-    check_stability: bool = eqx.field(static=True, default=False)
+    check_stability: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
         if self.step is None and not isinstance(self.solver, diffrax.AbstractAdaptiveSolver):
@@ -82,24 +84,25 @@ class Trajectory(AbstractComputedSubstrate):
         split, join = real_parts(start)
         saved = self._integrate(_InParts(system, split, join), split(system.project(start)), (end, times), tol)
         state, residual, verdict = judge(system, join(jax.tree.map(lambda leaf: leaf[0], saved.ys[0])), tol)
-        if self.check_stability:
-            verdict = with_stability(system, state, verdict)
         trajectory = None
         if times is not None:
             # What lies behind the end was never computed; the state rests there.
             path = jax.tree.map(lambda leaf, last: jnp.where(jnp.isfinite(leaf), leaf, last), join(saved.ys[1]), state)
             trajectory = system.project(path)
         steps = jnp.broadcast_to(saved.stats["num_steps"].astype(jnp.int32), residual.shape)
-        return Solution(
+        time = saved.ts[0][0]  # diffrax has none where all were at rest from the beginning
+        time = jnp.where(jnp.isfinite(time) | jnp.any(verdict != Verdict.converged), time, 0)
+        found = Solution(
             state=state,
             residual=residual,
             verdict=verdict,
             steps=steps,
             evaluations=steps * _evaluations_per_step(self.solver),
-            time=saved.ts[0][0],
+            time=time,
             times=times,
             trajectory=trajectory,
         )
+        return checked_rest(system, found, tol, stability=system.is_free) if self.check_stability else found
 
     def _integrate(self, system: "_InParts", start: PyTree, until: tuple[Array, Array | None], tol: Array) -> Any:
         """diffrax's solution until the system is at rest or the end: the last state, and those at the saved times."""
@@ -111,7 +114,7 @@ class Trajectory(AbstractComputedSubstrate):
             accuracy = jnp.maximum(tol / 100, finest) if self.accuracy is None else self.accuracy
             controller = diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm)
         else:
-            controller = diffrax.ConstantStepSize()
+            controller = _FixedStep()
         final = diffrax.SubSaveAt(t1=True)
         saved = [final] if times is None else [final, diffrax.SubSaveAt(ts=times.astype(tol.dtype))]
         return diffrax.diffeqsolve(
@@ -157,6 +160,31 @@ class ProjectedEuler(diffrax.AbstractSolver):
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         return terms.vf(t0, y0, args)
+
+
+class _FixedStep(diffrax.AbstractStepSizeController):
+    """Steps of one length, the last one shorter; `diffrax.ConstantStepSize` evens the later ones out instead."""
+
+    def wrap(self, direction: Any) -> "_FixedStep":
+        del direction
+        return self
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, *others: Any) -> tuple[Any, tuple[Any, ...]]:
+        del terms, y0, others
+        state = jnp.asarray(0, jnp.int32), t0, dt0, t1
+        return self._next(*state), state
+
+    def adapt_step_size(self, t0: Any, t1: Any, *others: Any) -> tuple[bool, Any, Any, bool, Any, diffrax.RESULTS]:
+        del t0
+        *_, (done, *same) = others
+        state = (done + 1, *same)
+        return True, t1, self._next(*state), False, state, diffrax.RESULTS.successful
+
+    @staticmethod
+    def _next(done: Array, begin: Any, step: Any, end: Any) -> Any:
+        """The end of the step after so many: never a sum of steps, whose rounding would add up to one more."""
+        following = begin + (done + 1) * step
+        return jnp.where(following > end - 1e-4 * step, end, following)
 
 
 @dataclasses.dataclass(frozen=True)

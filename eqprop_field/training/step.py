@@ -1,5 +1,6 @@
 """One training step as one compiled function: settle, estimate, change the parameters, count."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -94,7 +95,7 @@ def begin(
     steps = 0 if settings.schedule == "constant" else settings.epochs * batches
     optimiser = optimiser_of(settings.optimiser, settings.schedule, steps)
     fixed = Fixed(
-        rule=rule,
+        rule=dataclasses.replace(rule, substrate=rule.substrate.unchecked()),
         optimiser=optimiser,
         schedule=schedule_of(settings.schedule, steps),
         rates=rates_of(field, settings.learning_rates),

@@ -74,7 +74,7 @@ def test_symmetric_hard_sigmoid_aligns_and_every_row_says_so():
     used = [row for row in sweep.rows() if row["verdict"] == "converged"]
     assert len(used) > 30
     assert all(abs(row["cosine"] - 1) < 1e-9 for row in used)
-    columns = "rule, symmetry, seed, sample, layer, cosine, jacobian_asymmetry, weight_symmetry, beta, verdict"
+    columns = "rule, symmetry, seed, sample, layer, cosine, jacobian_asymmetry, weight_symmetry, beta, verdict, network"
     assert list(used[0]) == columns.split(", ")
 
 
@@ -118,6 +118,39 @@ def test_the_whole_sweep_is_traced_once_and_new_numbers_never_again():
     other = {"eqprop": epf.EqProp(epf.Nudging.symmetric(0.02), epf.Equilibrium(tol=1e-7))}
     epf.align(template, y @ jnp.ones((3, 4)), y, symmetries=CS / 2, keys=keys[::-1], rules=other)
     assert traces[0] == once
+
+
+def test_without_symmetries_it_is_this_network_that_is_measured():
+    """A random network and the same with no feedback at all; their cosines are those of one estimate at a time."""
+    x, y = data(2)
+    field = fields()[1]
+    deaf = eqx.tree_at(lambda f: f.feedback, field, tuple(jnp.zeros_like(w) for w in field.feedback))
+    for own in (field, deaf):
+        found = epf.align(own, x, y, rules=RULES)
+        assert found.cosine.shape == (1, 1, 1, 2, 4) and not found.drawn
+        assert found.symmetries == pytest.approx([float(epf.weight_symmetry(own))])
+        for n in range(2):
+            pair = x[n : n + 1], y[n : n + 1]
+            rule, true = (r.estimate(own, *pair).gradient for r in (RULES["eqprop"], epf.ImplicitGradient(TIGHT)))
+            cosine = tree_dot(rule, true) / tree_norm(rule) / tree_norm(true)
+            assert found.cosine[0, 0, 0, n, 0] == pytest.approx(float(cosine), abs=1e-7)
+    with pytest.raises(ValueError, match="give symmetries too"):
+        epf.align(field, x, y, rules=RULES, keys=KEY[None])
+
+
+def test_a_rule_is_compared_with_the_truth_where_it_rests_itself():
+    """Two equilibria: Euler steps of another length come to the other one, where backpropagation is exact too."""
+    template = epf.GraphField.create(KEY, neurons=6, inputs=2, outputs=2, activation=epf.activation("tanh"), gain=8.0)
+    x, y = jax.random.uniform(KEY, (2, 2)), jax.random.uniform(jax.random.key(1), (2, 2))
+    rules = {
+        "aep": epf.AEP(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-9)),
+        "bptt": epf.BPTT(epf.EulerSteps(800, step=0.2, tol=1e-7)),
+    }
+    keys = jax.random.split(KEY, 20)
+    found = epf.align(template, x, y, symmetries=[1.0], keys=keys, rules=rules)
+    cosines = found.cosine[1][found.codes[1] == epf.Verdict.converged]
+    assert cosines.size > 30
+    np.testing.assert_allclose(cosines, 1, atol=1e-5)
 
 
 def test_parts_that_fit_in_memory_give_the_same_sweep(monkeypatch):

@@ -112,3 +112,16 @@ def test_rows_are_the_table():
     assert len(rows) == 2 * 5
     assert [row["contribution"] for row in rows[:5]] == ["whole", *CONTRIBUTIONS]
     assert rows[4]["cosine_after"] == pytest.approx(1.0)
+
+
+def test_all_stages_stand_on_the_practical_equilibrium():
+    """A network with two equilibria 6 apart, whose sweeps alone would come to the other one."""
+    tanh = epf.activation("tanh")
+    field = epf.GraphField.create(
+        jax.random.key(26), neurons=6, inputs=2, outputs=2, activation=tanh, gain=4.0, symmetry=1.0
+    )
+    x, y = jax.random.uniform(jax.random.key(1), (8, 2)), jax.random.uniform(jax.random.key(2), (8, 2))
+    substrate = epf.Trajectory(tol=1e-12, free_time=300.0, nudged_time=300.0)
+    make = lambda beta, place, cost: epf.EqProp(epf.Nudging.symmetric(beta), place, cost)  # noqa: E731
+    found = epf.budget(field, x, y, rule=make, betas=[1e-3], substrate=substrate)
+    assert found.error[0, 1] < 1e-3  # unfinished settling: nothing, after 300 time constants

@@ -71,6 +71,25 @@ def test_a_limit_cycle_is_named_and_has_the_period_of_the_bifurcation():
     assert found.summary()["attractors"] == {"unstable_equilibrium": 1, "limit_cycle": 2}
 
 
+@pytest.mark.parametrize("gain, name, becomes", [
+    (1.99, "tanh", "decays"), (2.0, "tanh", "decays"), (1.99, "linear", "decays"), (2.01, "linear", "grows"),
+    (2.001, "tanh", "tends to a cycle"),
+])  # fmt: skip
+def test_a_swing_that_drifts_is_no_limit_cycle(gain, name, becomes):
+    """About the Hopf bifurcation at a gain of 2, by 200 and more time constants from its end."""
+    del becomes
+    found = stability(ring(gain, name=name), np.zeros((1, 1)), key=KEY, starts=2, points=1000)
+    assert found.attractor[0, 1] == AttractorType.no_period_found
+    assert np.isnan(found.period[0, 1]) and np.isnan(found.amplitude[0, 1])
+
+
+def test_the_cycle_just_behind_the_bifurcation_has_its_own_swing():
+    found = stability(
+        ring(2.001), np.zeros((1, 1)), key=KEY, starts=2, points=1000, settling_time=8000.0, watching_time=20.0
+    )
+    assert found.amplitude[0, 1] == pytest.approx(0.0917, rel=0.01)
+
+
 def test_period_and_swing_far_from_the_bifurcation_are_those_of_scipy():
     gain = 6.0
     found = stability(ring(gain, bias=0.3), np.zeros((1, 1)), key=KEY, starts=2)

@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
-HEADER = "rule,symmetry,seed,sample,layer,cosine,jacobian_asymmetry,weight_symmetry,beta,verdict"
+import eqprop_field as epf
+
+HEADER = "rule,symmetry,seed,sample,layer,cosine,jacobian_asymmetry,weight_symmetry,beta,verdict,network"
 SWEEP = ["--symmetry", "-1:1:3", "--seeds", "2", "--samples", "3"]
 
 
@@ -44,8 +46,18 @@ def test_a_network_file_gives_the_architecture(run, folder, sample):
     said = run("align", folder / "net.safetensors", *SWEEP, "--out", folder / "o", "--json")
     assert said.code == 0
     assert {row["layer"] for row in table(folder / "o")} == {"all", "0", "1"}
+    assert said.json["network"] == "drawn" and {row["network"] for row in table(folder / "o")} == {"drawn"}
     both = run("align", folder / "net.safetensors", "--sizes", "3,2", "--out", folder / "p")
     assert both.code == 2
+
+
+def test_a_network_file_alone_is_measured_itself(run, folder):
+    said = run("align", folder / "net.safetensors", "--samples", "3", "--out", folder / "own")
+    assert said.code == 0 and "this network, with its own weights" in said.out
+    rows = table(folder / "own")
+    assert len(rows) == 1 * 1 * 3 * 3 and {(row["network"], row["seed"]) for row in rows} == {("file", "")}
+    own = float(epf.weight_symmetry(epf.load_network(folder / "net.safetensors")))
+    assert all(float(row[name]) == pytest.approx(own) for row in rows for name in ("symmetry", "weight_symmetry"))
 
 
 def test_a_sweep_in_which_nothing_settles_is_no_success(run, tmp_path):

@@ -72,3 +72,10 @@ def test_numbers_out_of_range_are_refused_by_their_option(run, tmp_path, option)
 def test_times_are_finite_and_above_0(run, tmp_path, time):
     refused = run("stability", "--sizes", "3,2", "--time", time, "--out", tmp_path / "o")
     assert refused.code == 2 and "--time" in refused.err and "above 0" in refused.err
+
+
+@pytest.mark.parametrize("tol", ["0", "-1e-6", "1", "inf", "nan"])
+def test_tolerances_lie_between_0_and_a_tenth(run, tmp_path, tol):
+    refused = run("align", "--sizes", "3,2", "--tol", tol, "--out", tmp_path / "o")
+    assert refused.code == 2 and refused.out == ""
+    assert "--tol" in refused.err and "at most 0.1" in refused.err

@@ -172,3 +172,12 @@ def test_any_diffrax_solver_serves():
     for solver in (diffrax.Dopri8(), diffrax.Kvaerno5()):
         solution = dataclasses.replace(epf.Trajectory(tol=1e-8), solver=solver).settle(field, x)
         np.testing.assert_allclose(flatten_state(solution.state), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("end, expected", [(1.0, [0.3, 0.3, 0.3, 0.1]), (0.7, [0.3, 0.3, 0.1]), (0.6, [0.3, 0.3])])
+def test_a_fixed_step_is_fixed_and_the_last_one_shorter(end, expected):
+    """mu = 1 - s by Euler's rule: every step leaves 1 - h of the way, whose product says which steps were taken."""
+    substrate = epf.Trajectory(solver=epf.ProjectedEuler(), step=0.3, tol=1e-12, free_time=end)
+    found = substrate.settle(one_neuron(1.0), jnp.ones((1, 1)), throw=False)
+    assert found.steps.tolist() == [len(expected)] and float(found.time) == end
+    np.testing.assert_allclose(1 - found.state[0], np.prod(1 - np.array(expected)), rtol=1e-12)

@@ -31,6 +31,11 @@ class AbstractIteration(eqx.Module):
     It need not be differentiable: `Equilibrium` differentiates its result by the implicit function theorem.
     """
 
+    @property
+    def attracted(self) -> bool:
+        """Whether it is drawn to stable equilibria as the dynamics are; a root finder takes any."""
+        return True
+
     @abc.abstractmethod
     def run(self, system: AbstractSystem, start: State, tol: Float[Array, ""]) -> Iterate:
         """Iterates from `start` until the residual of every sample is at most `tol`, or there is no hope of it."""

@@ -34,6 +34,10 @@ class PerSample(AbstractIteration):
     solver: OptimistixSolver
     max_steps: int = eqx.field(static=True, default=256)
 
+    @property
+    def attracted(self) -> bool:
+        return isinstance(self.solver, optx.AbstractFixedPointSolver)
+
     def run(self, system: AbstractSystem, start: State, tol: Float[Array, ""]) -> Iterate:
         del tol
         state, steps = by_sample(self._single, system, start)
