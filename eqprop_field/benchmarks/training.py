@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,8 @@ def training(turns: int, *, epoch: bool) -> Iterator[Ratio]:
         epoch: whether to train an epoch of MNIST too.
     """
     yield step_against_settles(turns)
+    for sizes in ((64, 32, 10), _SIZES):
+        yield checked_against_unchecked(turns, sizes)
     for name, goal, seconds in zip(("cold", "with its cache"), (8.0, 3.0), _compilations(), strict=True):
         yield Ratio.single(f"compilation of the training step, {name}", seconds, "s", goal)
     if epoch:
@@ -48,9 +50,9 @@ def training(turns: int, *, epoch: bool) -> Iterator[Ratio]:
     yield Ratio.single("peak memory of this process", _peak_mebibytes(), "MiB")
 
 
-def field() -> AbstractLayered:
-    """The untrained 784-512-512-10, quarter-scale Glorot."""
-    drawn = field_class("layered").create(jax.random.key(0), _SIZES, gain=0.25)
+def field(sizes: tuple[int, ...] = _SIZES) -> AbstractLayered:
+    """An untrained network, quarter-scale Glorot."""
+    drawn = field_class("layered").create(jax.random.key(0), sizes, gain=0.25)
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), drawn)
 
 
@@ -86,6 +88,25 @@ def step_against_settles(turns: int) -> Ratio:
         turns=turns,
         goal=1.6,
         at_least=False,
+    )
+
+
+def checked_against_unchecked(turns: int, sizes: tuple[int, ...]) -> Ratio:
+    """What it costs to judge distances to rest and stability; a training step does without, at no cost."""
+    network = field(sizes)
+    x = jax.random.uniform(jax.random.key(1), (_BATCH, sizes[0]), jnp.float32)
+    y = jnp.eye(sizes[-1], dtype=jnp.float32)[jnp.arange(_BATCH) % sizes[-1]]
+    checked = dataclasses.replace(RULE, substrate=dataclasses.replace(RULE.substrate, check_stability=True))
+
+    def estimating(rule: EqProp) -> Callable[[], object]:
+        return lambda: jax.block_until_ready(rule.estimate(network, x, y, throw=False).gradient)
+
+    name = "-".join(map(str, sizes))
+    return paired(
+        f"EqProp estimate, rest checked v. not, {name}, batch {_BATCH}",
+        estimating(checked),
+        estimating(RULE),
+        turns=turns,
     )
 
 
