@@ -171,7 +171,8 @@ def budget(
         truth: how the true gradient is computed, and of which cost (its substrate is not used).
 
     Raises:
-        ValueError: for data that do not fit, a beta without meaning, or a rule that does not run on these substrates.
+        ValueError: for data that do not fit, a beta without meaning, a rule that does not run on these substrates, or
+            if no sample has a gradient.
         NotSettledError: if no sample settles.
     """
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
@@ -195,6 +196,10 @@ def budget(
         parts = _stages(rules, limits, truth, field, x, y)
         if not int(parts["used"]):
             raise_unless_converged("practical or ideal", parts["verdict"])
+            raise ValueError(
+                "no sample has a gradient to compare with (zero_gradient), as where every neuron is held at a bound or "
+                "there is no error: give other inputs or targets, or a lower gain"
+            )
         measured.append(jax.tree.map(np.asarray, parts))
     pick = lambda name: np.stack([np.asarray(m[name], float) for m in measured])  # noqa: E731
     return ErrorBudget(
@@ -235,7 +240,7 @@ def _stages(
         return [*practical, ideal, true.gradient], verdict
 
     stages, verdict = jax.vmap(single)(x, y)
-    used = verdict == Verdict.converged
+    used = (verdict == Verdict.converged) & (jax.vmap(tree_norm)(stages[-1]) > 10 * jnp.finfo(field.dtype).eps)
     count = jnp.maximum(jnp.sum(used), 1)
 
     def mean(leaf: Array) -> Array:

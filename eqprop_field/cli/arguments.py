@@ -150,11 +150,7 @@ ChosenTimes = Annotated[
 ]
 Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
 Sweep = Annotated[tuple[float, ...], _one_word(_symmetries, _written, "FIRST:LAST:COUNT")]
-OptionalSweep = Annotated[
-    tuple[float, ...],
-    _one_word(_symmetries, _written, "FIRST:LAST:COUNT"),
-    tyro.conf.arg(help_behavior_hint=""),
-]
+OptionalSweep = Annotated[Sweep, tyro.conf.arg(help_behavior_hint="")]
 Gains = Annotated[tuple[float, ...], _one_word(_gains, _written, "FIRST:LAST:COUNT")]
 
 

@@ -41,10 +41,8 @@ Workers = Annotated[int | None, at_least(1), tyro.conf.arg(help_behavior_hint="(
 _positive = _number(float, "NUMBER", lambda v: 0 < v < math.inf, "give a finite number above 0")
 Positive = Annotated[float, _positive]
 OptionalPositive = Annotated[float | None, _positive, tyro.conf.arg(help_behavior_hint="")]
-Tolerance = Annotated[
-    float,
-    _number(float, "NUMBER", lambda v: 0 < v <= 0.1, "a tolerance lies above 0 and is at most 0.1, such as 1e-6"),
-]
+_tolerance = _number(float, "NUMBER", lambda v: 0 < v <= 0.1, "a tolerance is above 0 and at most 0.1, such as 1e-6")
+Tolerance = Annotated[float, _tolerance]
 # Scales of weights, relative to Glorot's.
 _gain = _number(float, "NUMBER", lambda v: 0 <= v < math.inf, "give a finite scale of at least 0, such as 0.5")
 _symmetry = _number(float, "NUMBER", lambda v: -1 <= v <= 1, "the weight symmetry lies between -1 and 1")

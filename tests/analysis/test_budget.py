@@ -1,5 +1,7 @@
 """The error budget: it adds up, and every contribution vanishes with its cause and grows at its own rate."""
 
+import dataclasses
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -125,3 +127,11 @@ def test_all_stages_stand_on_the_practical_equilibrium():
     make = lambda beta, place, cost: epf.EqProp(epf.Nudging.symmetric(beta), place, cost)  # noqa: E731
     found = epf.budget(field, x, y, rule=make, betas=[1e-3], substrate=substrate)
     assert found.error[0, 1] < 1e-3  # unfinished settling: nothing, after 300 time constants
+
+
+def test_samples_without_a_gradient_are_named_and_no_nan():
+    """Every neuron held at 0 by a strong negative bias."""
+    field = epf.GraphField.create(KEY, neurons=5, inputs=4, outputs=3, gain=0.3)
+    held = dataclasses.replace(field, biases=jnp.full(5, -50.0))
+    with pytest.raises(ValueError, match="no sample has a gradient"):
+        budget(field=held)
