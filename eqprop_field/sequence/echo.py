@@ -155,8 +155,8 @@ class EchoLearning(eqx.Module):
     r"""Recurrent Hamiltonian echo learning: the gradient of a sequence by local phases.
 
     It is that of $E = \tfrac12 \sum_k \lVert y(k) - d(k)\rVert^2$. The network runs through the sequence; then its
-    momenta are reversed and it runs back, inputs and targets replayed backwards, with eps C added to H: at every sample the
-    momenta of the outputs are kicked by $-\epsilon\,\Delta t\,(y - d)$. From the echoes at eps and -eps,
+    momenta are reversed and it runs back, inputs and targets replayed backwards, with eps C added to H: at every sample
+    the momenta of the outputs are kicked by $-\epsilon\,\Delta t\,(y - d)$. From the echoes at eps and -eps,
 
     $$\frac{dE}{d\theta} = \frac{1}{2\epsilon\,\Delta t} \int \Big[\frac{\partial H}{\partial\theta}\Big|_{\epsilon} -
       \frac{\partial H}{\partial\theta}\Big|_{-\epsilon}\Big]\,ds$$
