@@ -57,8 +57,8 @@ def circuit_gradient(
         operating point is another one.
 
     Raises:
-        ValueError: for a level that does not say what programs its weights (behavioural and transistor do, with the
-            library's synapses), and for samples that do not fit.
+        ValueError: for a level that does not say what programs its weights (behavioural, opamp and transistor do, with
+            the library's synapses), and for samples that do not fit.
         NotSettledError: for samples that did not settle, if `throw` is true.
     """
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
@@ -156,7 +156,7 @@ def _with_cost(
     return [
         *kept,
         f"Bcost cost 0 V=0.5*({squares})",
-        *(f"Iprobe{i} 0 s{i} 0" for i in nodes),
+        *(f"Iprobe{i} {level.drive.format(i=i)} 0" for i in nodes),
         *(f".nodeset v(s{i})={number(level.scaling.volt(float(state[i])))}" for i in nodes),
     ]
 

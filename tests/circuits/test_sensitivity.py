@@ -16,6 +16,7 @@ from eqprop_field.circuits import (
     Chip,
     NgspiceSubstrate,
     OpAmp,
+    OtaC,
     ScheduleSegment,
     Transistor,
     Variation,
@@ -50,7 +51,7 @@ def _cost_by_plain_ngspice(ngspice, folder, field, chip, level):
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.2])
-@pytest.mark.parametrize("level", [Behavioural(accuracy=TIGHT), Transistor()], ids=lambda level: level.name)
+@pytest.mark.parametrize("level", [Behavioural(accuracy=TIGHT), OpAmp(), Transistor()], ids=lambda level: level.name)
 def test_it_is_the_slope_of_the_circuits_cost(ngspice, field, level, spread, tmp_path):
     """Along five directions, and in every parameter at once."""
     chip = Chip.draw(jax.random.key(3), field, Variation.everywhere(spread, spread / 4)) if spread else None
@@ -93,6 +94,6 @@ def test_another_equilibrium_and_a_dead_simulator_are_no_gradient(ngspice, field
 
 
 def test_levels_that_do_not_say_what_programs_them_are_refused(field):
-    for level in (OpAmp(), Transistor(cell="gilbert")):
+    for level in (OtaC(), Transistor(cell="gilbert")):
         with pytest.raises(ValueError, match="does not say what programs its weights"):
             circuit_gradient(NgspiceSubstrate(level=level), field, X, Y)

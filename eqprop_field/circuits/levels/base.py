@@ -91,6 +91,7 @@ class AbstractLevel(abc.ABC):
         has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
         transposes: whether it builds transposed synapses, as AEP needs them.
         oscillates: whether its nudge can oscillate.
+        drive: between which nodes a current drives neuron i.
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
         neuron: the user's own subcircuit in the neuron's place, with the same ports; None for the library's.
@@ -105,6 +106,7 @@ class AbstractLevel(abc.ABC):
     has_rates: ClassVar[bool] = True
     transposes: ClassVar[bool] = False
     oscillates: ClassVar[bool] = True
+    drive: ClassVar[str] = "0 s{i}"
     scaling: Scaling
     accuracy: Accuracy
     neuron: Subcircuit | None

@@ -44,6 +44,7 @@ class OpAmp(AbstractLevel):
     """
 
     name: ClassVar[str] = "opamp"
+    drive: ClassVar[str] = "n{i} 0"
     scaling: Scaling = dataclasses.field(default_factory=Scaling)
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
@@ -86,8 +87,14 @@ class OpAmp(AbstractLevel):
                 source = negative if weight > 0 else rate
                 yield part.call(f"{kind}{i}_{j}", f"{source}{j} n{i}", f"resistance={number(leak / abs(weight))}")
 
+    def programming(self, circuit: Circuit) -> Iterator[tuple[int, int, str, float]]:
+        if self.synapse is not None:
+            return super().programming(circuit)
+        leak = self.scaling.leak_ohm
+        return ((i, j, f"r.xg{i}_{j}.rw", -leak / (w * abs(w))) for i, j, w in circuit.synapses)
+
     def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
-        yield from drives(circuit, self.scaling, time, "n{i} 0")
+        yield from drives(circuit, self.scaling, time, self.drive)
         yield from inputs(circuit, self.scaling, time, inverted=True)
 
     def nudges(self, circuit: Circuit, parts: Mapping[str, Subcircuit], time: Timeline) -> Iterator[str]:
