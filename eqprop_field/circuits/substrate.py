@@ -17,18 +17,20 @@ from .._arrays import float64, in_float64
 from ..costs import Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
+from ..substrates.dynamics import AbstractSystem
 from ..substrates.nudging import AbstractNudge
 from ..substrates.oscillation import Oscillation, repetition_verdict
-from ..substrates.solution import Solution, Verdict
+from ..substrates.solution import Solution, Verdict, judge
 from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
-from ..vector_fields.base import State, flatten_state
+from ..vector_fields.base import State, flatten_state, unflatten_state
 from ..vector_fields.leaky import is_a, require
 from .compile import (
     ExpressionCircuit,
     check_operating_point,
     compile_each,
     compile_field,
+    compile_system,
     nudge_of,
     obstacle,
     transposes,
@@ -108,6 +110,8 @@ class NgspiceSubstrate(AbstractSubstrate):
             provided.add(Capability.oscillating_nudge)
         if self.level.transposes and self.chip is None:  # a chip has no devices drawn for transposed synapses
             provided.add(Capability.transposed_synapses)
+        if self.level.builds_any_field and self.chip is None:  # whatever is not the network is not on the chip
+            provided.add(Capability.relaxation)
         return frozenset(provided)
 
     def _settle(
@@ -255,6 +259,32 @@ class NgspiceSubstrate(AbstractSubstrate):
         noise = self.noise if self.chip is None else self.noise.through(self.chip.leaks)
         total, tau = circuits[0].total_time, circuits[0].tau
         return [dataclasses.replace(c, noise=noise.source(total, tau, i)) for i, c in enumerate(circuits)]
+
+    def _relax(self, system: AbstractSystem, start: State) -> Solution:
+        with float64():
+            wide, begin = in_float64(system), in_float64(start)
+            duration = self.nudged_time
+            if duration is None:
+                longest = self.longest_time
+                time = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest).relax(wide, begin).time
+                duration = min(max(_MARGIN * (longest if time is None else float(time)), _SHORTEST), longest)
+            circuits = compile_system(wide, begin, duration)
+            phases = self._run(list(circuits), throw=False).window(0)
+            ends = np.stack([np.full(len(circuits[0].tau), np.nan) if p is None else p.end for p in phases])
+            state = unflatten_state(begin, jnp.asarray(ends))
+            judged = judge(wide, state, jnp.asarray(max(self.tol, self.level.rest)))
+            state, residual, verdict = jax.tree.map(np.asarray, judged)
+        failed = np.array([phase is None for phase in phases])
+        points = jnp.asarray([0 if phase is None else len(phase.times) for phase in phases], jnp.int32)
+        dtype = jax.tree.leaves(start)[0].dtype
+        return Solution(
+            state=jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state),
+            residual=jnp.asarray(residual, dtype),
+            verdict=jnp.asarray(np.where(failed, Verdict.simulator_failed.value, verdict), jnp.int32),
+            steps=points,
+            evaluations=points,
+            time=jnp.asarray(duration, dtype),
+        )
 
     def _by_expressions(self, field: AbstractVectorField, nudge: AbstractNudge | None) -> bool:
         """Whether the circuit is compiled from mu itself: where it is no network of the level's own parts."""

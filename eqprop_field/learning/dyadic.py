@@ -39,7 +39,7 @@ class DyadicEqProp(AbstractLearningRule):
     For projected dynamics, neurons held at a bound in the free phase stay there and have d = 0.
 
     Costs one free phase and one phase of twice the neurons, with one product with J^T a step. Local in the two copies,
-    with a transposed copy of the synapses for the difference; no simulated circuit has it yet.
+    with a transposed copy of the synapses for the difference; the behavioural circuit settles them.
     Source: Scurria, Vanden Abeele, Mognetti & Massar, arXiv 2602.03670.
 
     `Estimate.nudged` holds the settled copies, u and then v.

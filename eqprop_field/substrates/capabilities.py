@@ -28,6 +28,9 @@ class Capability(enum.Enum):
     )
     clamped_rates = "clamped output rates", "Equilibrium, Trajectory or EulerSteps"
     complex_states = "complex states", "Equilibrium, Trajectory or EulerSteps"
-    relaxation = "relaxation of an auxiliary system", "Equilibrium, Trajectory or EulerSteps"
+    relaxation = (
+        "relaxation of an auxiliary system",
+        "Equilibrium, Trajectory, EulerSteps or NgspiceSubstrate with nominal behavioural devices",
+    )
     single_steps = "differentiable single steps", "EulerSteps"
     jax = "computing under JAX", "Equilibrium, Trajectory or EulerSteps"

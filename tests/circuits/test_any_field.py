@@ -162,6 +162,16 @@ def cosine(a, b) -> float:
     return float(tree_dot(a, b) / tree_norm(a) / tree_norm(b))
 
 
+@pytest.mark.parametrize("rule", [epf.DyadicEqProp, epf.RecurrentBackpropagation])
+@pytest.mark.parametrize("name", ["wilson_cowan", "divisive"])
+def test_auxiliary_systems_settle_in_circuits(ngspice, name, rule):
+    field = GALLERY[name]
+    measured = rule(substrate=CIRCUIT).estimate(field, X, Y)
+    truth = epf.ImplicitGradient(substrate=epf.Equilibrium(tol=1e-12)).estimate(field, X, Y)
+    assert cosine(measured.gradient, truth.gradient) > 0.999999
+    assert float(tree_norm(measured.gradient)) == pytest.approx(float(tree_norm(truth.gradient)), rel=1e-4)
+
+
 @pytest.mark.parametrize("rule", [epf.EqProp, epf.AEP])
 def test_rules_run_on_any_field(ngspice, rule):
     field, nudging = GALLERY["wilson_cowan"], epf.Nudging.one_sided(0.01)
@@ -270,6 +280,18 @@ def test_every_function_is_what_jax_says(ngspice, x):
     u, v = jnp.asarray([x]), Evaluating().initial_state(1)[1]  # u stays: on its way it would cross poles
     measured = circuit.settle(Evaluating(), u, start=(u, v)).state[1][0]
     np.testing.assert_allclose(measured, values(u[0]), rtol=1e-6, atol=1e-6)
+
+
+def test_a_sum_that_is_used_twice_has_every_element_once():
+    """ngspice refuses two elements of one name, and keeps the first."""
+
+    def twice(np, W, U, x, s):
+        total = np.sum(s) + np.sum(2 * s)
+        return np.stack([total, total * s[0], total, total, total]) - s
+
+    (circuit, _) = CIRCUIT.circuits(own(twice), X, ())
+    names = [line.split()[0].lower() for line in CIRCUIT.level.emit(circuit).text.splitlines() if line[:1] in "GBRIC"]
+    assert len(names) == len(set(names)) > 5
 
 
 def looping(np, W, U, x, s):

@@ -44,7 +44,7 @@ LACKS = {
         "transposed_synapses",
     },
     "on chip": {"single_steps", "relaxation"},
-    "circuit": {"single_steps", "relaxation", "clamped_rates", "complex_states", "jax"},
+    "circuit": {"single_steps", "clamped_rates", "complex_states", "jax"},
     "circuit on chip": {"single_steps", "relaxation", "clamped_rates", "complex_states", "jax", "transposed_synapses"},
     "transistors": set(epf.Capability.__members__) - {"nudged_phases"},
 }
@@ -74,7 +74,7 @@ def test_a_rule_is_refused_when_it_is_made_or_served(name, where):
 
 
 def test_a_substrate_that_was_replaced_is_looked_at_again():
-    rule = eqx.tree_at(lambda r: r.substrate, epf.DyadicEqProp(), NgspiceSubstrate())
+    rule = eqx.tree_at(lambda r: r.substrate, epf.DyadicEqProp(), NgspiceSubstrate(level=Transistor()))
     with pytest.raises(ValueError, match="DyadicEqProp does not run on NgspiceSubstrate"):
         rule.estimate(FIELD, X, Y)
 

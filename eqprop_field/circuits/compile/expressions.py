@@ -170,7 +170,10 @@ class Expressions:
         return a
 
     def _node(self, a: Affine) -> Affine:
-        return self._atom(Atom("copy", (a,)), ("copy", _key(a)))
+        whole = merged(a)
+        if not isinstance(whole, Affine):
+            return Affine(whole, np.zeros(0, np.int64), np.zeros(0))
+        return self._atom(Atom("copy", (whole,)), ("copy", _key(whole)))
 
     def _short(self, a: Scalar) -> Scalar:
         a = merged(a)

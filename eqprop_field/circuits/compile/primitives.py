@@ -161,6 +161,8 @@ def move(table: Expressions, eqn: Any, values: Sequence[Entries]) -> Entries | N
         return np.flip(first, params["dimensions"])
     if name == "tile":
         return np.tile(first, params["reps"])
+    if name == "stack":
+        return np.stack(values, axis=params["axis"])
     if name == "concatenate":
         return np.concatenate(values, axis=params["dimension"])
     return None
