@@ -8,6 +8,7 @@ import tyro
 from .arguments import ChosenTimes, NetworkFile, NudgeOptions
 from .command import AbstractCommand, Outcome, Refused
 from .level import LevelOptions, durations
+from .numbers import Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
