@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, PyTree
 
-from ._arrays import as_scalar
+from ._arrays import as_scalar, is_concrete
 from .activations import ACTIVATIONS, Activation, hard_sigmoid
 
 
@@ -24,6 +24,10 @@ class AbstractCost(eqx.Module):
     """
 
     weight_decay: eqx.AbstractVar[Float[Array, ""]]
+
+    def __check_init__(self) -> None:
+        if is_concrete(self.weight_decay) and not 0 <= self.weight_decay < jnp.inf:
+            raise ValueError(f"weight_decay={self.weight_decay:g}: give a strength of at least 0, such as 1e-4")
 
     @abc.abstractmethod
     def of(self, field: Any, state: PyTree, target: Float[Array, "batch outputs"]) -> Inexact[Array, " batch"]:

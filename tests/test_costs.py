@@ -55,3 +55,12 @@ def test_the_matching_loss_of_the_linear_activation_is_quadratic_and_softplus_ha
     np.testing.assert_allclose(linear(output, target), epf.Quadratic()(output, target), atol=1e-12)
     with pytest.raises(ValueError, match="no matching loss for softplus"):
         epf.Matching(epf.activation("softplus"))
+
+
+@pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "make", [epf.Quadratic, epf.Matching, lambda **options: epf.cost(lambda t, s, y: s, **options)]
+)
+def test_a_weight_decay_that_rewards_weights_is_refused(make, wrong):
+    with pytest.raises(ValueError, match=f"weight_decay={wrong:g}: give a strength of at least 0"):
+        make(weight_decay=wrong)
