@@ -189,7 +189,8 @@ def budget(
     )
     places = (FixedDuration(substrate.unchecked()), exact_way, tight)
     truth = truth or ImplicitGradient()
-    limits = [_made(rule, beta, tight, truth.cost) for beta in (_TINY_BETA, _TINY_BETA / 2)]
+    # They come from the same start to the same equilibrium, which `tight` has judged.
+    limits = [_made(rule, beta, tight.unchecked(), truth.cost) for beta in (_TINY_BETA, _TINY_BETA / 2)]
     measured = []
     for beta in betas.tolist():
         rules = [_made(rule, beta, place, truth.cost) for place in places]
