@@ -127,7 +127,7 @@ def test_a_phase_cut_short_is_not_settled(ngspice):
 
 def test_a_failing_simulator_is_a_verdict(tmp_path):
     broken = tmp_path / "ngspice"
-    broken.write_text("#!/bin/sh\necho bad day\nexit 1\n")
+    broken.write_text('#!/bin/sh\ncase "$*" in *-v*) echo ngspice-42;; *) echo bad day; exit 1;; esac\n')
     broken.chmod(0o755)
     field = make("graph", "tanh", False, 0.6)
     agreement = verify(field, *data(field, 2), 0.5, engine=Batch(broken), free_time=30.0, nudged_time=30.0)

@@ -84,7 +84,7 @@ def test_a_parameter_at_its_bad_end_makes_updates_worse(ngspice, net, name):
 
 def test_simulators_that_fail_are_counted_and_not_averaged(net, tmp_path):
     broken = tmp_path / "ngspice"
-    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.write_text('#!/bin/sh\n[ "$1" = --version ] && echo ngspice-0 || exit 1\n')
     broken.chmod(0o755)
     found = update_fidelity(net, X, Y, Conditions(), engine=Batch(broken))
     assert found.failed == 2 and found.settled == 0.0

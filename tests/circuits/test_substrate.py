@@ -111,7 +111,7 @@ def test_a_nudge_that_tips_the_network_over_is_a_wrong_branch(ngspice):
 
 def test_failures_are_verdicts_only_where_asked(tmp_path, graph):
     broken = tmp_path / "ngspice"
-    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.write_text('#!/bin/sh\n[ "$1" = --version ] && echo ngspice-0 || exit 1\n')
     broken.chmod(0o755)
     substrate = NgspiceSubstrate(engine=Batch(broken), free_time=5.0, nudged_time=5.0)
     with pytest.raises(SimulatorFailed, match="exit code 1"):
