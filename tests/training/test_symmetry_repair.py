@@ -99,7 +99,7 @@ def test_feedback_alignment_leaves_the_feedback_as_it_was_drawn(make):
 def test_tied_weights_begin_tied_and_stay_so(make):
     field = make()
     last = go(field, SymmetryRepair("tied")).last_field
-    np.testing.assert_array_equal(apart(last), 0)
+    np.testing.assert_allclose(apart(last), 0, atol=1e-16)  # XLA may compute one sum in two fusions, and round it twice
     w = np.asarray(field.recurrent_matrix())
     assert np.abs(np.asarray(last.recurrent_matrix()) - 0.5 * (w + w.T)).max() > 1e-4
 
