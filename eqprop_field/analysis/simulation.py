@@ -92,7 +92,7 @@ class Simulation(AbstractResult):
         for name, group in groups.items():
             summary[f"verdict_{name}"] = count_verdicts(jnp.asarray(_worst([s.verdict for s in group])))
             summary[f"residual_{name}"] = _finite(_worst([s.residual for s in group]).max())
-            summary[f"time_{name}"] = None if group[0].time is None else max(float(s.time) for s in group)
+            summary[f"time_{name}"] = max((float(s.time) for s in group if s.time is not None), default=None)
             summary[f"evaluations_{name}"] = int(_worst([s.evaluations for s in group]).max())
         path, resolution = estimate.path_difference, estimate.resolution
         return summary | {
