@@ -79,10 +79,12 @@ def locked_file(path: PathLike) -> Iterator[None]:
     """A file for this process alone, whether it is there or not: until the end, `.NAME.lock` lies beside it.
 
     The lock ends with the process, whatever ends it; what a killed one leaves is taken over. Where the file system
-    knows no locks, there is none. Errors as for `locked_folder`.
+    knows no locks, there is none. A folder that is made for it and stays empty goes again. Errors as for
+    `locked_folder`.
     """
     target = Path(os.path.realpath(path))
     place = target.with_name(f".{target.name}.lock")
+    is_new = not target.parent.exists()
     with _clear_errors(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -98,6 +100,9 @@ def locked_file(path: PathLike) -> Iterator[None]:
             yield
         finally:
             place.unlink(missing_ok=True)
+            if is_new:
+                with contextlib.suppress(OSError):  # it holds something
+                    target.parent.rmdir()
 
 
 def _locked(descriptor: int, otherwise: bool = True) -> bool:
