@@ -210,7 +210,10 @@ def test_sequences_of_different_lengths_are_stacked_with_nothing_scored_behind_t
         (lambda f: simulate(f, Signal.sampled(U[:, :1], 0.1)), "1 channels and the network 2"),
         (lambda f: simulate(f, Signal.sampled(U, 0.1), start=np.zeros(3)), "start has shape"),
         (lambda f: simulate(f, Signal.sampled(U, 0.1), teacher=Signal.sampled(U, 0.1)), "the teacher has shape"),
-        (lambda f: fully_recurrent(jax.random.key(0), neurons=2, inputs=1, outputs=3), "at most as many outputs as neurons"),
+        (
+            lambda f: fully_recurrent(jax.random.key(0), neurons=2, inputs=1, outputs=3),
+            "at most as many outputs as neurons",
+        ),
         (lambda f: fully_recurrent(jax.random.key(0), neurons=2, inputs=1, outputs=1, tau=0.0), "tau must be"),
     ],
 )
