@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Inexact
 
+from ._arrays import is_concrete
+
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of arrays, whose `vmap` is a loop on a CPU."""
@@ -40,17 +42,51 @@ def _host_eigenvalues(matrices: np.ndarray) -> np.ndarray:
     return np.linalg.eigvals(matrices).astype(np.result_type(matrices.dtype, np.complex64))
 
 
-@one_by_one
-def has_growing_mode(matrix: Inexact[Array, "n n"]) -> Bool[Array, ""]:
-    """Whether an eigenvalue lies to the right of the imaginary axis, by more than rounding.
+def solve_each(
+    matrices: Inexact[Array, "batch n n"], right_sides: Inexact[Array, "batch n"]
+) -> Inexact[Array | np.ndarray, "batch n"]:
+    """`solve` of a batch, NaN or infinite where a matrix is singular; by numpy, which compiles nothing, if it can."""
+    if not is_concrete(matrices, right_sides):
+        return jax.vmap(solve)(matrices, right_sides)
+    pairs = zip(np.asarray(matrices), np.asarray(right_sides), strict=True)
+    return np.stack([_solution(matrix, right_side) for matrix, right_side in pairs])
+
+
+def _solution(matrix: np.ndarray, right_side: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.solve(matrix, right_side)
+    except np.linalg.LinAlgError:  # singular
+        return np.full_like(right_side, np.nan)
+
+
+def have_growing_modes(matrices: Inexact[Array, "batch n n"]) -> Bool[Array | np.ndarray, " batch"]:
+    """Whether an eigenvalue of each lies to the right of the imaginary axis, by more than rounding.
 
     Where the Hermitian part is negative definite there is none, which a Cholesky factorisation tells for a tenth of the
-    price; only other matrices are asked for their eigenvalues.
+    price; only other matrices are asked for their eigenvalues. By numpy, which compiles nothing, if it can.
     """
-    rounding = 100 * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(matrix))
+    if not is_concrete(matrices):
+        return jax.vmap(_has_growing_mode)(matrices)
+    return np.array([_grows(matrix) for matrix in np.asarray(matrices)])
+
+
+def _grows(matrix: np.ndarray) -> bool:
+    try:
+        np.linalg.cholesky(-0.5 * (matrix + matrix.conj().T))
+    except np.linalg.LinAlgError:  # not definite
+        return bool(np.max(np.linalg.eigvals(matrix).real) > _rounding(matrix))
+    return False
+
+
+@one_by_one
+def _has_growing_mode(matrix: Inexact[Array, "n n"]) -> Bool[Array, ""]:
     certain = jnp.all(jnp.isfinite(jnp.linalg.cholesky(-0.5 * (matrix + matrix.conj().T))))
     none = jnp.asarray(False)
-    return jax.lax.cond(certain, lambda _: none, lambda m: jnp.max(eigenvalues(m).real) > rounding, matrix)
+    return jax.lax.cond(certain, lambda _: none, lambda m: jnp.max(eigenvalues(m).real) > _rounding(m), matrix)
+
+
+def _rounding(matrix: Any) -> Any:
+    return 100 * jnp.finfo(matrix.dtype).eps * abs(matrix).max()
 
 
 @one_by_one

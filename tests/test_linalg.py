@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eqprop_field._linalg import eigenvalues, pseudo_inverse, solve
+from eqprop_field._linalg import eigenvalues, have_growing_modes, pseudo_inverse, solve, solve_each
 
 # Four batches at once, and only two of XLA's threads to work on them.
 _AT_ONCE = """
@@ -68,3 +68,22 @@ def test_pseudo_inverse_cuts_by_the_precision_it_has():
 def test_several_batches_at_once_end_on_two_cores():
     done = subprocess.run([sys.executable, "-c", _AT_ONCE], capture_output=True, text=True, timeout=120)
     assert done.stdout == "done\n", done.stderr
+
+
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_compiled_or_not_batches_are_solved_and_judged_alike(dtype):
+    draw = np.random.default_rng(3)
+    matrices = draw.normal(size=(4, 6, 6)).astype(dtype) + (1j * draw.normal(size=(4, 6, 6)) if dtype is complex else 0)
+    matrices[0] -= 10 * np.eye(6)  # definite
+    matrices[1] = np.triu(9 * matrices[1], 1) - np.eye(6)  # stable, though disturbances grow at first
+    matrices[2] = 0
+    right_sides = draw.normal(size=(4, 6)).astype(dtype)
+    matrices, right_sides = jnp.asarray(matrices), jnp.asarray(right_sides)
+    at_hand, traced = solve_each(matrices, right_sides), jax.jit(solve_each)(matrices, right_sides)
+    for k in (0, 1, 3):
+        np.testing.assert_allclose(matrices[k] @ at_hand[k], right_sides[k], atol=1e-9)
+        np.testing.assert_allclose(traced[k], at_hand[k], atol=1e-9)
+    assert not np.isfinite(at_hand[2]).any() and not np.isfinite(traced[2]).any()
+    growing = [bool(np.linalg.eigvals(m).real.max() > 1e-12) for m in matrices]
+    assert growing == [False, False, False, True]
+    assert list(have_growing_modes(matrices)) == growing == list(jax.jit(have_growing_modes)(matrices))

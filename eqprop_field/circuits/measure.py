@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from .._arrays import float64, in_float64
@@ -161,7 +161,7 @@ def solution(
         wide, nudge = in_float64(field), in_float64(nudge)
         state = unflatten_state(wide.initial_state(1), jnp.asarray(measured))
         system = Dynamics(wide, wide.drive(jnp.asarray(x, jnp.float64)), nudge)
-        judged = jax.tree.map(np.asarray, _judged(system, state, jnp.asarray(tol if exact else np.inf, jnp.float64)))
+        judged = jax.tree.map(np.asarray, _judged(system, state, tol if exact else np.inf))
         state, residual, verdict = judged.state, judged.residual, judged.verdict
     if not exact:
         tau = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(field.time_constants())])
@@ -185,11 +185,11 @@ def solution(
     return with_trajectory(field, settled, phases, np.linspace(0.0, duration, saved_points))
 
 
-@eqx.filter_jit
-def _judged(system: Dynamics, state: State, tol: Float[Array, ""]) -> Solution:
-    state, residual, verdict = judge(system, state, tol)
+def _judged(system: Dynamics, state: State, tol: float) -> Solution:
+    limit = jnp.asarray(tol, jnp.float64)
+    state, residual, verdict = eqx.filter_jit(judge)(system, state, limit)
     none = jnp.zeros(residual.shape, jnp.int32)
-    return checked_rest(system, Solution(state, residual, verdict, none, none), tol, stability=system.is_free)
+    return checked_rest(system, Solution(state, residual, verdict, none, none), limit, stability=system.is_free)
 
 
 def with_trajectory(

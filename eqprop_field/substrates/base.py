@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .._arrays import checked_data
+from .._arrays import checked_data, is_concrete
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.members import check_once
 from .capabilities import Capability
@@ -225,6 +225,11 @@ class AbstractComputedSubstrate(AbstractSubstrate):
     def _rest(self, system: AbstractSystem, start: State) -> Solution:
         """The solution that the system comes to from this start."""
 
+    def _finished(self, system: AbstractSystem, found: Solution) -> Solution:
+        """What `_rest` found, looked at once more: by default taken as it is. Not compiled where values are at hand."""
+        del system
+        return found
+
     def _start(self, system: Dynamics) -> State:
         """Where a phase starts that is given no start: at rest."""
         return system.rest()
@@ -233,7 +238,7 @@ class AbstractComputedSubstrate(AbstractSubstrate):
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
     ) -> Solution:
         del throw
-        return _settle_compiled(self, field, x, nudge, start)
+        return _from_start(self, Dynamics(field, drive_of(field, x), nudge), start)
 
     def _oscillate(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
@@ -242,7 +247,7 @@ class AbstractComputedSubstrate(AbstractSubstrate):
         return free, driven_phase(field, x, nudge, oscillation, free.state)
 
     def _relax(self, system: AbstractSystem, start: State) -> Solution:
-        return self._rest(system, start)
+        return self._finished(system, self._rest(system, start))
 
 
 def in_batches(
@@ -266,20 +271,21 @@ def drive_of(field: AbstractVectorField, x: Float[Array, "batch inputs"]) -> Sta
     return field.drive(x)
 
 
-@eqx.filter_jit
-def _settle_compiled(
-    substrate: AbstractComputedSubstrate,
-    field: AbstractVectorField,
-    x: Array,
-    nudge: AbstractNudge | None,
-    start: State | None,
-) -> Solution:
-    return _from_start(substrate, Dynamics(field, field.drive(x), nudge), start)
-
-
-@eqx.filter_jit
 def _from_start(substrate: AbstractComputedSubstrate, system: Dynamics, start: State | None) -> Solution:
+    if is_concrete(substrate, system, start):
+        return substrate._finished(system, _rest_of(substrate, system, start))
+    return _finished_rest(substrate, system, start)
+
+
+@eqx.filter_jit
+def _rest_of(substrate: AbstractComputedSubstrate, system: Dynamics, start: State | None) -> Solution:
     return substrate._rest(system, substrate._start(system) if start is None else start)
+
+
+@eqx.filter_jit
+def _finished_rest(substrate: AbstractComputedSubstrate, system: Dynamics, start: State | None) -> Solution:
+    """Both steps, compiled together: under `jax.grad`, single operations would be slow."""
+    return substrate._finished(system, _rest_of(substrate, system, start))
 
 
 def _passed(phase: str, solution: Solution, throw: bool) -> Solution:

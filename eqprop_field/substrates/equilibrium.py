@@ -9,13 +9,14 @@ import jax
 import optimistix as optx
 from jaxtyping import Array, Float
 
+from .._arrays import is_concrete
 from ..vector_fields.base import AbstractVectorField, State
 from .base import AbstractComputedSubstrate, in_batches
 from .dynamics import AbstractSystem, Dynamics
 from .implicit import LinearSolve, at_equilibrium
 from .nudging import AbstractNudge
 from .rest import checked_rest
-from .solution import Solution, Verdict, as_tolerance, default_tolerance, verdict_of
+from .solution import Solution, as_tolerance, default_tolerance, verdict_of
 from .solvers import AbstractIteration, PerSample, Sweeps
 from .solvers.per_sample import OptimistixSolver
 
@@ -78,10 +79,15 @@ class Equilibrium(AbstractComputedSubstrate):
         )
         last = self.solver.run(still, start, tol)
         verdict = verdict_of(last.state, last.residual, tol)
-        found = Solution(last.state, last.residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
+        return Solution(last.state, last.residual, verdict, steps=last.iterations, evaluations=last.iterations + 1)
+
+    def _finished(self, system: AbstractSystem, found: Solution) -> Solution:
         if self.check_stability:
             of_field = isinstance(system, Dynamics)
             stability = of_field and (system.is_free or not self.solver.attracted)
-            found = checked_rest(still, found, tol, stability=stability)
-        settled = found.verdict == Verdict.converged
-        return dataclasses.replace(found, state=at_equilibrium(last.state, system, settled, linear=self.linear))
+            found = checked_rest(system, found, self.tol, stability=stability)
+        if is_concrete(system, found):
+            return found  # and not to be differentiated
+        return dataclasses.replace(
+            found, state=at_equilibrium(found.state, system, found.converged, linear=self.linear)
+        )

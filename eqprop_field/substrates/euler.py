@@ -65,20 +65,25 @@ class EulerSteps(AbstractComputedSubstrate):
 
     def _rest(self, system: AbstractSystem, start: State) -> Solution:
         steps = self._steps(system, start)
-        return steps.end(advance(steps.one, steps.start, steps.count))
+        return self._end(system, advance(steps.one, steps.start, steps.count))
+
+    def _finished(self, system: AbstractSystem, found: Solution) -> Solution:
+        return checked_rest(system, found, self.tol, stability=system.is_free) if self.check_stability else found
 
     def _steps(self, system: AbstractSystem, start: State) -> Steps:
-        start = system.typed(system.clip(start))
-        count = self.steps if system.is_free or self.nudged_steps is None else self.nudged_steps
-        tol = default_tolerance(self.tol, jax.tree.leaves(start)[0].real.dtype)
-
         def end(state: State) -> Solution:
-            state, residual, verdict = judge(system, state, tol)
-            steps = jnp.full(residual.shape, count, jnp.int32)
-            found = Solution(state, residual, verdict, steps=steps, evaluations=steps, time=count * self.step)
-            return checked_rest(system, found, tol, stability=system.is_free) if self.check_stability else found
+            return self._finished(system, self._end(system, state))
 
-        return Steps(start, system.euler(self.step), count, end)
+        return Steps(system.typed(system.clip(start)), system.euler(self.step), self._count(system), end)
+
+    def _count(self, system: AbstractSystem) -> int:
+        return self.steps if system.is_free or self.nudged_steps is None else self.nudged_steps
+
+    def _end(self, system: AbstractSystem, state: State) -> Solution:
+        tol = default_tolerance(self.tol, jax.tree.leaves(state)[0].real.dtype)
+        state, residual, verdict = judge(system, state, tol)
+        steps = jnp.full(residual.shape, self._count(system), jnp.int32)
+        return Solution(state, residual, verdict, steps=steps, evaluations=steps, time=self._count(system) * self.step)
 
 
 def advance(one: Callable[[State], State], state: State, count: int) -> State:

@@ -1,19 +1,22 @@
 """Rest: how far a settled state still is from its equilibrium, and whether that equilibrium is stable."""
 
 import dataclasses
+import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Complex, Float, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, Complex, Float, Inexact, Int, PyTree
 
 from .._arrays import per_sample
-from .._linalg import eigenvalues, has_growing_mode, solve
+from .._linalg import eigenvalues, have_growing_modes, solve_each
 from ..vector_fields.base import State, flatten_state, jacobian, mask_samples, unflatten_state
 from .dynamics import AbstractSystem
 from .implicit import Linearised
 from .krylov import arnoldi, minimal_residual
-from .solution import FAR, Solution, Verdict, has_diverged, residual_of, speed_of
+from .solution import FAR, Solution, Verdict, default_tolerance, has_diverged, residual_of, speed_of
 
 _FARTHEST = 1e3  # tolerances; a state that is slower than a thousandth of its leak need not be near any equilibrium
 _NEAR = 10.0  # tolerances; so near a kink beside the state says nothing about an equilibrium
@@ -22,7 +25,9 @@ _DENSE = 128  # neurons
 _KRYLOV = 48
 
 
-def checked_rest(system: AbstractSystem, solution: Solution, tol: Float[Array, ""], *, stability: bool) -> Solution:
+def checked_rest(
+    system: AbstractSystem, solution: Solution, tol: Float[Array, ""] | None, *, stability: bool
+) -> Solution:
     r"""A solution with its correction, and with the verdicts that its residual alone cannot pass.
 
     A small residual means slow, not near. The distance to rest is that of one Newton step,
@@ -33,6 +38,8 @@ def checked_rest(system: AbstractSystem, solution: Solution, tol: Float[Array, "
       $1/4 - c$ (Kantorovich's test);
     - `unstable_equilibrium` where an eigenvalue of $\partial(ds/dt)/\partial s$ has a positive real part.
 
+    Compiled by itself; where the values are at hand, only what depends on the system is, and no linear algebra.
+
     Up to 128 neurons J is a matrix; above, by products with it alone, the step is GMRES's to one per cent, and the
     eigenvalues are the outermost ones of 48 Arnoldi steps. Limits: a fold so near that $\mu$ rounds to 0 there; and
     of a large network what is so slow that GMRES does not see it (a share of the residual below 1e-2 in a mode far
@@ -42,74 +49,126 @@ def checked_rest(system: AbstractSystem, solution: Solution, tol: Float[Array, "
     Args:
         system: what settled.
         solution: its end; not differentiated.
-        tol: the residual to have reached.
+        tol: the residual to have reached; by default what the precision allows.
         stability: whether to look for unstable modes.
     """
     system, solution = _still((system, solution))
-    there = ~has_diverged(solution.state) & (solution.residual < FAR)
-    state = mask_samples(there, solution.state)
-    velocity = system.velocity()
-    mu = velocity(state)
-    moving = mask_samples(there, system.active(state, mu))
-    linearised = Linearised(system, state, moving)
-    matrix = linearised.matrix() if flatten_state(state).shape[1] <= _DENSE else None
-    correction, solved = _newton_step(linearised, matrix, mu)
-    ahead = system.project(jax.tree.map(jnp.add, state, correction))
-    left = residual_of(system, ahead, velocity(ahead))
-    distance = speed_of(correction)
-    rounding = 10 * jnp.finfo(distance.dtype).eps * speed_of(state)
-    vanished = ~(left <= solution.residual / 4 + rounding) & (distance > _NEAR * tol) & solved
-    lost = ~(distance <= _FARTHEST * tol) | vanished
-    verdict = jnp.where(solution.converged & lost, Verdict.not_settled.value, solution.verdict)
-    if stability:
-        unstable = solution.converged & _has_growing_mode(linearised, matrix)
-        verdict = jnp.where(unstable, Verdict.unstable_equilibrium.value, verdict)
-    unknown = jnp.where(tol < jnp.inf, jnp.inf, jnp.nan)
-    correction = jax.tree.map(lambda c: jnp.where(per_sample(there & (tol < jnp.inf), c), c, unknown), correction)
-    return dataclasses.replace(solution, verdict=verdict.astype(jnp.int32), correction=correction)
+    tol = default_tolerance(tol, solution.residual.dtype)
+    neurons = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(solution.state))
+    if neurons <= _DENSE:
+        right_side, matrix, growth = _matrices(system, solution.state, solution.residual, stability)
+        step, whole = solve_each(matrix, right_side), None
+    else:
+        step, whole, growth = _by_products(system, solution.state, solution.residual, stability)
+    unstable = None if growth is None else have_growing_modes(growth)
+    end = solution.state, solution.residual, solution.verdict
+    correction, verdict = _judged(system, end, tol, (step, whole), unstable)
+    return dataclasses.replace(solution, verdict=verdict, correction=correction)
 
 
-def _newton_step(linearised: Linearised, matrix: Array | None, mu: State) -> tuple[State, Bool[Array, " batch"]]:
-    """-J^-1 mu among the neurons that can move, infinite where it is not to be had; and whether it is all of it.
+class _Place(NamedTuple):
+    """Where rest is looked at: the samples that did not diverge, mu there, and the system linearised."""
+
+    there: Bool[Array, " batch"]
+    mu: State
+    linearised: Linearised
+
+    @classmethod
+    def of(cls, system: AbstractSystem, state: State, residual: Float[Array, " batch"]) -> "_Place":
+        there = ~has_diverged(state) & (residual < FAR)
+        state = mask_samples(there, state)
+        mu = system.velocity()(state)
+        return cls(there, mu, Linearised(system, state, mask_samples(there, system.active(state, mu))))
+
+    def right_side(self) -> Inexact[Array, "batch n"]:
+        """-mu among the neurons that can move, flat."""
+        return flatten_state(jax.tree.map(lambda p, m: -p * m, self.linearised.moving, self.mu))
+
+
+@eqx.filter_jit
+def _matrices(
+    system: AbstractSystem, state: State, residual: Float[Array, " batch"], stability: bool
+) -> tuple[Array, Array, Array | None]:
+    """The right side of Newton's step, its matrix, and one whose eigenvalues are those of d(ds/dt)/ds."""
+    place = _Place.of(system, state, residual)
+    matrix = place.linearised.matrix()
+    if not stability:
+        return place.right_side(), matrix, None
+    root = _root_of_tau(system)
+    growth = matrix / (root[:, None] * root[None, :])
+    return place.right_side(), matrix, jnp.where(jnp.isfinite(growth), growth, 0)
+
+
+@eqx.filter_jit
+def _by_products(
+    system: AbstractSystem, state: State, residual: Float[Array, " batch"], stability: bool
+) -> tuple[Array, Bool[Array, " batch"], Array | None]:
+    """The same of a large network: Newton's step, infinite where it is not to be had; whether that is all of it; and
+    Arnoldi's small matrix.
 
     What GMRES left over counts as if it lay in the same direction.
     """
-    like = linearised.state
-    right_side = flatten_state(jax.tree.map(lambda p, m: -p * m, linearised.moving, mu))
-    if matrix is not None:
-        step = jax.vmap(solve)(matrix, right_side)
-        found = jnp.all(jnp.isfinite(step), axis=1)
-        return unflatten_state(like, jnp.where(found[:, None], step, jnp.inf)), found
-    product = lambda flat: flatten_state(linearised.product(unflatten_state(like, flat)))  # noqa: E731
+    place = _Place.of(system, state, residual)
+    like, right_side = place.linearised.state, place.right_side()
+    product = lambda flat: flatten_state(place.linearised.product(unflatten_state(like, flat)))  # noqa: E731
     step, left = minimal_residual(product, right_side, tol=_LINEAR, most=_PRODUCTS)
-    whole = jnp.linalg.norm(right_side, axis=1)
-    share = jnp.where(whole > 0, jnp.linalg.norm(left, axis=1) / jnp.where(whole > 0, whole, 1), 0)
+    length = jnp.linalg.norm(right_side, axis=1)
+    share = jnp.where(length > 0, jnp.linalg.norm(left, axis=1) / jnp.where(length > 0, length, 1), 0)
     found = (share < 0.99)[:, None]
     step = jnp.where(found, step / jnp.where(found, 1 - share[:, None], 1), jnp.inf)
-    return unflatten_state(like, step), share < 10 * _LINEAR
+    if not stability:
+        return step, share < 10 * _LINEAR, None
+    root, flat = _root_of_tau(system), flatten_state(like)
+    start = jax.random.normal(jax.random.key(0), flat.shape[1:], flat.real.dtype)
+    start = jnp.broadcast_to(start, flat.shape).astype(flat.dtype)
+    growth = arnoldi(lambda vectors: product(vectors / root) / root, start, _KRYLOV)
+    return step, share < 10 * _LINEAR, jnp.where(jnp.isfinite(growth), growth, 0)
+
+
+@eqx.filter_jit
+def _judged(
+    system: AbstractSystem,
+    end: tuple[State, Array, Array],
+    tol: Float[Array, ""],
+    found: tuple[Array | np.ndarray, Bool[Array, " batch"] | None],
+    unstable: Bool[Array | np.ndarray, " batch"] | None,
+) -> tuple[State, Int[Array, " batch"]]:
+    """Newton's step with the structure of the state, and the verdict.
+
+    Args:
+        system: what settled.
+        end: the state in which it did, its residual and its verdict.
+        tol: the residual to have reached.
+        found: the step, flat, and whether it is all of it: by default where it is finite.
+        unstable: where a disturbance grows, if that was looked at.
+    """
+    (state, residual, verdict), (step, whole) = end, found
+    step, finite = jnp.asarray(step), jnp.all(jnp.isfinite(step), axis=1)
+    whole = finite if whole is None else whole
+    there = ~has_diverged(state) & (residual < FAR)
+    state = mask_samples(there, state)
+    correction = unflatten_state(state, jnp.where(finite[:, None], step, jnp.inf))
+    ahead = system.project(jax.tree.map(jnp.add, state, correction))
+    left = residual_of(system, ahead, system.velocity()(ahead))
+    distance = speed_of(correction)
+    rounding = 10 * jnp.finfo(distance.dtype).eps * speed_of(state)
+    vanished = ~(left <= residual / 4 + rounding) & (distance > _NEAR * tol) & whole
+    unknown = jnp.where(tol < jnp.inf, jnp.inf, jnp.nan)
+    correction = jax.tree.map(lambda c: jnp.where(per_sample(there & (tol < jnp.inf), c), c, unknown), correction)
+    graver = jnp.where(~(distance <= _FARTHEST * tol) | vanished, Verdict.not_settled.value, Verdict.converged.value)
+    if unstable is not None:
+        graver = jnp.where(unstable, Verdict.unstable_equilibrium.value, graver)
+    return correction, jnp.where(verdict == Verdict.converged, graver, verdict).astype(jnp.int32)
+
+
+def _root_of_tau(system: AbstractSystem) -> Float[Array, " n"]:
+    """Half of 1 / tau to either side gives a similar matrix, and one as symmetric as J is."""
+    return jnp.sqrt(jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(system.time_constants())]))
 
 
 def _still(tree: PyTree) -> PyTree:
     """The same without derivatives."""
     return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, tree)
-
-
-def _has_growing_mode(linearised: Linearised, matrix: Array | None) -> Bool[Array, " batch"]:
-    """Whether any disturbance of the state grows, among the neurons that can move."""
-    tau = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(linearised.system.time_constants())])
-    root = jnp.sqrt(tau)  # half to either side: a similar matrix, and as symmetric as J is
-    if matrix is not None:
-        matrix = matrix / (root[:, None] * root[None, :])
-    else:
-        like = linearised.state
-
-        def product(flat: Array) -> Array:
-            return flatten_state(linearised.product(unflatten_state(like, flat / root))) / root
-
-        flat = flatten_state(like)
-        start = jax.random.normal(jax.random.key(0), flat.shape[1:], flat.real.dtype)
-        matrix = arnoldi(product, jnp.broadcast_to(start, flat.shape).astype(flat.dtype), _KRYLOV)
-    return jax.vmap(has_growing_mode)(jnp.where(jnp.isfinite(matrix), matrix, 0))
 
 
 def spectral_abscissa(system: AbstractSystem, state: State) -> Float[Array, " batch"]:

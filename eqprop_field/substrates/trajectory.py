@@ -92,7 +92,7 @@ class Trajectory(AbstractComputedSubstrate):
         steps = jnp.broadcast_to(saved.stats["num_steps"].astype(jnp.int32), residual.shape)
         time = saved.ts[0][0]  # diffrax has none where all were at rest from the beginning
         time = jnp.where(jnp.isfinite(time) | jnp.any(verdict != Verdict.converged), time, 0)
-        found = Solution(
+        return Solution(
             state=state,
             residual=residual,
             verdict=verdict,
@@ -102,7 +102,9 @@ class Trajectory(AbstractComputedSubstrate):
             times=times,
             trajectory=trajectory,
         )
-        return checked_rest(system, found, tol, stability=system.is_free) if self.check_stability else found
+
+    def _finished(self, system: AbstractSystem, found: Solution) -> Solution:
+        return checked_rest(system, found, self.tol, stability=system.is_free) if self.check_stability else found
 
     def _integrate(self, system: "_InParts", start: PyTree, until: tuple[Array, Array | None], tol: Array) -> Any:
         """diffrax's solution until the system is at rest or the end: the last state, and those at the saved times."""
