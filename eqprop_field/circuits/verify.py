@@ -188,15 +188,16 @@ def _ode_phases(problem: _Problem, measured: Transients, tol: float) -> list[tup
     windows = [measured.windows[k] for k in measured.phases]
     coarse = [np.linspace(0.0, window.duration, _COARSE) for window in windows]
     times = [coarse if phases is None else [phases[k].times for k in measured.phases] for phases in measured.samples]
-    # One axis for all nudged phases of a sample, and as many points in every sample: one compilation for all.
+    # One axis for all nudged phases of a sample, and as many points in every sample: one compilation for all. A power
+    # of two, so that another circuit of as many neurons needs none.
     shared = [(free, functools.reduce(np.union1d, nudged)) for free, *nudged in times]
-    length = max(len(axis) for axes in shared for axis in axes)
+    length = 1 << (max(len(axis) for axes in shared for axis in axes) - 1).bit_length()
     found = []
     for i, (points, axes) in enumerate(zip(times, shared, strict=True)):
         free_times, nudged_times = (_padded(axis, length) for axis in axes)
         x, nudges = problem.x[i : i + 1], [_row(nudge, i) for nudge in problem.nudges]
-        of_free = Trajectory(tol=tol, nudged_time=windows[0].duration, nudged_times=free_times)
-        of_nudged = Trajectory(tol=tol, nudged_time=windows[1].duration, nudged_times=nudged_times)
+        of_free = Trajectory(tol=tol, nudged_time=windows[0].duration, nudged_times=free_times).unchecked()
+        of_nudged = Trajectory(tol=tol, nudged_time=windows[1].duration, nudged_times=nudged_times).unchecked()
         # The free phase as one with beta = 0: the two share one compilation, most of what a small network costs.
         free = of_free.settle(problem.field, x, _row(problem.silent, i), problem.field.initial_state(1), throw=False)
         nudged = [of_nudged.settle(problem.field, x, nudge, free.state, throw=False) for nudge in nudges]
@@ -245,13 +246,17 @@ def _compare_updates(problem: _Problem, phases: list[_PhasePair]) -> tuple[float
 
 
 def _same_branch(problem: _Problem, nudge: AbstractNudge | None, circuit: Solution, ode: Solution) -> np.ndarray:
-    """Whether the ODE comes to its own equilibrium from where each sample of the circuit rests too."""
+    """Whether the ODE comes to its own equilibrium from where each sample of the circuit rests too.
+
+    Not asked of samples that are not at rest in both.
+    """
     theirs = np.asarray(flatten_state(ode.state))
     near = np.abs(np.asarray(flatten_state(circuit.state)) - theirs).max(axis=1) <= _SAME_STATE
+    near |= ~np.asarray(circuit.converged & ode.converged)
     if near.all():
         return near
     beside = jax.tree.map(lambda c, o: jnp.where(jnp.isfinite(c), c, o), circuit.state, ode.state)
-    reached = Trajectory(tol=1e-6).settle(problem.field, problem.x, nudge, beside, throw=False)
+    reached = Trajectory(tol=1e-6).unchecked().settle(problem.field, problem.x, nudge, beside, throw=False)
     again = np.abs(np.asarray(flatten_state(reached.state)) - theirs).max(axis=1) <= _SAME_STATE
     return near | again
 

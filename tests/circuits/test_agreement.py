@@ -11,7 +11,19 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import eqprop_field as epf
-from eqprop_field.circuits import TIGHT, AgreementVerdict, Batch, Behavioural, Scaling, Thresholds, verify
+from eqprop_field.circuits import (
+    TIGHT,
+    AgreementVerdict,
+    Batch,
+    Behavioural,
+    NgspiceSubstrate,
+    Phase,
+    Scaling,
+    Thresholds,
+    verify,
+)
+
+TIMES = {"free_time": 60.0, "nudged_time": 40.0}
 
 CASES = [
     ("hard_sigmoid", True, 1.0),
@@ -38,16 +50,73 @@ def data(field: epf.AbstractVectorField, batch: int) -> tuple[np.ndarray, np.nda
     return rng.random((batch, field.n_inputs)), rng.random((batch, field.n_outputs))
 
 
+RATES = {
+    "hard_sigmoid": lambda s: np.clip(s, 0, 1),
+    "sigmoid": lambda s: 1 / (1 + np.exp(-s)),
+    "tanh": np.tanh,
+    "relu": lambda s: np.maximum(s, 0),
+    "softplus": lambda s: np.logaddexp(s, 0),
+    "linear": lambda s: s,
+}
+
+
+def by_scipy(field: epf.AbstractLeakyIntegrator, x: np.ndarray, y: np.ndarray, phases: tuple[Phase, ...]) -> tuple:
+    """A sample's free phase and the nudged one after it, at the measured times, from the equations alone."""
+    weights, (win, b) = np.asarray(field.recurrent_matrix()), map(np.asarray, field.input_matrix())
+    tau = np.concatenate([np.ravel(part) for part in jax.tree.leaves(field.time_constants())])
+    rho, (low, high), drive, n = RATES[field.activation.name], field.bounds, win @ x + b, len(y)
+
+    def velocity(t, s, beta):
+        inside = np.clip(s, low, high)
+        mu = weights @ rho(inside) + drive - inside
+        mu[:n] += beta * (y - inside[:n])
+        return np.where((s <= low) & (mu < 0) | (s >= high) & (mu > 0), 0, mu) / tau
+
+    start, found = np.zeros(len(tau)), []
+    for phase in phases:
+        options = {"rtol": 1e-9, "atol": 1e-11, "method": "DOP853", "args": (phase.beta,), "t_eval": phase.times}
+        path = solve_ivp(velocity, (0, phase.times[-1]), start, **options).y.T
+        found.append(np.clip(path, low, high))
+        start = path[-1]
+    return tuple(found)
+
+
+def update(field: epf.AbstractLeakyIntegrator, x: np.ndarray, free: np.ndarray, nudged: np.ndarray) -> np.ndarray:
+    """sum over samples of (s_beta - s_0) [rho(s_0), x, 1]^T, where there are synapses."""
+    rows = np.concatenate([RATES[field.activation.name](free), x, np.ones((len(x), 1))], axis=1)
+    there = np.asarray(field.recurrent_matrix()) != 0, np.asarray(field.input_matrix()[0]) != 0
+    return ((nudged - free).T @ rows) * np.concatenate([*there, np.ones((len(there[0]), 1), bool)], axis=1)
+
+
 @pytest.mark.parametrize("kind", ["layered", "graph"])
 @pytest.mark.parametrize(("rho", "projected", "gain"), CASES)
-def test_circuit_does_what_the_ode_does(ngspice, kind, rho, projected, gain):
+def test_circuit_does_what_the_equations_say(ngspice, kind, rho, projected, gain):
+    """The ODE of JAX is left out: it is compared below, by `verify`."""
     field = make(kind, rho, projected, gain)
-    agreement = verify(field, *data(field, 2), 0.5, free_time=60.0, nudged_time=40.0)
+    x, y = data(field, 2)
+    circuit = NgspiceSubstrate(level=Behavioural(accuracy=TIGHT), **TIMES)
+    measured = circuit.transients(field, x, epf.Nudging.one_sided(0.5).nudges(epf.Quadratic(), jnp.asarray(y))).samples
+    expected = [by_scipy(field, *sample) for sample in zip(x, y, measured, strict=True)]
+    for ours, theirs in zip(measured, expected, strict=True):
+        for phase, path in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(phase.states, path, rtol=0, atol=5e-5)
+            np.testing.assert_allclose(phase.end, path[-1], rtol=0, atol=1e-7)
+        # Nothing here agrees because nothing happened: the nudge moved the outputs.
+        assert np.abs(ours[1].end - ours[1].states[0]).max() > 1e-2
+    ends = [np.array([[phase[-1] for phase in sample] for sample in expected])]
+    ends.append(np.array([[phase.end for phase in sample] for sample in measured]))
+    true, found = (update(field, x, of[:, 0], of[:, 1]) for of in ends)
+    assert np.sum(true * found) / np.linalg.norm(true) / np.linalg.norm(found) > 1 - 1e-9
+
+
+@pytest.mark.parametrize(("kind", "case"), [("layered", CASES[0]), ("graph", CASES[3])])
+def test_circuit_does_what_the_ode_does(ngspice, kind, case):
+    field = make(kind, *case)
+    agreement = verify(field, *data(field, 2), 0.5, **TIMES)
     assert agreement.verdict is AgreementVerdict.agrees, agreement.summary()
     assert agreement.max_abs_free < 1e-7 and agreement.max_abs_nudged < 1e-7
     assert agreement.max_abs_trajectory < 5e-5
     assert agreement.update_cosine > 1 - 1e-9
-    # Nothing here agrees because nothing happened: the nudge moved the outputs.
     assert max(np.abs(s.circuit[1].end - s.circuit[1].states[0]).max() for s in agreement.samples) > 1e-2
 
 
@@ -55,71 +124,40 @@ def test_circuit_does_what_the_ode_does(ngspice, kind, rho, projected, gain):
 @pytest.mark.parametrize("kind", ["layered", "graph"])
 def test_a_hundred_neurons_agree(ngspice, kind):
     if kind == "layered":
-        field = epf.LayeredField.create(jax.random.key(1), (30, 60, 30, 10), gain=0.8)
+        field = epf.LayeredField.create(jax.random.key(1), (30, 60, 30, 10), gain=0.4)
     else:
-        options = {"density": 0.3, "gain": 0.7}
+        options = {"density": 0.1, "gain": 0.4}  # the simulator's time goes with the synapses
         field = epf.GraphField.create(jax.random.key(1), neurons=100, inputs=10, outputs=10, **options)
-    agreement = verify(field, *data(field, 1), 0.3)
+    agreement = verify(field, *data(field, 1), 0.3, free_time=25.0, nudged_time=20.0)
     assert agreement.verdict is AgreementVerdict.agrees, agreement.summary()
 
 
 def test_waveform_is_that_of_scipy(ngspice):
+    """With durations as `verify` chooses them."""
     field = make("graph", "tanh", False, 0.6)
-    x, y = data(field, 1)
-    (sample,) = verify(field, x, y, 0.5).samples
-    weights, (win, b), tau = (np.asarray(field.recurrent_matrix()), map(np.asarray, field.input_matrix()), field.tau)
-    drive, tau = win @ x[0] + b, np.asarray(tau)
-
-    def velocity(t, s, beta=0.0):
-        mu = weights @ np.tanh(s) + drive - s
-        mu[:4] += beta * (y[0] - s[:4])
-        return mu / tau
-
-    measured_free, measured_nudged = sample.circuit
-    free = solve_ivp(
-        velocity,
-        (0, measured_free.times[-1]),
-        np.zeros(20),
-        rtol=1e-10,
-        atol=1e-12,
-        method="DOP853",
-        t_eval=measured_free.times,
-    ).y.T
-    nudged = solve_ivp(
-        velocity,
-        (0, measured_nudged.times[-1]),
-        free[-1],
-        rtol=1e-10,
-        atol=1e-12,
-        method="DOP853",
-        t_eval=measured_nudged.times,
-        args=(0.5,),
-    ).y.T
-    np.testing.assert_allclose(measured_free.states, free, atol=1e-4)
-    np.testing.assert_allclose(measured_nudged.states, nudged, atol=1e-4)
-    np.testing.assert_allclose(measured_nudged.end, nudged[-1], atol=1e-7)
+    x, y = data(field, 2)
+    for row, target, sample in zip(x, y, verify(field, x, y, 0.5).samples, strict=True):
+        assert sample.circuit[0].times[-1] not in TIMES.values()
+        for ours, theirs in zip(sample.circuit, by_scipy(field, row, target, sample.circuit), strict=True):
+            np.testing.assert_allclose(ours.states, theirs, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(ours.end, theirs[-1], rtol=0, atol=1e-7)
 
 
 def test_other_scales_give_the_same_states(ngspice):
     field = make("layered", "hard_sigmoid", True, 1.0)
     level = Behavioural(Scaling(volt_per_unit=0.07, tau_s=1e-3, leak_ohm=7e5), TIGHT)
-    assert (
-        verify(field, *data(field, 1), 0.5, level=level, free_time=60.0, nudged_time=40.0).verdict
-        is AgreementVerdict.agrees
-    )
+    assert verify(field, *data(field, 2), 0.5, level=level, **TIMES).verdict is AgreementVerdict.agrees
 
 
 def test_loose_accuracy_is_called_disagreement(ngspice):
     field = make("graph", "tanh", False, 0.6)
-    agreement = verify(
-        field, *data(field, 1), 0.5, thresholds=Thresholds(trajectory=1e-9), free_time=60.0, nudged_time=40.0
-    )
+    agreement = verify(field, *data(field, 2), 0.5, thresholds=Thresholds(trajectory=1e-9), **TIMES)
     assert agreement.verdict is AgreementVerdict.disagrees
 
 
 def test_a_phase_cut_short_is_not_settled(ngspice):
     field = make("graph", "tanh", False, 0.6)
-    agreement = verify(field, *data(field, 1), 0.5, free_time=2.0, nudged_time=2.0)
+    agreement = verify(field, *data(field, 2), 0.5, free_time=2.0, nudged_time=2.0)
     assert agreement.verdict is AgreementVerdict.not_settled
     assert agreement.max_abs_trajectory < 5e-5  # they still do the same
     assert math.isnan(agreement.update_cosine) and agreement.summary()["update_cosine"] is None
@@ -151,37 +189,42 @@ def test_targets_must_match_the_inputs(ngspice):
         verify(field, x, y, 0.0)
 
 
-@pytest.mark.parametrize("kind", ["layered", "graph"])
-def test_symmetric_nudging_is_compared_phase_by_phase(ngspice, kind):
-    field = make(kind, "tanh", False, 0.6)
+@pytest.mark.parametrize(("kind", "case"), [("layered", CASES[0]), ("graph", CASES[3])])
+def test_symmetric_nudging_is_compared_phase_by_phase(ngspice, kind, case):
+    field = make(kind, *case)
     x, y = data(field, 2)
-    nudging, ends = epf.Nudging.symmetric(0.3), {"free_time": 60.0, "nudged_time": 40.0}
-    agreement = verify(field, x, y, nudging, **ends)
+    nudging = epf.Nudging.symmetric(0.3)
+    agreement = verify(field, x, y, nudging, **TIMES)
     assert agreement.verdict is AgreementVerdict.agrees, agreement.summary()
     assert agreement.max_abs_nudged < 1e-7 and agreement.max_abs_trajectory < 5e-5
     assert [[phase.beta for phase in sample.circuit] for sample in agreement.samples] == [[0.0, 0.3, -0.3]] * 2
-    expected = epf.EqProp(nudging, epf.Trajectory(tol=1e-10)).estimate(field, x, y)
+    expected = epf.EqProp(nudging, epf.Equilibrium(tol=1e-12, check_stability=False)).estimate(field, x, y)
     for ours in (agreement.circuit, agreement.ode):
         for name, tensor in expected.gradient.tensors().items():
             np.testing.assert_allclose(ours.gradient.tensors()[name], tensor, atol=1e-6)
-    # A nudged phase that tips the network over does not come back: the second one began elsewhere.
-    tipping = epf.GraphField(
-        weights=jnp.array([[0.0, 3.0], [3.0, 0.0]]),
-        input_weights=jnp.zeros((2, 1)),
-        biases=jnp.array([-0.2, -0.2]),
-        mask=~jnp.eye(2, dtype=bool),
-        tau=jnp.ones(2),
-        n_outputs=1,
-        activation=epf.activation("tanh"),
-        projected=False,
+
+
+def test_a_nudged_phase_that_tips_the_network_over_is_on_another_branch(ngspice):
+    """It does not come back, and the second one begins elsewhere. An output and a hidden neuron hold each other."""
+    weights = np.zeros((20, 20))
+    weights[0, 10] = weights[10, 0] = 3.0
+    biases = np.zeros(20)
+    biases[[0, 10]] = -0.2
+    tipping = dataclasses.replace(
+        make("graph", "tanh", False, 0.6),
+        weights=jnp.asarray(weights),
+        biases=jnp.asarray(biases),
+        mask=jnp.asarray(weights != 0),
+        tau=jnp.ones(20),
     )
-    found = verify(tipping, np.zeros((1, 1)), np.full((1, 1), 20.0), epf.Nudging.symmetric(0.8), **ends)
+    x, y = np.zeros((2, 6)), np.tile([20.0, 0, 0, 0], (2, 1))
+    found = verify(tipping, x, y, epf.Nudging.symmetric(0.8), **TIMES)
     assert found.verdict is AgreementVerdict.wrong_branch
 
 
 def test_an_agreement_has_a_table_a_picture_and_files(ngspice, tmp_path):
-    field = make("layered", "tanh", False, 0.6)
-    found = verify(field, *data(field, 2), 0.5, free_time=60.0, nudged_time=40.0, points=50)
+    field = make("layered", "hard_sigmoid", True, 1.0)
+    found = verify(field, *data(field, 2), 0.5, **TIMES, points=50)
     rows = found.rows()
     assert [row["sample"] for row in rows] == [0, 1]
     assert max(row["max_abs_trajectory"] for row in rows) == found.max_abs_trajectory
