@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._arrays import as_scalar, checked_pair
 from ..costs import AbstractCost
-from ..learning.base import AbstractLearningRule, tree_dot, tree_norm
+from ..learning.base import AbstractLearningRule, Estimate, tree_dot, tree_norm
 from ..learning.catalogue import Maker
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
@@ -191,10 +191,11 @@ def budget(
     truth = truth or ImplicitGradient()
     # They come from the same start to the same equilibrium, which `tight` has judged.
     limits = [_made(rule, beta, tight.unchecked(), truth.cost) for beta in (_TINY_BETA, _TINY_BETA / 2)]
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *limits)
     measured = []
     for beta in betas.tolist():
         rules = [_made(rule, beta, place, truth.cost) for place in places]
-        parts = _stages(rules, limits, truth, field, x, y)
+        parts = _stages(rules, both, truth, field, x, y)
         if not int(parts["used"]):
             raise_unless_converged("practical or ideal", parts["verdict"])
             raise ValueError(
@@ -220,25 +221,28 @@ def _made(rule: Maker, beta: float, substrate: AbstractSubstrate, cost: Abstract
 @eqx.filter_jit
 def _stages(
     rules: list[AbstractLearningRule],
-    limits: list[AbstractLearningRule],
+    limits: AbstractLearningRule,
     truth: ImplicitGradient,
     field: AbstractVectorField,
     x: Array,
     y: Array,
 ) -> dict[str, Array]:
-    """The budget of one beta."""
+    """The budget of one beta; `limits` are two rules stacked, which differ in beta alone and are compiled as one."""
 
     def single(x: Array, y: Array) -> tuple[list[AbstractVectorField], Array]:
         estimates = [rule.estimate(field, x[None], y[None], throw=False) for rule in rules[:-1]]
         start = estimates[0].free.state  # on the way to the practical equilibrium, where the network has several
-        for rule in (rules[-1], *limits):
+
+        def at_rest(rule: AbstractLearningRule) -> Estimate:
             begun = eqx.tree_at(lambda r: r.substrate.start, rule, start, is_leaf=lambda leaf: leaf is None)
-            estimates.append(begun.estimate(field, x[None], y[None], throw=False))
+            return begun.estimate(field, x[None], y[None], throw=False)
+
+        estimates.append(at_rest(rules[-1]))
+        limit = jax.vmap(at_rest)(limits)
         true = truth.at(field, x[None], y[None], estimates[-1].free)
-        verdict = jnp.max(jnp.stack([e.verdict[0] for e in (*estimates, true)]))
-        *practical, coarse, fine = (e.gradient for e in estimates)
-        ideal = jax.tree.map(lambda c, f: 2 * f - c, coarse, fine)
-        return [*practical, ideal, true.gradient], verdict
+        verdict = jnp.max(jnp.stack([*(e.verdict[0] for e in (*estimates, true)), *limit.verdict[:, 0]]))
+        ideal = jax.tree.map(lambda pair: 2 * pair[1] - pair[0], limit.gradient)
+        return [*(e.gradient for e in estimates), ideal, true.gradient], verdict
 
     stages, verdict = jax.vmap(single)(x, y)
     used = (verdict == Verdict.converged) & (jax.vmap(tree_norm)(stages[-1]) > 10 * jnp.finfo(field.dtype).eps)

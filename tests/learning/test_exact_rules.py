@@ -1,5 +1,6 @@
 """The rules that need no symmetric weights, against the implicit gradient on random asymmetric networks."""
 
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -9,37 +10,43 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.learning.base import tree_dot, tree_norm
-from eqprop_field.vector_fields.base import flatten_state, jacobian
 
 # What rest is, and what its checks say, is the subject of other tests: here they would only be compiled.
 TIGHT = epf.Equilibrium(tol=1e-14, solver=epf.Sweeps(20_000), check_stability=False)
 
 
-def make(name, seed=0, **options):
+@functools.cache
+def make(name, seed=0, rho="tanh", **options):
     key = jax.random.key(seed)
-    options.setdefault("activation", epf.activation("tanh"))
+    options["activation"] = epf.activation(rho)
     if name == "20-15-10-5":
         return epf.LayeredField.create(key, (20, 15, 10, 5), **({"gain": 0.5} | options))
     sizes = {"neurons": int(name), "inputs": 4, "outputs": 3, "density": 0.8}
     return epf.GraphField.create(key, **(sizes | {"gain": 0.4} | options))
 
 
-NETWORKS = pytest.mark.parametrize("name", ["20-15-10-5", "12", "50"])
+NETWORKS = pytest.mark.parametrize("name", ["20-15-10-5", "12"])
+LARGER_TOO = pytest.mark.parametrize("name", ["20-15-10-5", "12", "50"])
 SEEDS = (0, 1, 2)
 
 
-def data(field, batch=3):
-    x_key, y_key = jax.random.split(jax.random.key(7))
-    return jax.random.uniform(x_key, (batch, field.n_inputs)), jax.random.uniform(y_key, (batch, field.n_outputs))
+def data(field):
+    """Three samples in every test, by numpy: whatever has one shape, or is no operation of JAX, is compiled once."""
+    rng = np.random.default_rng(7)
+    return rng.uniform(size=(3, field.n_inputs)), rng.uniform(size=(3, field.n_outputs))
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 def cosine(a, b):
-    return float(tree_dot(a, b) / (tree_norm(a) * tree_norm(b)))
+    a, b = flat(a), flat(b)
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
 def relative(a, b):
-    return float(tree_norm(jax.tree.map(jnp.subtract, a, b)) / tree_norm(b))
+    return np.linalg.norm(flat(a) - flat(b)) / np.linalg.norm(flat(b))
 
 
 def against_truth(rule, name, **options):
@@ -62,13 +69,13 @@ def test_aep_is_aligned_where_the_plain_rule_is_not(name):
     assert plain.max() < 0.97
 
 
-@NETWORKS
+@LARGER_TOO
 def test_symmetric_aep_is_the_gradient(name):
     _, errors, _ = against_truth(epf.AEP(epf.Nudging.symmetric(1e-3), TIGHT), name)
     assert errors.max() < 1e-5
 
 
-@NETWORKS
+@LARGER_TOO
 def test_dyadic_has_no_bias_at_a_large_beta(name):
     _, errors, _ = against_truth(epf.DyadicEqProp(0.5, TIGHT), name)
     assert errors.max() < 1e-8
@@ -87,13 +94,13 @@ def test_recurrent_backpropagation_relaxes_to_the_gradient(name):
 )
 def test_clipped_states_have_their_projected_gradient(rule):
     for seed in SEEDS:
-        field = make("20-15-10-5", seed, activation=epf.activation("hard_sigmoid"))
+        field = make("20-15-10-5", seed, rho="hard_sigmoid")
         raised = jax.tree.map(lambda leaf: leaf + 0.3 if leaf.ndim == 1 else leaf, field.parameters())
         field = eqx.combine(raised, field)  # outputs off the bound at 0
         x, y = data(field)
         truth = epf.ImplicitGradient(TIGHT).estimate(field, x, y)
-        held = flatten_state(truth.free.state)
-        assert bool(jnp.any((held == 0) | (held == 1)))
+        held = flat(truth.free.state)
+        assert np.any((held == 0) | (held == 1))
         assert relative(rule.estimate(field, x, y).gradient, truth.gradient) < 1e-6
 
 
@@ -113,16 +120,17 @@ def test_aep_by_trajectory_is_aep_by_iteration():
     x, y = data(field)
     nudging = epf.Nudging.symmetric(0.05)
     by_iteration = epf.AEP(nudging, TIGHT).estimate(field, x, y).gradient
-    by_integration = epf.AEP(nudging, epf.Trajectory(tol=1e-10)).estimate(field, x, y).gradient
+    by_integration = epf.AEP(nudging, epf.Trajectory(tol=1e-10, check_stability=False)).estimate(field, x, y).gradient
     assert relative(by_integration, by_iteration) < 1e-6
 
 
 def matrices(field, x, y):
-    """The free equilibrium, J and dC/ds of one sample, in numpy."""
-    free = TIGHT.settle(field, x)
-    j = np.asarray(jacobian(lambda s: field(s, field.drive(x)), free.state))[0]
-    error = np.zeros(field.n_neurons)
-    error[: field.n_outputs] = np.asarray(field.output(free.state) - y)[0]
+    """The free equilibria, J = W rho'(s) - I and dC/ds of every sample, in numpy."""
+    free = TIGHT.phases(field, x, ())[0]
+    s = np.concatenate(jax.tree.leaves(free.state), axis=1)
+    j = np.asarray(field.recurrent_matrix()) * (1 - np.tanh(s) ** 2)[:, None, :] - np.eye(field.n_neurons)
+    error = np.zeros_like(s)
+    error[:, : field.n_outputs] = s[:, : field.n_outputs] - y
     return free, j, error
 
 
@@ -131,13 +139,15 @@ def test_error_processes_are_matrix_exponentials():
     from scipy.linalg import expm
 
     field = make("12")
-    x, y = data(field, batch=1)
-    times = np.array([0.5, 2.0, 8.0])
+    x, y = data(field)
+    times = np.array([0.7, 3.0])
     both = epf.error_processes(field, x, y, times, substrate=TIGHT)
     _, j, error = matrices(field, x, y)
     for k, t in enumerate(times):
-        np.testing.assert_allclose(both.recurrent_backpropagation.error[k, 0], expm(j.T * t) @ error, atol=1e-8)
-        np.testing.assert_allclose(both.eqprop.error[k, 0], expm(j * t) @ error, atol=1e-8)
+        for n in range(3):
+            found = both.recurrent_backpropagation.error[k, n], both.eqprop.error[k, n]
+            np.testing.assert_allclose(found[0], expm(j[n].T * t) @ error[n], atol=1e-8)
+            np.testing.assert_allclose(found[1], expm(j[n] * t) @ error[n], atol=1e-8)
 
 
 def test_error_processes_end_in_the_gradient_and_in_the_update():
@@ -154,15 +164,14 @@ def test_error_processes_end_in_the_gradient_and_in_the_update():
 def test_the_error_process_is_the_derivative_of_the_projected_cost():
     """Sbar_t = dL_t/ds, equation 33, by differentiating the flow itself."""
     field = make("12")
-    x, y = data(field, batch=1)
-    free = TIGHT.settle(field, x)
+    x, y = data(field)
     times = np.array([0.7, 3.0])
     both = epf.error_processes(field, x, y, times, substrate=TIGHT)
-    h = 1e-5
+    h, free = 1e-5, both.free.state
     for i in range(0, field.n_neurons, 4):
-        step = h * jnp.eye(field.n_neurons)[i][None]
-        ahead, back = (epf.projected_cost(field, x, y, free.state + d, times)[:, 0] for d in (step, -step))
-        np.testing.assert_allclose((ahead - back) / (2 * h), both.recurrent_backpropagation.error[:, 0, i], atol=1e-7)
+        step = h * jnp.eye(field.n_neurons)[i]
+        ahead, back = (np.asarray(epf.projected_cost(field, x, y, free + d, times)) for d in (step, -step))
+        np.testing.assert_allclose((ahead - back) / (2 * h), both.recurrent_backpropagation.error[:, :, i], atol=1e-7)
 
 
 def test_time_averaged_cost_tends_to_the_cost_where_the_network_settles():
@@ -174,14 +183,15 @@ def test_time_averaged_cost_tends_to_the_cost_where_the_network_settles():
 
 
 def holomorphic_error(field, radius, points):
-    """Relative distance of the Fourier coefficient from J^-1 dC/ds."""
-    x, y = data(field, batch=1)
+    """Relative distance of the Fourier coefficients from J^-1 dC/ds, the largest over the samples."""
+    x, y = data(field)
     free, j, error = matrices(field, x, y)
     nudging = epf.Nudging.holomorphic(radius, points)
-    _, nudged = TIGHT.phases(field, x, nudging.nudges(epf.Quadratic(), y))
-    found = flatten_state(nudging.displacement(free.state, [solution.state for solution in nudged]))[0]
-    expected = np.linalg.solve(j, error)
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    _, nudged = TIGHT.phases(field, x, nudging.nudges(epf.Quadratic(), jnp.asarray(y)))
+    displacement = nudging.displacement(free.state, [solution.state for solution in nudged])
+    found = np.concatenate(jax.tree.leaves(displacement), axis=1)
+    expected = np.linalg.solve(j, error[..., None])[..., 0]
+    return (np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)).max()
 
 
 @NETWORKS
@@ -229,7 +239,7 @@ class Decay(epf.AbstractVectorField):
 @pytest.mark.parametrize("rho", [jnp.abs, lambda s: jnp.sin(s.real), lambda s: jax.lax.clamp(0.0, s, 1.0)])
 def test_fields_without_a_complex_derivative_are_found_out(rho):
     x, y = np.full((1, 3), 0.5), np.ones((1, 2))
-    w = 0.3 * jax.random.normal(jax.random.key(0), (3, 3))
+    w = jnp.asarray(0.3 * np.random.default_rng(0).normal(size=(3, 3)))
     rule = epf.AEP(epf.Nudging.holomorphic(0.1, 8), TIGHT)
     with pytest.raises(ValueError, match="needs a complex-differentiable velocity, and that of Decay is not"):
         rule.estimate(Decay(w, rho), x, y)
@@ -257,10 +267,10 @@ def test_sinusoidal_nudging_tends_to_the_static_answer_with_omega_squared():
 
 
 def test_sinusoidal_answer_is_the_transfer_function():
-    """In phase with the nudge: the real part of (J - i omega)^-1 dC/ds."""
+    """In phase with the nudge: the real part of (J - i omega)^-1 dC/ds, of which the bias follows the mean."""
     field = make("12")
-    x, y = data(field, batch=1)
+    x, y = data(field)
     _, j, error = matrices(field, x, y)
     estimate = epf.SinusoidalEqProp(1e-3, 0.3, transient=4, substrate=TIGHT).estimate(field, x, y)
-    expected = np.linalg.solve(j - 0.3j * np.eye(len(j)), error).real
-    np.testing.assert_allclose(-estimate.gradient.biases, expected, atol=1e-5)
+    expected = np.linalg.solve(j - 0.3j * np.eye(12), error[..., None]).real[..., 0]
+    np.testing.assert_allclose(-estimate.gradient.biases, expected.mean(axis=0), atol=1e-5)
