@@ -191,11 +191,10 @@ def budget(
     truth = truth or ImplicitGradient()
     # They come from the same start to the same equilibrium, which `tight` has judged.
     limits = [_made(rule, beta, tight.unchecked(), truth.cost) for beta in (_TINY_BETA, _TINY_BETA / 2)]
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *limits)
     measured = []
     for beta in betas.tolist():
         rules = [_made(rule, beta, place, truth.cost) for place in places]
-        parts = _stages(rules, both, truth, field, x, y)
+        parts = _stages(rules, limits, truth, field, x, y)
         if not int(parts["used"]):
             raise_unless_converged("practical or ideal", parts["verdict"])
             raise ValueError(
@@ -221,13 +220,14 @@ def _made(rule: Maker, beta: float, substrate: AbstractSubstrate, cost: Abstract
 @eqx.filter_jit
 def _stages(
     rules: list[AbstractLearningRule],
-    limits: AbstractLearningRule,
+    limits: list[AbstractLearningRule],
     truth: ImplicitGradient,
     field: AbstractVectorField,
     x: Array,
     y: Array,
 ) -> dict[str, Array]:
-    """The budget of one beta; `limits` are two rules stacked, which differ in beta alone and are compiled as one."""
+    """The budget of one beta."""
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *limits)  # they differ in beta alone: compiled as one
 
     def single(x: Array, y: Array) -> tuple[list[AbstractVectorField], Array]:
         estimates = [rule.estimate(field, x[None], y[None], throw=False) for rule in rules[:-1]]
@@ -238,7 +238,7 @@ def _stages(
             return begun.estimate(field, x[None], y[None], throw=False)
 
         estimates.append(at_rest(rules[-1]))
-        limit = jax.vmap(at_rest)(limits)
+        limit = jax.vmap(at_rest)(both)
         true = truth.at(field, x[None], y[None], estimates[-1].free)
         verdict = jnp.max(jnp.stack([*(e.verdict[0] for e in (*estimates, true)), *limit.verdict[:, 0]]))
         ideal = jax.tree.map(lambda pair: 2 * pair[1] - pair[0], limit.gradient)
