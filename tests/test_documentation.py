@@ -8,11 +8,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 
+import jax
 import numpy as np
 import pytest
 import tyro
 
+import eqprop_field as epf
+from eqprop_field import circuits, extensions
+from eqprop_field.cli import main
 from eqprop_field.cli.commands import command_class, word_of
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -25,25 +30,39 @@ def blocks(page: pathlib.Path, language: str = "python") -> list[str]:
     return [code for name, code in fenced if name == language]
 
 
-def execute(*command: str, folder: pathlib.Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
 def run(*command: str, folder: pathlib.Path) -> str:
     """What a command prints; it must succeed."""
-    done = execute(*command, folder=folder)
+    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize("page", [page for page in _PAGES if blocks(page)], ids=lambda page: page.name)
-def test_examples_run(page, tmp_path):
+@pytest.fixture
+def execute(tmp_path, monkeypatch, capsys):
+    """Runs a page's code as a user would, and gives what it prints; what it registers is forgotten after the test."""
+    tables = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS, extensions._imported)
+    before = [dict(table) for table in tables]
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").symlink_to(_ROOT / "docs")  # pages name files from the root
+
+    def execute(code: str) -> str:
+        capsys.readouterr()
+        with jax.enable_x64(False), warnings.catch_warnings():
+            warnings.filterwarnings("error", module="eqprop_field")
+            exec(compile(code, "<page>", "exec"), {"__name__": "__main__"})
+        return capsys.readouterr().out
+
+    yield execute
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+
+
+@pytest.mark.parametrize("page", [page for page in _PAGES if blocks(page)], ids=lambda page: page.name)
+def test_examples_run(page, execute):
     code = "\n".join(blocks(page))
-    done = execute(sys.executable, "-W", "error:::eqprop_field", "-c", code, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert bool(done.stdout) == ("print(" in code)
+    assert bool(execute(code)) == ("print(" in code)
 
 
 def test_first_example_stands_within_fifteen_lines():
@@ -54,13 +73,13 @@ def test_first_example_stands_within_fifteen_lines():
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
-def test_first_example_is_the_same_in_python_by_ode_and_in_ngspice(tmp_path):
+def test_first_example_is_the_same_in_python_by_ode_and_in_ngspice(tmp_path, execute):
     page = _ROOT / "README.md"
-    printed = run(sys.executable, "-c", blocks(page)[0], folder=tmp_path)
+    printed = execute(blocks(page)[0])
     (commands,) = (block for block in blocks(page, "") if block.startswith("eqprop-field simulate"))
     *ours, last = commands.splitlines()
     for command in ours:
-        run(sys.executable, "-m", "eqprop_field", *shlex.split(command)[1:], folder=tmp_path)
+        assert main(shlex.split(command)[1:]) == 0
     again = run(sys.executable, *shlex.split(last, comments=True)[1:], folder=tmp_path)
     (stated,) = set(re.findall(r"# (\d\.\d+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE))
     by_ode = np.linalg.norm(np.load(tmp_path / "run" / "phases.npz")["update_W_0_1"])
@@ -88,8 +107,6 @@ def test_links_between_files_lead_somewhere(page):
 
 
 def test_table_of_rules_is_what_the_command_writes(tmp_path):
-    from eqprop_field.cli import main
-
     assert main(["rules", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "rules.md").read_text(encoding="utf-8") == (_ROOT / "docs" / "rules.md").read_text(
         encoding="utf-8"

@@ -190,8 +190,8 @@ def test_own_activation(run):
 
 @needs_ngspice
 @pytest.mark.parametrize("level", ["behavioural", "crossbar", "ota"])
-def test_own_activation_in_circuits(run, level, layered):
-    rho = run("own_activation.py")[0]["naka_rushton"]
+def test_own_activation_in_circuits(level):
+    rho = runpy.run_path(str(_FOLDER / "own_activation.py"))["naka_rushton"]
     field = epf.LayeredField.create(jax.random.key(2), (4, 6, 2), activation=rho)
     substrate = circuits.NgspiceSubstrate(level=circuits.LEVELS[level]())
     measured, solved = (s.settle(field, np.full((1, 4), 0.5)).state[0] for s in (substrate, epf.Equilibrium()))

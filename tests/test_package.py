@@ -38,7 +38,7 @@ def run_python(code: str) -> str:
 def test_import_takes_less_than_three_seconds():
     # Processor time, for the other workers share the clock on the wall; it is what an idle machine would take.
     code = "import eqprop_field, time; print(time.process_time())"
-    assert min(float(run_python(code)) for _ in range(3)) < 3.0
+    assert any(float(run_python(code)) < 3.0 for _ in range(3))
 
 
 @pytest.fixture(scope="module")

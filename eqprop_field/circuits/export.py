@@ -1,6 +1,7 @@
 """A network and its samples as a netlist in a file, for any ngspice."""
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 import jax.numpy as jnp
@@ -18,8 +19,8 @@ from .variation import Chip
 
 def export(
     field: AbstractVectorField,
-    x: ArrayLike,
-    y: ArrayLike,
+    x: ArrayLike | Sequence[float],
+    y: ArrayLike | Sequence[float],
     beta: float,
     path: str | os.PathLike[str],
     *,
