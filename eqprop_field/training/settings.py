@@ -4,11 +4,12 @@ import dataclasses
 import functools
 from typing import Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from ..vector_fields.base import AbstractVectorField
 from .symmetry_repair import SymmetryRepair
@@ -114,11 +115,21 @@ def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> A
             f"give one rate for all, or {layers} from the output back"
         )
     rates = learning_rates * layers if len(learning_rates) == 1 else learning_rates
+    every = _rates(field.parameters(), jnp.asarray(rates))
+
+    def shortest(rate: Array) -> Array:
+        values = np.asarray(rate)
+        return jnp.asarray(values.flat[0]) if np.all(values == values.flat[0]) else rate
+
+    return jax.tree.map(shortest, every)
+
+
+@eqx.filter_jit
+def _rates(parameters: AbstractVectorField, rates: Float[Array, " layers"]) -> AbstractVectorField:
+    """At every parameter the rate of the layer it belongs to, whatever the field looks like: the gradient of a sum."""
 
     def weighted(parameters: AbstractVectorField) -> Array:
         groups = parameters.layers().values()
         return jnp.stack([r * sum(jnp.sum(t) for t in ts) for r, ts in zip(rates, groups, strict=True)]).sum()
 
-    # Its gradient holds at every parameter the rate of the layer it belongs to, whatever the field looks like.
-    every = jax.grad(weighted)(field.parameters())
-    return jax.tree.map(lambda rate: rate.ravel()[0] if bool(jnp.all(rate == rate.ravel()[0])) else rate, every)
+    return jax.grad(weighted)(parameters)

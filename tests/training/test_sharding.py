@@ -17,44 +17,47 @@ import dataclasses, json, sys
 import numpy as np
 from eqprop_field.datasets import Samples
 from eqprop_field.training import RECIPES, join_processes, load_dataset, train
-devices, process, coordinator = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+several, process, coordinator = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 if coordinator:
     join_processes(coordinator, 2, process)
 recipe = RECIPES["digits"]
 settings = dataclasses.replace(recipe.settings, epochs=1)
 digits = load_dataset("digits")
 few = Samples(digits.train.x[:400], digits.train.y[:400])  # 20 steps: training makes more of every rounding
-run = train(recipe.field(), recipe.learning_rule(), dataclasses.replace(digits, train=few), settings,
-            devices=devices or None, progress=False)
-if process == 0:
-    print(json.dumps({name: np.asarray(value).tolist() for name, value in run.last_field.tensors().items()}))
+for devices in several:
+    run = train(recipe.field(), recipe.learning_rule(), dataclasses.replace(digits, train=few), settings,
+                devices=devices, progress=False)
+    if process == 0:
+        print(json.dumps(np.concatenate([np.ravel(v) for v in run.last_field.tensors().values()]).tolist()))
 """
 
 
-def started(devices, *, forced=1, process=0, coordinator=""):
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={forced}"}
-    command = [sys.executable, "-c", TRAIN, str(devices), str(process), coordinator]
+def started(several, *, forced=1, process=0, coordinator=""):
+    """A process that has so many devices, and trains on some of them one run after another."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    environment = {**os.environ, "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={forced}"}
+    command = [sys.executable, "-c", TRAIN, json.dumps(several), str(process), coordinator]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def parameters(process):
+def parameters(process, runs):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    return np.concatenate([np.ravel(value) for value in json.loads(out.splitlines()[-1]).values()])
+    return [np.array(json.loads(line)) for line in out.splitlines()[-runs:]]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the processes find each other by gloo")
 def test_devices_and_processes_end_where_one_device_does():
-    one = parameters(started(0))
+    one, *several = parameters(started([None, 2, 4], forced=4), 3)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    pair = [started(2, process=k, coordinator=coordinator) for k in range(2)]
-    joined = parameters(pair[0])
+    pair = [started([2], process=k, coordinator=coordinator) for k in range(2)]
+    several += parameters(pair[0], 1)
     assert pair[1].wait(timeout=60) == 0
-    for several in (parameters(started(2, forced=2)), parameters(started(4, forced=4)), joined):
-        apart = np.max(np.abs(several - one)) / np.max(np.abs(one))
+    for other in several:
+        apart = np.max(np.abs(other - one)) / np.max(np.abs(one))
         print(f"{apart:.1e}")
         assert 0 < apart < 1e-6
 

@@ -13,7 +13,7 @@ import eqprop_field as epf
 from eqprop_field.datasets import Dataset, Samples
 from eqprop_field.training import Settings, SymmetryRepair, jacobian_asymmetry_penalty, train
 
-RULE = epf.EqProp(epf.Nudging.symmetric(0.1), epf.Equilibrium(tol=1e-6))
+RULE = epf.EqProp(epf.Nudging.symmetric(0.1), epf.Equilibrium(tol=1e-6, check_stability=False))
 
 
 def toy(n=24):
@@ -76,7 +76,8 @@ def test_the_decay_of_kolen_pollack_falls_with_the_schedule():
 def test_a_step_of_kolen_pollack_by_hand():
     field = layered()
     repair = SymmetryRepair("kolen_pollack", decay=0.1)
-    updates = jax.tree.map(lambda w: jax.random.normal(jax.random.key(w.size), w.shape), field.parameters())
+    rng = np.random.default_rng(0)
+    updates = jax.tree.map(lambda w: jnp.asarray(rng.normal(size=w.shape)), field.parameters())
     found = repair.applied(field, updates)
     for i in (0, 1):
         mean = 0.5 * (updates.forward[i] + updates.feedback[i].T)
@@ -122,6 +123,7 @@ def test_the_penalty_is_that_of_the_dense_jacobian(name):
     estimate = float(jacobian_asymmetry_penalty(field, x, state, key, probes=20_000))
     assert estimate == pytest.approx(np.mean(exact), rel=0.02)
 
+    @jax.jit
     def penalty(parameters):
         return jacobian_asymmetry_penalty(eqx.combine(parameters, field), x, state, key)
 
@@ -150,7 +152,7 @@ def test_homeostasis_lowers_the_asymmetry_and_raises_the_alignment():
 
 
 @pytest.mark.parametrize(
-    "repair", [SymmetryRepair(homeostasis=0.1), SymmetryRepair("kolen_pollack", decay=0.01), SymmetryRepair("tied")]
+    "repair", [SymmetryRepair(homeostasis=1.0), SymmetryRepair("kolen_pollack", decay=0.02), SymmetryRepair("tied")]
 )
 def test_a_run_resumed_ends_in_the_same_bits(repair, tmp_path):
     whole = go(layered(), repair, epochs=3)

@@ -14,7 +14,7 @@ import safetensors.numpy
 import eqprop_field as epf
 from eqprop_field._files import locked_folder
 from eqprop_field._tensor_file import TensorFileError, described_tensors, tensor_file
-from eqprop_field.datasets import Dataset, Samples, digits, xor
+from eqprop_field.datasets import Dataset, Samples, batch_order, digits, xor
 from eqprop_field.training import CHECKPOINT, RECIPES, CheckpointError, Settings, error_rate, loop, train
 from scripts import kill
 
@@ -28,10 +28,18 @@ def few_digits(n=100):
 FEW = few_digits()
 RULE = epf.EqProp(nudging=epf.Nudging.symmetric(0.2), substrate=epf.Equilibrium(tol=1e-3, solver=epf.Sweeps(100)))
 SHORT = Settings(epochs=4, batch_size=16, learning_rates=(0.05, 0.2), schedule="constant")
+# A step is compiled once for all tests with one of these; ADAM and COSINE are for the graph below.
+ADAM = Settings(epochs=4, batch_size=16, learning_rates=(0.02,), optimiser="adam", schedule="constant")
+COSINE = Settings(epochs=4, batch_size=16, learning_rates=(0.06,), optimiser="momentum", schedule="cosine")
+HALVES = Settings(epochs=2, batch_size=50, schedule="constant")
 
 
 def small(sizes=(64, 8, 10), seed=0, **options):
     return epf.LayeredField.create(jax.random.key(seed), sizes, gain=0.25, **options)
+
+
+def graph():
+    return epf.GraphField.create(jax.random.key(0), neurons=15, inputs=64, outputs=10, density=0.5, gain=0.3)
 
 
 def go(settings=SHORT, *, field=None, rule=RULE, data=FEW, **options):
@@ -61,24 +69,31 @@ class Blind(epf.AbstractSubstrate):
         return solution
 
 
-def test_a_step_of_gradient_descent_by_hand():
-    settings = Settings(epochs=1, batch_size=100, learning_rates=(0.03, 0.2), schedule="constant", seed=4)
-    field = small()
-    run = go(settings, field=field)
-    estimate = RULE.estimate(field, FEW.train.x, FEW.train.y, throw=False)
+def test_an_epoch_of_gradient_descent_by_hand():
+    settings = dataclasses.replace(HALVES, epochs=1, learning_rates=(0.03, 0.2), seed=4)
+    run = go(settings)
+    field, outputs, cost = small(), [], []
+    order = batch_order(jax.random.fold_in(jax.random.key(4), 1), 0, 100, 50)
+    unchecked = dataclasses.replace(RULE, substrate=RULE.substrate.unchecked())
+    for rows in np.asarray(order):
+        x, y = FEW.train.x[rows], FEW.train.y[rows]
+        estimate = unchecked.estimate(field, x, y, throw=False)
+        outputs.append(np.asarray(estimate.free.state[0]))
+        cost.append(0.5 * np.sum((y - outputs[-1]) ** 2, 1))
+        into = {"0": 0.03, "1": 0.2}
+        steps = [-into[name.split("_")[1]] * step for name, step in estimate.gradient.tensors().items()]
+        field = eqx.apply_updates(field, jax.tree.unflatten(jax.tree.structure(field.parameters()), steps))
     for name, tensor in run.last_field.tensors().items():
-        rate = 0.03 if name.split("_")[1] == "0" else 0.2
-        expected = field.tensors()[name] - rate * estimate.gradient.tensors()[name]
-        np.testing.assert_allclose(tensor, expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(tensor, field.tensors()[name], rtol=1e-9, atol=1e-12)
     entry = run.history[0]
-    output = np.asarray(estimate.free.state[0])
-    assert entry["train_error"] == np.mean(np.argmax(output, 1) != FEW.train.labels)
-    assert entry["train_objective"] == pytest.approx(float(np.mean(0.5 * np.sum((FEW.train.y - output) ** 2, 1))))
+    answers = np.argmax(np.concatenate(outputs), 1)
+    assert entry["train_error"] == np.mean(answers != FEW.train.labels[np.ravel(order)])
+    assert entry["train_objective"] == pytest.approx(float(np.mean(cost)))
     assert entry["verdicts"] == {"converged": 100}
 
 
 def test_it_learns_and_reports_the_best_epoch():
-    run = go(Settings(epochs=25, batch_size=5, learning_rates=(0.1, 0.3)))
+    run = go(dataclasses.replace(SHORT, epochs=40, learning_rates=(0.2, 0.6)))
     assert run.history[-1]["train_objective"] < 0.5 * run.history[0]["train_objective"]
     errors = [entry["validation_error"] for entry in run.history]
     assert errors[run.best_epoch - 1] == min(errors)
@@ -93,10 +108,9 @@ def test_it_learns_xor():
     assert run.test_error == 0 and run.passed
 
 
-@pytest.mark.parametrize("optimiser", ["momentum", "adam"])
-def test_other_optimisers_and_fields_learn(optimiser):
-    field = epf.GraphField.create(jax.random.key(0), neurons=20, inputs=64, outputs=10, density=0.5, gain=0.3)
-    settings = Settings(epochs=10, batch_size=10, learning_rates=(0.01,), optimiser=optimiser)
+@pytest.mark.parametrize("settings", [COSINE, dataclasses.replace(ADAM, epochs=10)], ids=["momentum", "adam"])
+def test_other_optimisers_and_fields_learn(settings):
+    field = graph()
     run = go(settings, field=field)
     assert run.history[-1]["train_objective"] < 0.7 * run.history[0]["train_objective"]
     synapses = np.asarray(run.last_field.weights) != 0
@@ -105,9 +119,8 @@ def test_other_optimisers_and_fields_learn(optimiser):
 
 
 def test_a_substrate_outside_jax_gives_the_same():
-    inside = go(Settings(epochs=2, batch_size=50, learning_rates=(0.1,)))
     rule = epf.EqProp(nudging=RULE.nudging, substrate=Blind(RULE.substrate))
-    outside = go(Settings(epochs=2, batch_size=50, learning_rates=(0.1,)), rule=rule)
+    inside, outside = go(HALVES), go(HALVES, rule=rule)
     for a, b in zip(jax.tree.leaves(inside.last_field), jax.tree.leaves(outside.last_field), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-10)
     assert [e["verdicts"] for e in inside.history] == [e["verdicts"] for e in outside.history]
@@ -115,7 +128,7 @@ def test_a_substrate_outside_jax_gives_the_same():
 
 def test_samples_that_do_not_settle_are_named_and_fail_the_run():
     rule = epf.EqProp(nudging=RULE.nudging, substrate=Blind(RULE.substrate, late=True))
-    run = go(Settings(epochs=1, batch_size=50, learning_rates=(0.1,)), rule=rule)
+    run = go(dataclasses.replace(HALVES, epochs=1), rule=rule)
     assert run.history[0]["verdicts"] == {"converged": 98, "simulator_failed": 2}
     assert run.unsettled == 0.02 and not run.passed
     assert go(SHORT).passed
@@ -146,18 +159,15 @@ def test_one_compilation_serves_every_batch_rate_and_beta():
 
     for beta, rate, seed in ((0.2, 0.1, 0), (0.3, 0.2, 1)):
         rule = Counted(epf.EqProp(nudging=epf.Nudging.symmetric(beta), substrate=RULE.substrate))
-        go(Settings(epochs=3, batch_size=30, learning_rates=(rate,), seed=seed), rule=rule)
+        go(Settings(epochs=2, batch_size=30, learning_rates=(rate,), seed=seed, schedule="constant"), rule=rule)
     assert traces == [(30, 64)]
 
 
-@pytest.mark.parametrize(("optimiser", "field"), [("sgd", None), ("adam", "graph")])
-def test_a_run_resumed_ends_in_the_same_bits(optimiser, field, tmp_path):
-    if field == "graph":
-        field = epf.GraphField.create(jax.random.key(0), neurons=15, inputs=64, outputs=10, density=0.5)
-    settings = Settings(epochs=4, batch_size=16, learning_rates=(0.02,), optimiser=optimiser, schedule="constant")
-    half = Settings(epochs=2, batch_size=16, learning_rates=(0.02,), optimiser=optimiser, schedule="constant")
+@pytest.mark.parametrize(("settings", "field"), [(SHORT, None), (ADAM, "graph")], ids=["sgd", "adam-graph"])
+def test_a_run_resumed_ends_in_the_same_bits(settings, field, tmp_path):
+    field = graph() if field else None
     whole = go(settings, field=field)
-    go(half, field=field, out=tmp_path)
+    go(dataclasses.replace(settings, epochs=2), field=field, out=tmp_path)
     rest = go(settings, field=field, out=tmp_path, resume=True)
     assert identical(rest.last_field, whole.last_field) and identical(rest.field, whole.field)
     assert not identical(rest.last_field, small() if field is None else field)
@@ -186,13 +196,13 @@ def stop_after(monkeypatch, steps):
 
 
 def test_a_checkpoint_within_an_epoch_loses_nothing_and_ends_in_the_same_bits(tmp_path, monkeypatch):
-    whole = go(COSINE)
+    whole = go(COSINE, field=graph())
     with monkeypatch.context() as patch:
         stop_after(patch, 9)  # the third of six steps in the second epoch
         with pytest.raises(Stopped):
-            go(COSINE, out=tmp_path, checkpoint_seconds=0.0)
+            go(COSINE, field=graph(), out=tmp_path, checkpoint_seconds=0.0)
     taken = stop_after(monkeypatch, 100)
-    rest = go(COSINE, out=tmp_path, resume=True)
+    rest = go(COSINE, field=graph(), out=tmp_path, resume=True)
     assert len(taken) == 4 * 6 - 9
     assert identical(rest.last_field, whole.last_field) and identical(rest.field, whole.field)
     untimed = lambda run: [{k: v for k, v in e.items() if k != "seconds"} for e in run.history]  # noqa: E731
@@ -202,11 +212,8 @@ def test_a_checkpoint_within_an_epoch_loses_nothing_and_ends_in_the_same_bits(tm
 def test_without_its_time_no_checkpoint_is_written_within_an_epoch(tmp_path, monkeypatch):
     stop_after(monkeypatch, 5)
     with pytest.raises(Stopped):
-        go(COSINE, out=tmp_path, checkpoint_seconds=1000.0)
+        go(COSINE, field=graph(), out=tmp_path, checkpoint_seconds=1000.0)
     assert not (tmp_path / CHECKPOINT).exists()
-
-
-COSINE = Settings(epochs=4, batch_size=16, learning_rates=(0.05, 0.2), optimiser="momentum", schedule="cosine")
 
 
 @pytest.mark.slow
@@ -220,7 +227,7 @@ def test_killed_at_a_random_moment_it_ends_in_the_same_bits(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    go(Settings(epochs=1, batch_size=50, schedule="constant"), out=folder)
+    go(dataclasses.replace(HALVES, epochs=1), out=folder)
     return (folder / CHECKPOINT).read_bytes()
 
 
@@ -243,27 +250,27 @@ def checkpoint(tmp_path_factory):
 )
 def test_a_checkpoint_of_another_run_is_refused(change, message, checkpoint, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(checkpoint)
-    settings = change.pop("settings", Settings(epochs=2, batch_size=50, schedule="constant"))
+    settings = change.pop("settings", HALVES)
     with pytest.raises(CheckpointError, match=message):
         go(settings, out=tmp_path, resume=True, **change)
     assert (tmp_path / CHECKPOINT).read_bytes() == checkpoint
 
 
 def test_epochs_that_a_run_cannot_have_are_refused(tmp_path):
-    go(Settings(epochs=2, batch_size=50, schedule="constant"), out=tmp_path)
+    go(HALVES, out=tmp_path)
     with pytest.raises(CheckpointError, match="has 2 epochs behind it, and epochs=1"):
-        go(Settings(epochs=1, batch_size=50, schedule="constant"), out=tmp_path, resume=True)
-    go(Settings(epochs=1, batch_size=50), out=tmp_path, overwrite=True)
-    with pytest.raises(CheckpointError, match="epochs=1, not epochs=2; a cosine schedule is planned"):
-        go(Settings(epochs=2, batch_size=50), out=tmp_path, resume=True)
+        go(dataclasses.replace(HALVES, epochs=1), out=tmp_path, resume=True)
+    go(COSINE, field=graph(), out=tmp_path, overwrite=True)
+    with pytest.raises(CheckpointError, match="epochs=4, not epochs=5; a cosine schedule is planned"):
+        go(dataclasses.replace(COSINE, epochs=5), field=graph(), out=tmp_path, resume=True)
 
 
 def test_a_run_is_overwritten_only_when_asked(checkpoint, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(checkpoint)
     with pytest.raises(ValueError, match="holds a run already: resume it, ask to overwrite it"):
-        go(Settings(epochs=1, batch_size=50, schedule="constant"), out=tmp_path)
+        go(dataclasses.replace(HALVES, epochs=1), out=tmp_path)
     assert (tmp_path / CHECKPOINT).read_bytes() == checkpoint
-    go(Settings(epochs=1, batch_size=25, schedule="constant"), out=tmp_path, overwrite=True)
+    go(dataclasses.replace(SHORT, epochs=1), out=tmp_path, overwrite=True)
     assert (tmp_path / CHECKPOINT).read_bytes() != checkpoint
 
 
@@ -305,7 +312,7 @@ def test_a_checkpoint_with_values_out_of_their_range_is_refused(change, message,
     said, tensors = described_tensors(tmp_path / CHECKPOINT, "eqprop_field_checkpoint")
     (tmp_path / CHECKPOINT).write_bytes(tensor_file("eqprop_field_checkpoint", said | change, tensors))
     with pytest.raises(CheckpointError, match=message):
-        go(Settings(epochs=2, batch_size=50, schedule="constant"), out=tmp_path, resume=True)
+        go(HALVES, out=tmp_path, resume=True)
 
 
 def test_a_checkpoint_from_before_there_were_checksums_goes_on(checkpoint, tmp_path):
@@ -316,15 +323,14 @@ def test_a_checkpoint_from_before_there_were_checksums_goes_on(checkpoint, tmp_p
         del older["run"][name]
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("tally")}
     safetensors.numpy.save_file(tensors, tmp_path / CHECKPOINT, {"eqprop_field_checkpoint": json.dumps(older)})
-    two = Settings(epochs=2, batch_size=50, schedule="constant")
-    assert identical(go(two, out=tmp_path, resume=True).last_field, go(two).last_field)
+    assert identical(go(HALVES, out=tmp_path, resume=True).last_field, go(HALVES).last_field)
 
 
 @pytest.mark.parametrize("damage", [lambda c: c[:-9], lambda c: b"", lambda c: b"no" * 500, lambda c: c + b"x"])
 def test_a_damaged_checkpoint_is_refused_and_kept(damage, checkpoint, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(damage(checkpoint))
     with pytest.raises(CheckpointError, match="start without resuming"):
-        go(Settings(epochs=2, batch_size=50, schedule="constant"), out=tmp_path, resume=True)
+        go(HALVES, out=tmp_path, resume=True)
     assert (tmp_path / CHECKPOINT).read_bytes() == damage(checkpoint)
 
 
@@ -361,10 +367,6 @@ def test_the_bar_goes_to_stderr_and_only_when_asked(capfd):
 @pytest.mark.slow
 def test_the_shipped_recipe_learns_the_digits():
     recipe = RECIPES["digits"]
-    accuracies = []
-    for seed in range(3):
-        mine = recipe.changed(seed=seed)
-        run = train(mine.field(), mine.learning_rule(), digits(seed), mine.settings, progress=False)
-        assert run.passed
-        accuracies.append(1 - run.test_error)
-    assert np.mean(accuracies) >= 0.94
+    run = train(recipe.field(), recipe.learning_rule(), digits(0), recipe.settings, progress=False)
+    assert run.passed
+    assert 1 - run.test_error >= 0.95
