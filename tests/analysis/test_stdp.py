@@ -13,12 +13,12 @@ U = np.arange(-80.0, 81.0, 4.0)
 
 @pytest.fixture(scope="module")
 def poisson():
-    return epf.poisson_pairs(KEY)
+    return epf.poisson_pairs(KEY, trials=1000)
 
 
 @pytest.fixture(scope="module")
 def histogram():
-    return epf.rate_histogram(KEY)
+    return epf.rate_histogram(KEY, trials=1500)
 
 
 def test_the_curve_of_a_pair_is_odd_and_has_the_sign_of_causality():
@@ -64,12 +64,12 @@ def test_on_poisson_trains_the_curve_is_the_rate_rule(poisson):
 
 
 def test_trains_cut_at_the_same_edges_lose_half():
-    found = epf.poisson_pairs(KEY, margin=0.0, duration=600.0, slopes=(-0.1, 0.1), trials=6000)
+    found = epf.poisson_pairs(KEY, margin=0.0, duration=600.0, slopes=(-0.1, 0.1), trials=3000)
     assert found.regression == pytest.approx(0.5, abs=0.12)
 
 
 def test_without_a_drift_or_presynaptic_spikes_nothing_is_learnt():
-    found = epf.poisson_pairs(KEY, pre_rates=(0.0, 20.0), slopes=(0.0,), trials=2000)
+    found = epf.poisson_pairs(KEY, pre_rates=(0.0, 20.0), slopes=(0.0,), trials=1000)
     assert found.measured[0] == 0.0
     assert abs(found.measured[1]) < 4.5 * found.error[1]
 
@@ -85,7 +85,7 @@ def test_the_rate_rule_sorts_random_pairs_into_the_curve(histogram):
 
 def test_the_histogram_counts_the_pairs_that_poisson_trains_have(histogram):
     starts = 600 - 2 * 120
-    expected = 3000 * starts * 0.02 * 0.04 * 10
+    expected = 1500 * starts * 0.02 * 0.04 * 10
     np.testing.assert_allclose(histogram.pairs, expected, rtol=0.05)
 
 

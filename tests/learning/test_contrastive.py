@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.learning.base import tree_norm
 from eqprop_field.vector_fields import flatten_state
 
 KEY = jax.random.key(11)
@@ -27,13 +26,15 @@ def graph(name="sigmoid", neurons=12, **options):
     return epf.GraphField.create(KEY, neurons=neurons, inputs=4, outputs=3, activation=rho, gain=0.4, **options)
 
 
-def data(field, batch=3, seed=0):
-    x_key, y_key = jax.random.split(jax.random.key(seed))
-    return jax.random.uniform(x_key, (batch, field.n_inputs)), jax.random.uniform(y_key, (batch, field.n_outputs))
+def data(field, seed=0):
+    """Three samples in every test, by numpy: whatever has one shape, or is no operation of JAX, is compiled once."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(size=(3, field.n_inputs)), rng.uniform(size=(3, field.n_outputs))
 
 
 def relative(a, b):
-    return float(tree_norm(jax.tree.map(jnp.subtract, a, b)) / tree_norm(b))
+    a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (a, b))
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
 def cosine(a, b):
@@ -59,7 +60,7 @@ def back_propagation(field, x, y, name):
 @pytest.mark.parametrize("seed", range(2))
 def test_contrastive_hebbian_tends_to_back_propagation_with_order_one(name, seed):
     field = layered(seed, name)
-    x, y = data(field, seed=seed)
+    x, y = data(field, seed)
     truth = back_propagation(field, x, y, name)
     errors = []
     for gain in GAINS:
@@ -76,31 +77,30 @@ def test_contrastive_hebbian_tends_to_back_propagation_with_order_one(name, seed
 def test_the_phases_are_those_of_xie_and_seung():
     """x_k' = -x_k + f(W_k x_{k-1} + g W_{k+1}^T x_{k+1} + b), iterated in numpy, free and with the output clamped."""
     gain, field = 0.3, layered().with_feedback_gain(0.3)
-    x, y = data(field, batch=2)
+    x, y = data(field)
     f = RATES["sigmoid"]
     w, b = [np.asarray(w) for w in field.forward], [np.asarray(b) for b in field.biases]
 
     def settled(clamped):
-        v = [np.full((2, n), 0.5) for n in (5, 10, 15)]
+        v = [np.full((3, n), 0.5) for n in (5, 10, 15)]
         for _ in range(400):
-            v[2] = f(np.asarray(x) @ w[2].T + gain * v[1] @ w[1] + b[2])
+            v[2] = f(x @ w[2].T + gain * v[1] @ w[1] + b[2])
             v[1] = f(v[2] @ w[1].T + gain * v[0] @ w[0] + b[1])
-            v[0] = np.asarray(y) if clamped else f(v[1] @ w[0].T + b[0])
+            v[0] = y if clamped else f(v[1] @ w[0].T + b[0])
         return v
 
     free, clamped = settled(False), settled(True)
     update = epf.ContrastiveHebbian(gain, TIGHT).estimate(field, x, y).update
     for i in range(3):
-        before = lambda v, i=i: v[i + 1] if i < 2 else np.asarray(x)  # noqa: E731
-        hebbian = (clamped[i].T @ before(clamped) - free[i].T @ before(free)) / 2 / gain**i
+        before = lambda v, i=i: v[i + 1] if i < 2 else x  # noqa: E731
+        hebbian = (clamped[i].T @ before(clamped) - free[i].T @ before(free)) / 3 / gain**i
         np.testing.assert_allclose(update.forward[i], hebbian, atol=1e-11)
     for ahead, back in zip(update.forward[:-1], update.feedback, strict=True):
         np.testing.assert_allclose(back, gain * ahead.T, rtol=1e-12)
 
 
-@pytest.mark.parametrize("neurons", [12, 50])
-def test_midpoint_generec_plus_its_transpose_is_contrastive_hebbian(neurons):
-    field = graph(neurons=neurons, symmetry=1.0)
+def test_midpoint_generec_plus_its_transpose_is_contrastive_hebbian():
+    field = graph(neurons=50, symmetry=1.0)
     x, y = data(field)
     midpoint = epf.GeneRec("midpoint", TIGHT).estimate(field, x, y).update.weights
     hebbian = epf.ContrastiveHebbian(1.0, TIGHT).estimate(field, x, y).update.weights
@@ -116,20 +116,21 @@ def test_midpoint_generec_plus_its_transpose_is_contrastive_hebbian(neurons):
 @pytest.mark.parametrize("presynaptic", ["minus", "midpoint"])
 def test_generec_is_its_formula_on_an_asymmetric_graph(presynaptic):
     field = graph("tanh")
-    x, y = data(field, batch=1)
+    x, y = data(field)
     w, (w_in, b) = np.asarray(field.weights), map(np.asarray, field.input_matrix())
     phases = []
     for clamped in (False, True):
-        v = np.zeros(12)
+        v = np.zeros((3, 12))
         for _ in range(500):
-            v = np.tanh(w @ v + w_in @ np.asarray(x)[0] + b)
-            v[:3] = np.asarray(y)[0] if clamped else v[:3]
+            v = np.tanh(v @ w.T + x @ w_in.T + b)
+            v[:, :3] = y if clamped else v[:, :3]
         phases.append(v)
     minus, plus = phases
     before = minus if presynaptic == "minus" else 0.5 * (minus + plus)
     update = epf.GeneRec(presynaptic, TIGHT).estimate(field, x, y).update
-    np.testing.assert_allclose(update.weights, np.where(field.mask, np.outer(plus - minus, before), 0), atol=1e-12)
-    np.testing.assert_allclose(update.input_weights, np.outer(plus - minus, x), atol=1e-12)
+    expected = np.where(field.mask, (plus - minus).T @ before / 3, 0)
+    np.testing.assert_allclose(update.weights, expected, atol=1e-12)
+    np.testing.assert_allclose(update.input_weights, (plus - minus).T @ x / 3, atol=1e-12)
 
 
 def test_generec_points_along_back_propagation_for_weak_symmetric_feedback():
@@ -184,10 +185,12 @@ def test_float32_jit_and_samples_that_do_not_settle(rule):
     gradient = eqx.filter_jit(lambda f: rule.estimate(f, x, y))(field).gradient
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(gradient))
     assert jax.tree.structure(gradient) == jax.tree.structure(field.parameters())
-    hopeless = eqx.tree_at(lambda r: r.substrate, rule, epf.Equilibrium(tol=1e-12, solver=epf.Sweeps(4)))
+    hopeless = eqx.tree_at(
+        lambda r: r.substrate, rule, epf.Equilibrium(tol=1e-12, solver=epf.Sweeps(4), check_stability=False)
+    )
     lost = hopeless.estimate(field, x, y, throw=False)
-    assert not bool(jnp.any(lost.verdict == epf.Verdict.converged))
-    assert all(bool(jnp.all(leaf == 0)) for leaf in jax.tree.leaves(lost.gradient))
+    assert not np.any(lost.verdict == epf.Verdict.converged)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(lost.gradient))
     with pytest.raises(epf.NotSettledError):
         hopeless.estimate(field, x, y)
 
@@ -209,8 +212,8 @@ def test_contrastive_hebbian_refuses_networks_without_its_feedback():
     with pytest.raises(ValueError, match="without layers .* is defined for symmetric weights"):
         epf.ContrastiveHebbian().estimate(graph(), *data(graph()))
     traced = eqx.filter_jit(lambda f: epf.ContrastiveHebbian().estimate(f, x, y))(field)
-    assert bool(jnp.all(traced.verdict == epf.Verdict.not_defined))
-    assert all(bool(jnp.all(leaf == 0)) for leaf in jax.tree.leaves(traced.gradient))
+    assert np.all(traced.verdict == epf.Verdict.not_defined)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(traced.gradient))
 
 
 @pytest.mark.parametrize(
