@@ -1,13 +1,13 @@
 """Continual equilibrium propagation against its coupled equations in numpy, and against the trajectory form."""
 
-import equinox as eqx
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.learning.base import tree_norm
 
 KEY = jax.random.key(11)
 FREE = epf.Equilibrium(tol=1e-13, check_stability=False)
@@ -20,16 +20,19 @@ def layered(name="tanh"):
 
 def graph(name="tanh", **options):
     rho = epf.activation(name)
-    return epf.GraphField.create(KEY, neurons=12, inputs=4, outputs=3, activation=rho, gain=0.4, **options)
+    field = epf.GraphField.create(KEY, neurons=12, inputs=4, outputs=3, activation=rho, gain=0.4, **options)
+    return dataclasses.replace(field, biases=field.biases + 0.3)  # or all outputs of a clipped one may rest at 0
 
 
-def data(field, batch=2, seed=0):
-    x_key, y_key = jax.random.split(jax.random.key(seed))
-    return jax.random.uniform(x_key, (batch, field.n_inputs)), jax.random.uniform(y_key, (batch, field.n_outputs))
+def data(field):
+    """Two samples, by numpy: whatever has one shape, or is no operation of JAX, is compiled once."""
+    rng = np.random.default_rng(0)
+    return rng.uniform(size=(2, field.n_inputs)), rng.uniform(size=(2, field.n_outputs))
 
 
 def relative(a, b):
-    return float(tree_norm(jax.tree.map(jnp.subtract, a, b)) / tree_norm(b))
+    a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (a, b))
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
 def rule(rate, nudging=None, **options):
@@ -43,7 +46,12 @@ def test_as_the_rate_falls_it_is_the_trajectory_form_with_order_one(make, name):
     field = make(name)
     x, y = data(field)
     euler = epf.Trajectory(
-        solver=epf.ProjectedEuler(), step=STEP, tol=1e-12, nudged_time=200.0, nudged_times=STEP * np.arange(200)
+        solver=epf.ProjectedEuler(),
+        step=STEP,
+        tol=1e-12,
+        nudged_time=200.0,
+        nudged_times=STEP * np.arange(200),
+        check_stability=False,
     )
     path = epf.EqProp(epf.Nudging.one_sided(BETA), euler).estimate(field, x, y).path_gradient
     rates = np.array([4e-3, 2e-3, 1e-3, 5e-4])
@@ -55,7 +63,7 @@ def test_as_the_rate_falls_it_is_the_trajectory_form_with_order_one(make, name):
 def test_the_coupled_equations_in_numpy():
     """Weights and states of one sample by hand, with a rate that matters."""
     field = graph()
-    x, y = data(field, batch=1)
+    x, y = (part[:1] for part in data(field))
     rate, h = 0.02, STEP
     w, w_in, b = (np.array(t) for t in (field.weights, field.input_weights, field.biases))
     mask, start = np.asarray(field.mask), (w.copy(), w_in.copy(), b.copy())
@@ -89,10 +97,10 @@ def test_a_symmetric_jacobian_gives_the_gradient_in_the_limit():
 
 def test_a_batch_is_the_mean_of_its_samples_and_the_penalty_counts_once():
     field = graph()
-    x, y = data(field, batch=3)
+    x, y = data(field)
     whole = rule(1e-2, cost=epf.Quadratic(0.2)).estimate(field, x, y).gradient
-    singles = [rule(1e-2).estimate(field, x[k : k + 1], y[k : k + 1]).gradient for k in range(3)]
-    expected = jax.tree.map(lambda p, *g: 0.2 * p + sum(g) / 3, field.parameters(), *singles)
+    singles = [rule(1e-2).estimate(field, x[k : k + 1], y[k : k + 1]).gradient for k in range(2)]
+    expected = jax.tree.map(lambda p, *g: 0.2 * p + sum(g) / 2, field.parameters(), *singles)
     assert relative(whole, expected) < 1e-9
 
 
@@ -100,8 +108,8 @@ def test_a_rate_that_runs_away_is_named_and_teaches_nothing():
     field = graph()
     x, y = data(field)
     lost = rule(2.0).estimate(field, x, y, throw=False)
-    assert not bool(jnp.any(lost.verdict == epf.Verdict.converged))
-    assert all(bool(jnp.all(leaf == 0)) for leaf in jax.tree.leaves(lost.gradient))
+    assert not np.any(lost.verdict == epf.Verdict.converged)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(lost.gradient))
     with pytest.raises(epf.NotSettledError, match="nudged phase"):
         rule(2.0).estimate(field, x, y)
 
@@ -109,10 +117,11 @@ def test_a_rate_that_runs_away_is_named_and_teaches_nothing():
 def test_it_runs_in_float32_under_jit_and_vmap():
     field = jax.tree.map(lambda a: a.astype(jnp.float32), layered())
     x, y = data(field)
-    mine = epf.ContinualEqProp(substrate=epf.Equilibrium())
-    whole = eqx.filter_jit(lambda f: mine.estimate(f, x, y))(field).gradient
+    mine = epf.ContinualEqProp(substrate=epf.Equilibrium(check_stability=False))
+    whole = mine.estimate(field, x, y).gradient
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(whole))
-    each = jax.vmap(lambda x, y: mine.estimate(field, x[None], y[None], throw=False).gradient)(x, y)
+    single = lambda x, y: mine.estimate(field, x[None], y[None], throw=False).gradient  # noqa: E731
+    each = jax.jit(jax.vmap(single))(x, y)
     assert relative(jax.tree.map(lambda leaf: leaf.mean(axis=0), each), whole) < 1e-3
 
 
