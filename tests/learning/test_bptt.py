@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.learning.base import tree_norm
 from eqprop_field.vector_fields.base import flatten_state
 
 KEY = jax.random.key(11)
@@ -24,7 +23,7 @@ def graph(name="tanh", neurons=12, key=KEY, **options):
     return epf.GraphField.create(key, neurons=neurons, inputs=4, outputs=3, activation=rho, gain=0.4, **options)
 
 
-MAKERS = {"20-15-10-5": layered, "12": graph, "50": lambda name="tanh", **o: graph(name, neurons=50, **o)}
+MAKERS = {"20-15-10-5": layered, "50": lambda name="tanh", **o: graph(name, neurons=50, **o)}
 FIELDS = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
@@ -34,7 +33,8 @@ def data(field, batch=3, seed=0):
 
 
 def relative(a, b):
-    return float(tree_norm(jax.tree.map(jnp.subtract, a, b)) / tree_norm(b))
+    a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (a, b))
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
 @FIELDS
@@ -64,7 +64,7 @@ def test_truncation_has_the_error_of_what_it_leaves_out():
     field = graph()
     x, y = data(field, batch=1)
     truth = epf.ImplicitGradient(TIGHT).estimate(field, x, y)
-    lengths = np.arange(20, 61, 5)
+    lengths = np.array([20, 33, 46, 60])  # each is compiled
     errors = [
         relative(epf.BPTT(epf.EulerSteps(300), last=int(k)).estimate(field, x, y).gradient, truth.gradient)
         for k in lengths
@@ -122,13 +122,14 @@ def test_samples_that_do_not_settle_are_left_out_and_poison_nothing():
     x, y = jnp.array([[0.0], [2.0]]), jnp.ones((2, 1))
     both = epf.BPTT().estimate(field, x, y, throw=False)
     np.testing.assert_array_equal(both.verdict, [epf.Verdict.not_settled, epf.Verdict.converged])
-    assert relative(both.gradient, epf.BPTT().estimate(field, x[1:], y[1:]).gradient) < 1e-12
+    good = epf.BPTT().estimate(field, jnp.tile(x[1:], (2, 1)), y)  # twice the good one: a batch of the same size
+    assert relative(both.gradient, good.gradient) < 1e-12
     with pytest.raises(epf.NotSettledError, match="1 not_settled"):
         epf.BPTT().estimate(field, x, y)
     growing = eqx.tree_at(lambda f: f.weights, graph("linear", neurons=6), 1e3 * graph("linear", neurons=6).weights)
     lost = epf.BPTT().estimate(growing, *data(growing), throw=False)
-    assert not bool(jnp.any(lost.verdict == epf.Verdict.converged))
-    assert all(bool(jnp.all(leaf == 0)) for leaf in jax.tree.leaves(lost.gradient))
+    assert not np.any(lost.verdict == epf.Verdict.converged)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(lost.gradient))
 
 
 @pytest.mark.slow
@@ -137,9 +138,10 @@ def test_float32_and_other_rules_on_steps():
     x, y = data(field)
     estimate = epf.BPTT().estimate(field, x, y)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(estimate.gradient))
-    assert relative(estimate.gradient, epf.ImplicitGradient().estimate(field, x, y).gradient) < 1e-4
+    place = epf.Equilibrium(check_stability=False)
+    assert relative(estimate.gradient, epf.ImplicitGradient(place).estimate(field, x, y).gradient) < 1e-4
     by_steps = epf.EqProp(substrate=epf.EulerSteps(nudged_steps=200)).estimate(field, x, y)
-    assert relative(by_steps.gradient, epf.EqProp().estimate(field, x, y).gradient) < 1e-3
+    assert relative(by_steps.gradient, epf.EqProp(substrate=place).estimate(field, x, y).gradient) < 1e-3
 
 
 @pytest.mark.parametrize(

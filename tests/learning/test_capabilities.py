@@ -19,10 +19,10 @@ FIELD = epf.GraphField.create(
 X, Y = np.full((3, 3), 0.5) * np.arange(1, 4)[:, None] / 3, np.full((3, 2), 0.4)
 CHIP = Chip.draw(jax.random.key(1), FIELD, Variation())
 SUBSTRATES = {
-    "equilibrium": epf.Equilibrium(),
-    "trajectory": epf.Trajectory(),
+    "equilibrium": epf.Equilibrium(check_stability=False),
+    "trajectory": epf.Trajectory(check_stability=False),
     "steps": epf.EulerSteps(),
-    "fixed duration": FixedDuration(epf.Trajectory()),
+    "fixed duration": FixedDuration(epf.Trajectory(check_stability=False)),
     "noisy": NoisyTrajectory(Noise(jax.random.key(0), 0.1)),
     "on chip": OnChip(CHIP, epf.EulerSteps()),
     "circuit": NgspiceSubstrate(),
@@ -110,8 +110,8 @@ def test_a_nudge_oscillates_on_the_chip_and_not_beside_it():
     chip = Chip.draw(jax.random.key(2), FIELD, Variation.everywhere(0.3, offset=0.2))
     rule = epf.SinusoidalEqProp(1e-4, 0.5, transient=3, tol=1e-6, substrate=OnChip(chip, epf.Equilibrium()))
     estimate = rule.estimate(FIELD, X, Y)
-    nominal = epf.Equilibrium().settle(FIELD, X).state
-    assert float(jnp.abs(estimate.free.state - nominal).max()) > 0.05
+    nominal = SUBSTRATES["equilibrium"].settle(FIELD, X).state
+    assert np.abs(np.subtract(estimate.free.state, nominal)).max() > 0.05
     np.testing.assert_allclose(estimate.nudged[0].state, estimate.free.state, atol=1e-3)
 
 
@@ -137,17 +137,19 @@ class Decay(epf.AbstractVectorField):
 @pytest.mark.parametrize("name", RULES)
 def test_four_members_are_enough_for_every_rule_that_needs_no_rate_neurons(name):
     field = Decay(0.3 * jax.random.normal(jax.random.key(0), (5, 5)))
-    rule = RULES[name].make(0.05, epf.Equilibrium(tol=1e-11), epf.Quadratic())
+    place = epf.Equilibrium(tol=1e-11, check_stability=False)
+    rule = RULES[name].make(0.05, place, epf.Quadratic())
     if name in ("generec", "generec-midpoint", "chl", "nonlinear-backprop"):
         with pytest.raises(ValueError, match="needs leaky integrators"):
             rule.estimate(field, X, Y)
         return
     found = rule.estimate(field, X, Y)
-    truth = epf.ImplicitGradient(epf.Equilibrium(tol=1e-11)).estimate(field, X, Y).gradient
-    assert bool(jnp.all(found.verdict == epf.Verdict.converged))
-    error = epf.tree_norm(jax.tree.map(jnp.subtract, found.gradient, truth)) / epf.tree_norm(truth)
+    truth = epf.ImplicitGradient(place).estimate(field, X, Y)
+    assert np.all(found.verdict == epf.Verdict.converged)
+    a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(e.gradient)]) for e in (found, truth))
+    error = np.linalg.norm(a - b) / np.linalg.norm(b)
     exact = name in ("aep", "dyadic", "recurrent-backprop", "implicit", "bptt")
-    assert float(error) < (0.01 if exact else 1.0)
+    assert error < (0.01 if exact else 1.0)
 
 
 def subclasses(cls):
