@@ -18,7 +18,7 @@ _PACKAGE = "eqprop_field"
 _FLOORS = {
     "eqprop_field": (
         {"_arrays", "_tensor_file", "_tracing", "extensions"},
-        {"_linalg"},
+        {"_compilation", "_linalg"},
         {"_files"},
         {"activations", "results"},
         {"signals", "datasets"},

@@ -41,7 +41,7 @@ def run(*command: str, folder: pathlib.Path) -> str:
 @pytest.fixture
 def execute(tmp_path, monkeypatch, capsys):
     """Runs a page's code as a user would, and gives what it prints; what it registers is forgotten after the test."""
-    tables = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS, extensions._imported)
+    tables: tuple[dict, ...] = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS, extensions._imported)
     before = [dict(table) for table in tables]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").symlink_to(_ROOT / "docs")  # pages name files from the root

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from .._arrays import checked_pair
+from .._compilation import compiled
 from ..learning.base import AbstractLearningRule
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
@@ -280,7 +281,7 @@ def _chunk(template: AbstractVectorField, samples: int, rules: int, pairs: int) 
     return max(size for size in range(1, pairs + 1) if pairs % size == 0 and size <= most)
 
 
-@eqx.filter_jit
+@compiled
 def _sweep(
     template: AbstractVectorField,
     x: Float[Array, "sample inputs"],

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._arrays import as_scalar, checked_pair
+from .._compilation import compiled
 from ..costs import AbstractCost
 from ..learning.base import AbstractLearningRule, Estimate, tree_dot, tree_norm
 from ..learning.catalogue import Maker
@@ -217,7 +218,7 @@ def _made(rule: Maker, beta: float, substrate: AbstractSubstrate, cost: Abstract
     return made
 
 
-@eqx.filter_jit
+@compiled
 def _stages(
     rules: list[AbstractLearningRule],
     limits: list[AbstractLearningRule],

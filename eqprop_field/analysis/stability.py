@@ -4,13 +4,13 @@ import dataclasses
 import enum
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float, Int, Key
 
 from .._arrays import checked_data
+from .._compilation import compiled
 from ..results import AbstractResult, known
 from ..substrates.dynamics import Dynamics
 from ..substrates.rest import spectrum
@@ -201,7 +201,7 @@ def random_states(field: AbstractVectorField, key: Key[Array, ""], batch: int, s
     return project(field, jax.tree.unflatten(jax.tree.structure(like), drawn))
 
 
-@eqx.filter_jit
+@compiled
 def _spectrum(field: AbstractVectorField, x: Array, state: State) -> Array:
     return spectrum(Dynamics(field, field.drive(x)), state)
 

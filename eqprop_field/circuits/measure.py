@@ -11,6 +11,7 @@ from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from .._arrays import float64, in_float64
+from .._compilation import compiled
 from ..substrates.dynamics import Dynamics
 from ..substrates.nudging import AbstractNudge
 from ..substrates.rest import checked_rest
@@ -185,9 +186,12 @@ def solution(
     return with_trajectory(field, settled, phases, np.linspace(0.0, duration, saved_points))
 
 
+_judge = compiled(judge)
+
+
 def _judged(system: Dynamics, state: State, tol: float) -> Solution:
     limit = jnp.asarray(tol, jnp.float64)
-    state, residual, verdict = eqx.filter_jit(judge)(system, state, limit)
+    state, residual, verdict = _judge(system, state, limit)
     none = jnp.zeros(residual.shape, jnp.int32)
     return checked_rest(system, Solution(state, residual, verdict, none, none), limit, stability=system.is_free)
 

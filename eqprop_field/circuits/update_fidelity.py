@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import checked_pair
+from .._compilation import compiled
 from ..costs import Quadratic
 from ..learning.base import pull_back, tree_dot, tree_norm
 from ..learning.eqprop import EqProp
@@ -195,7 +196,7 @@ class _Measured(NamedTuple):
     nudged: list[State]
 
 
-@eqx.filter_jit
+@compiled
 def _cosines(
     field: AbstractVectorField, chip: Chip, nudging: Nudging, batch: _Measured
 ) -> Float[Array, "batch truths"]:

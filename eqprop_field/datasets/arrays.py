@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from .._arrays import checked_key
+from .._compilation import uniform
 
 
 def read_samples(
@@ -109,5 +110,5 @@ def random_samples(
     if samples < 1:
         raise ValueError(f"samples={samples}: give at least 1")
     inputs, targets = jax.random.split(checked_key(key))
-    x = jax.random.uniform(inputs, (samples, widths[0]), dtype)
-    return x, jax.random.uniform(targets, (samples, widths[1]), dtype)
+    x = uniform(inputs, (samples, widths[0]), dtype)
+    return x, uniform(targets, (samples, widths[1]), dtype)

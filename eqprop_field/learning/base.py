@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._arrays import checked_pair, per_sample
+from .._compilation import compiled
 from ..costs import AbstractCost
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
@@ -213,10 +214,10 @@ def _estimate(
     )
 
 
-_compiled = eqx.filter_jit(_estimate)
+_compiled = compiled(_estimate)
 
 
-@eqx.filter_jit
+@compiled
 def pull_back(field: AbstractVectorField, x: Array, state: State, displacement: State) -> AbstractVectorField:
     r"""$(\partial\mu/\partial\theta)^\top$ displacement, summed over the batch: equations 5 and 19, for every field.
 

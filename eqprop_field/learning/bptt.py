@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array
 
+from .._compilation import compiled
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate, Steps
 from ..substrates.capabilities import Capability
@@ -79,7 +80,7 @@ class BPTT(AbstractLearningRule):
         return steps.count if self.last is None else self.last
 
 
-@eqx.filter_jit
+@compiled
 def _free_phase(rule: BPTT, field: AbstractVectorField, x: Array) -> Solution:
     """The free phase, with the state before the steps that are differentiated as its trajectory."""
     steps = rule.substrate.steps_of(Dynamics(field, field.drive(x)))

@@ -12,6 +12,7 @@ import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import checked_pair, is_concrete
+from .._compilation import compiled
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
@@ -161,7 +162,7 @@ def error_processes(
     return _processes(field, cost or Quadratic(), x, y, times, free)
 
 
-@eqx.filter_jit
+@compiled
 def _processes(
     field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, times: Array, free: Solution
 ) -> ErrorProcesses:
@@ -189,7 +190,7 @@ def _processes(
     return ErrorProcesses(times, adjoint, ErrorProcess(*process(forward)), free)
 
 
-@eqx.filter_jit
+@compiled
 def _projected(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, state: State, times: Array) -> Array:
     # At an equilibrium the state lets the solver stride as it likes, past its own derivative, which moves.
     shortest = jnp.min(jnp.concatenate([jnp.ravel(tau) for tau in jax.tree.leaves(field.time_constants())]))
@@ -260,7 +261,7 @@ def time_averaged_cost(
     return _average(field, cost or Quadratic(), x, y, times)
 
 
-@eqx.filter_jit
+@compiled
 def _average(field: AbstractVectorField, cost: AbstractCost, x: Array, y: Array, times: Array) -> Array:
     flow = _free_flow(field, x)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import checked_data, is_concrete
+from .._compilation import compiled
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.members import check_once
 from .capabilities import Capability
@@ -265,7 +266,7 @@ def in_batches(
         yield from (_rows(together, slice(k * batch, (k + 1) * batch)) for k in range(len(alike)))
 
 
-@eqx.filter_jit
+@compiled
 def drive_of(field: AbstractVectorField, x: Float[Array, "batch inputs"]) -> State:
     """`field.drive(x)`, compiled."""
     return field.drive(x)
@@ -277,12 +278,12 @@ def _from_start(substrate: AbstractComputedSubstrate, system: Dynamics, start: S
     return _finished_rest(substrate, system, start)
 
 
-@eqx.filter_jit
+@compiled
 def _rest_of(substrate: AbstractComputedSubstrate, system: Dynamics, start: State | None) -> Solution:
     return substrate._rest(system, substrate._start(system) if start is None else start)
 
 
-@eqx.filter_jit
+@compiled
 def _finished_rest(substrate: AbstractComputedSubstrate, system: Dynamics, start: State | None) -> Solution:
     """Both steps, compiled together: under `jax.grad`, single operations would be slow."""
     return substrate._finished(system, _rest_of(substrate, system, start))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float, Int
 
+from .._compilation import compiled
 from ..vector_fields.base import AbstractVectorField, State
 from .dynamics import Dynamics
 from .nudging import AbstractNudge
@@ -52,7 +53,7 @@ def repetition_verdict(residual: Float[Array, " batch"], last: State, tol: Float
     return jnp.where(gone, Verdict.diverged.value, verdict).astype(jnp.int32)
 
 
-@eqx.filter_jit
+@compiled
 def driven_phase(
     field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, start: State
 ) -> Solution:

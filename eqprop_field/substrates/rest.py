@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Inexact, Int, PyTree
 
 from .._arrays import per_sample
+from .._compilation import compiled
 from .._linalg import eigenvalues, have_growing_modes, solve_each
 from ..vector_fields.base import State, flatten_state, jacobian, mask_samples, unflatten_state
 from .dynamics import AbstractSystem
@@ -85,7 +86,7 @@ class _Place(NamedTuple):
         return flatten_state(jax.tree.map(lambda p, m: -p * m, self.linearised.moving, self.mu))
 
 
-@eqx.filter_jit
+@compiled
 def _matrices(
     system: AbstractSystem, state: State, residual: Float[Array, " batch"], stability: bool
 ) -> tuple[Array, Array, Array | None]:
@@ -99,7 +100,7 @@ def _matrices(
     return place.right_side(), matrix, jnp.where(jnp.isfinite(growth), growth, 0)
 
 
-@eqx.filter_jit
+@compiled
 def _by_products(
     system: AbstractSystem, state: State, residual: Float[Array, " batch"], stability: bool
 ) -> tuple[Array, Bool[Array, " batch"], Array | None]:
@@ -125,7 +126,7 @@ def _by_products(
     return step, share < 10 * _LINEAR, jnp.where(jnp.isfinite(growth), growth, 0)
 
 
-@eqx.filter_jit
+@compiled
 def _judged(
     system: AbstractSystem,
     end: tuple[State, Array, Array],

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
 from .._arrays import checked_key
+from .._compilation import uniform
 from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
 from .abstract_layered import AbstractLayered, Tensors
@@ -180,7 +181,7 @@ class ConvField(AbstractLayered):
 
         def draw(key: Array, like: Array, fan: int) -> Array:
             """Uniform on +-gain sqrt(6 / fan)."""
-            return self.gain * math.sqrt(6 / fan) * jax.random.uniform(key, like.shape, like.dtype, -1.0, 1.0)
+            return self.gain * math.sqrt(6 / fan) * uniform(key, like.shape, like.dtype, -1.0, 1.0)
 
         # Inputs and outputs of a neuron, a kernel's places counted with its channels; no loop runs through the image's
         # synapses, so that they may be as strong as their inputs alone allow.

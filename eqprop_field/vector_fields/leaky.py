@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from .._arrays import is_concrete
+from .._compilation import uniform
 from ..activations import Activation
 from .base import UNBOUNDED, AbstractVectorField, State, flatten_state, unflatten_state
 from .inheritance import is_builtin, upholds
@@ -320,7 +321,7 @@ def check_gain(gain: float) -> None:
 
 def glorot(key: Key[Array, ""], shape: tuple[int, int], fan: ArrayLike, gain: float, dtype: Any) -> Array:
     """Uniform on +-gain sqrt(6 / fan), fan = inputs + outputs of a neuron (Glorot & Bengio 2010)."""
-    return gain * jnp.sqrt(6.0 / jnp.asarray(fan, dtype)) * jax.random.uniform(key, shape, dtype, -1.0, 1.0)
+    return gain * jnp.sqrt(6.0 / jnp.asarray(fan, dtype)) * uniform(key, shape, dtype, -1.0, 1.0)
 
 
 def mix(symmetric: Array, independent: Array, symmetry: ArrayLike) -> Array:

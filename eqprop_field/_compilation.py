@@ -1,0 +1,62 @@
+"""Compilation of what users wait for: quick where little is computed, thorough where much is."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Key
+
+from ._arrays import is_concrete
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LITTLE = 2**12  # numbers that go in: a batch of a few samples, and a few thousand weights
+
+
+@functools.cache
+def _quick() -> dict[str, Any]:
+    """XLA's options to compile without optimising; none where this release, or a device that is no CPU, has others."""
+    options = {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+        "xla_cpu_use_fusion_emitters": False,
+    }
+    try:
+        jax.jit(lambda: jnp.zeros(()), compiler_options=options)()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options if jax.default_backend() == "cpu" else {}
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """`eqx.filter_jit`, which compiles in a quarter of the time what works on little.
+
+    A few layers of neurons settle in milliseconds, however well their code is optimised, and its optimisation takes
+    seconds. What many numbers go into, and what is part of a larger compilation, is optimised as ever.
+    """
+    thorough = eqx.filter_jit(function)
+
+    @functools.cache
+    def quick() -> Callable[P, R]:
+        options: Any = {"compiler_options": _quick()}  # filter_jit's overloads name none of jax.jit's options
+        return eqx.filter_jit(function, **options)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        numbers = sum(leaf.size for leaf in jax.tree.leaves((args, kwargs)) if eqx.is_array(leaf))
+        alone = is_concrete(args, kwargs, jnp.zeros(()))  # zeros are traced where everything is
+        return quick()(*args, **kwargs) if alone and numbers <= _LITTLE else thorough(*args, **kwargs)
+
+    return run
+
+
+@compiled
+def uniform(
+    key: Key[Array, ""], shape: tuple[int, ...], dtype: Any, low: ArrayLike = 0.0, high: ArrayLike = 1.0
+) -> Array:
+    """`jax.random.uniform`, whose generator takes longest to compile of all that makes a network."""
+    return jax.random.uniform(key, shape, dtype, low, high)
