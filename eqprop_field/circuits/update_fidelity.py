@@ -214,11 +214,9 @@ def _cosines(
         x, y, free, nudged = jax.tree.map(lambda leaf: leaf[None], one)
         displacement = nudging.displacement(free, nudged)
         measured = jax.tree.map(jnp.negative, pull_back(field, x, free, displacement))
-        truths = (
-            ideal.estimate(field, x, y, throw=False).gradient,
-            chip_gradient(x, y, free),
-            ImplicitGradient(cost=cost).estimate(field, x, y, throw=False).gradient,
-        )
+        nominal = ideal.estimate(field, x, y, throw=False)
+        true = ImplicitGradient(cost=cost).at(field, x, y, nominal.free)
+        truths = (nominal.gradient, chip_gradient(x, y, free), true.gradient)
         return jnp.stack([tree_dot(measured, true) / (tree_norm(measured) * tree_norm(true)) for true in truths])
 
     return jax.vmap(sample)(batch)

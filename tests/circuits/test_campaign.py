@@ -102,7 +102,7 @@ def kills_the_victim(folder: pathlib.Path, times: int = 1) -> threading.Thread:
 
 
 def test_rows_do_not_depend_on_workers(squares, tmp_path):
-    for workers in (1, 3):
+    for workers in (1, 2):
         path = tmp_path / f"{workers}.h5"
         told = []
         rows = run_campaign(squares(), path, workers=workers, progress=lambda done, total, told=told: told.append(done))
@@ -127,7 +127,7 @@ def test_a_killed_worker_costs_its_own_run_alone_which_is_done_again(squares, tm
 def test_a_run_that_kills_every_worker_is_named_and_the_others_are_kept(squares, tmp_path):
     kills_the_victim(tmp_path, times=3)
     with pytest.raises(WorkerDied, match="run 3 ended 3 workers"):
-        run_campaign(squares(nasty="hang", nasty_times=3), tmp_path / "runs.h5", workers=2)
+        run_campaign(squares(nasty="hang", nasty_times=3), tmp_path / "runs.h5", workers=1)
     kept = read_campaign(tmp_path / "runs.h5")[1]["run"].tolist()
     assert len(kept) >= 3 and 3 not in kept
     assert run_campaign(squares(), tmp_path / "runs.h5", workers=1) == EXPECTED
@@ -153,7 +153,7 @@ def test_a_broken_campaign_is_taken_up(squares, tmp_path):
         run_campaign(squares(), tmp_path / "runs.h5", workers=1, progress=broken)
     assert len(read_campaign(tmp_path / "runs.h5")[1]["run"]) == 5
     (tmp_path / "log").unlink()
-    assert run_campaign(squares(), tmp_path / "runs.h5", workers=2) == EXPECTED
+    assert run_campaign(squares(), tmp_path / "runs.h5", workers=1) == EXPECTED
     done = sorted(int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines())
     assert done == list(range(5, 12))
     assert run_campaign(squares(), tmp_path / "runs.h5") == EXPECTED  # nothing left to do
@@ -216,9 +216,9 @@ def circuits_campaign():
 
 
 @pytest.mark.slow
-def test_circuits_give_the_same_rows_in_workers_as_here(ngspice, circuits_campaign, tmp_path):
+def test_circuits_give_the_same_rows_in_a_worker_as_here(ngspice, circuits_campaign, tmp_path):
     here = [circuits_campaign(index) for index in range(3)]
-    there = run_campaign(circuits_campaign, tmp_path / "runs.h5", workers=2)
+    there = run_campaign(circuits_campaign, tmp_path / "runs.h5", workers=1)
     for ours, theirs in zip(here, there, strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours:

@@ -41,7 +41,7 @@ def chip_of(net: epf.LayeredField, conditions: Conditions, number: int) -> Chip:
 
 def test_chip_gradient_is_what_finite_differences_of_the_chip_say(ngspice, net):
     """Every programmed parameter is changed a little, and the chip settled again."""
-    substrate = OnChip(chip_of(net, CHIP, 4), epf.Equilibrium(tol=1e-13))
+    substrate = OnChip(chip_of(net, CHIP, 4), epf.Equilibrium(tol=1e-13, check_stability=False))
     parameters, back = jax.flatten_util.ravel_pytree(net.parameters())
 
     @jax.jit
@@ -112,7 +112,7 @@ def test_samples_that_do_not_rest_are_in_no_mean(ngspice, net):
     residuals = np.max([solution.residual for solution in (free, *nudged)], axis=0)
     conditions = Conditions(time=8.0, tol=float(np.sqrt(residuals.prod())))
     found, k = update_fidelity(net, X, Y, conditions), int(np.argmin(residuals))
-    alone = update_fidelity(net, X[k : k + 1], Y[k : k + 1], conditions)
+    alone = update_fidelity(net, X[[k, k]], Y[[k, k]], conditions)
     assert found.settled == 0.5 and found.verdict != "converged" and "not at rest" in found.failure
     assert alone.settled == 1.0 and alone.failure is None
     assert found.cosine_to_ideal_eqprop == pytest.approx(alone.cosine_to_ideal_eqprop, rel=1e-12)
