@@ -31,6 +31,7 @@ from .variation import Chip, field_on, nudges_on
 
 _SAME_STATE = 1e-3
 _SIGNIFICANT = 1e-3  # of the update's largest element; smaller ones have no sign to speak of
+_FEWEST = 4096  # points at which the ODE is evaluated; fewer would spare less than a compilation costs
 _COARSE = 512  # points of the ODE's trajectory where the circuit has none
 
 
@@ -189,9 +190,9 @@ def _ode_phases(problem: _Problem, measured: Transients, tol: float) -> list[tup
     coarse = [np.linspace(0.0, window.duration, _COARSE) for window in windows]
     times = [coarse if phases is None else [phases[k].times for k in measured.phases] for phases in measured.samples]
     # One axis for all nudged phases of a sample, and as many points in every sample: one compilation for all. A power
-    # of two, so that another circuit of as many neurons needs none.
+    # of two, and not a small one, so that another circuit of the same network needs none.
     shared = [(free, functools.reduce(np.union1d, nudged)) for free, *nudged in times]
-    length = 1 << (max(len(axis) for axes in shared for axis in axes) - 1).bit_length()
+    length = 1 << (max(_FEWEST, *(len(axis) for axes in shared for axis in axes)) - 1).bit_length()
     found = []
     for i, (points, axes) in enumerate(zip(times, shared, strict=True)):
         free_times, nudged_times = (_padded(axis, length) for axis in axes)

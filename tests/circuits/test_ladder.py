@@ -321,7 +321,7 @@ def test_a_phase_cut_short_is_not_settled_at_any_level(ngspice):
 
 def test_bad_devices_are_called_disagreement(ngspice):
     field = perceptron(1, 4, 10, 3)
-    found = verify(field, *samples(field), 0.5, level=OpAmp(gain=5.0), free_time=60.0, nudged_time=50.0)
+    found = verify(field, *samples(field, 2), 0.5, level=OpAmp(gain=5.0), free_time=60.0, nudged_time=50.0)
     assert found.verdict is AgreementVerdict.disagrees
 
 
