@@ -63,7 +63,7 @@ def test_clamped_chip_is_the_same_in_ode_and_ngspice(ngspice, key):
     # The rules' two ways to the same states: a substrate that is on the chip, ODE and circuit.
     nudging = epf.Nudging.symmetric(0.3)
     circuit = epf.EqProp(nudging, NgspiceSubstrate(chip=chip)).estimate(field, x, y)
-    ode = epf.EqProp(nudging, OnChip(chip, epf.Equilibrium())).estimate(field, x, y)
+    ode = epf.EqProp(nudging, OnChip(chip, epf.Equilibrium(check_stability=False))).estimate(field, x, y)
     assert cosine(circuit.gradient, ode.gradient) > 1 - 1e-10
     assert float(tree_norm(circuit.gradient)) == pytest.approx(float(tree_norm(ode.gradient)), rel=1e-6)
 
@@ -81,7 +81,7 @@ def test_a_chip_of_feature_maps_has_devices_for_every_synapse(ngspice, key):
     shared = np.asarray(field.recurrent_matrix())[:3, 3:]
     own = np.asarray(built.recurrent_matrix())[:3, 3:]
     assert len(np.unique(np.round(own / shared, 9))) == shared.size
-    estimate = epf.EqProp(substrate=OnChip(chip, epf.Equilibrium())).estimate(field, x, y)
+    estimate = epf.EqProp(substrate=OnChip(chip, epf.Equilibrium(check_stability=False))).estimate(field, x, y)
     assert jax.tree.structure(estimate.gradient) == jax.tree.structure(field.parameters())
 
 
@@ -188,7 +188,7 @@ def test_hundred_chips_point_along_the_nominal_gradient(key):
     """Mismatch of 5 % of every device and offsets of 0.02; 2-4-1 with tied weights, each chip and sample on its own."""
     field = epf.LayeredField.create(jax.random.key(0), (2, 4, 1), activation=epf.activation("sigmoid"), symmetry=1.0)
     x, y = jax.random.uniform(key, (4, 2)), jnp.array([[0.0], [1.0], [1.0], [0.0]])
-    rule = epf.EqProp(epf.Nudging.symmetric(0.1))
+    rule = epf.EqProp(epf.Nudging.symmetric(0.1), epf.Equilibrium(check_stability=False))
 
     @eqx.filter_jit
     @eqx.filter_vmap(in_axes=(0, None, None))
@@ -196,7 +196,7 @@ def test_hundred_chips_point_along_the_nominal_gradient(key):
     def of_chip(number, x, y):
         chip = Chip.draw(jax.random.fold_in(jax.random.key(0), number), field, ALL)
         ours = dataclasses.replace(rule, substrate=OnChip(chip, rule.substrate)).estimate(field, x[None], y[None])
-        true = epf.ImplicitGradient().estimate(field, x[None], y[None]).gradient
+        true = epf.ImplicitGradient(rule.substrate).estimate(field, x[None], y[None]).gradient
         lengths = tree_norm(ours.gradient) * tree_norm(true)
         return tree_dot(ours.gradient, true) / lengths, ours.verdict[0]
 
