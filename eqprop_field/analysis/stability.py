@@ -233,7 +233,7 @@ def _watch(
     Always the same number at once, the last ones again and again if need be: another number would be compiled anew.
     """
     times = jnp.linspace(0, time, points)
-    going_on = Trajectory(tol=tol, free_time=time, free_times=times)
+    going_on = Trajectory(tol=tol, free_time=time, free_times=times, check_stability=False)
     at_once = min(len(x), max(1, _MOST_NUMBERS // (points * field.n_neurons)))
     padded = np.pad(rows, (0, -len(rows) % at_once), mode="edge")
     parts = []

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
 from .._arrays import checked_key
-from .._compilation import uniform
+from .._compilation import compiled, uniform
 from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
 from .abstract_layered import AbstractLayered, Tensors
@@ -176,6 +176,7 @@ class ConvField(AbstractLayered):
         biases = [jnp.broadcast_to(b, shape).ravel() for b, shape in zip(self.biases, self.shapes[:-1], strict=True)]
         return jnp.concatenate([untouched, last]), jnp.concatenate(biases)
 
+    @compiled
     def reinitialise(self: Field, key: Key[Array, ""], symmetry: ArrayLike) -> Field:
         keys = jax.random.split(key, 2 * len(self.forward))
 

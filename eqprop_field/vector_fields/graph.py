@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from .._arrays import checked_key
+from .._compilation import compiled
 from ..activations import Activation, hard_sigmoid
 from .abstract_graph import AbstractGraph
 from .base import State
@@ -195,6 +196,7 @@ class GraphField(AbstractGraph, AbstractLeakyIntegrator):
             return None
         return "this graph has synapses without one in the other direction, and so no pairs to repair"
 
+    @compiled
     def reinitialise(self: Field, key: Key[Array, ""], symmetry: ArrayLike) -> Field:
         upper, other, input_weights = draw_weights(
             key, self.mask, self.n_inputs, self.input_mask, self.gain, self.dtype

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
 from .._arrays import checked_key
+from .._compilation import compiled
 from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
 from .abstract_layered import AbstractLayered
@@ -161,6 +162,7 @@ class LayeredField(AbstractLayered):
         )
         return eqx.tree_at(lambda f: (f.forward, f.feedback, f.biases, f.tau), self, parts)
 
+    @compiled
     def reinitialise(self: Field, key: Key[Array, ""], symmetry: ArrayLike) -> Field:
         keys = jax.random.split(key, 2 * len(self.forward))
         draw = lambda k, w: glorot(k, w.shape, sum(w.shape), self.gain, w.dtype)  # noqa: E731
