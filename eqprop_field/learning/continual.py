@@ -14,6 +14,8 @@ from ..substrates.capabilities import Capability
 from ..substrates.dynamics import Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge, CostNudge, Nudging
+from ..substrates.resolution import read_twice, resolved
+from ..substrates.rest import checked_rest
 from ..substrates.solution import Solution, Verdict, default_tolerance, has_diverged, judge, residual_of
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
 from .base import AbstractLearningRule, Reading, highest_verdict, pull_back
@@ -75,14 +77,15 @@ class ContinualEqProp(AbstractLearningRule):
         self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
     ) -> Reading:
         rows = lambda tree: jax.tree.map(lambda leaf: leaf[:, None], tree)  # noqa: E731
-        changes, ended = [], []
+        changes, ended, checked = [], [], free.correction is not None
         for beta, weight in zip(self.nudging.betas, self.nudging.weights, strict=True):
             nudge = lambda y, b=beta: CostNudge(b, y, self.cost)  # noqa: E731
-            phase = jax.vmap(lambda x, y, s, nudge=nudge: _phase(self, field, x, nudge(y), s))
+            phase = jax.vmap(lambda x, y, s, nudge=nudge: _phase(self, field, x, nudge(y), s, checked=checked))
             change, solution = phase(rows(x), rows(y), rows(free.state))
             changes.append(jax.tree.map(lambda c, w=weight: c * (w / self.rate).astype(c.dtype), change))
             ended.append(jax.tree.map(lambda leaf: leaf[:, 0], solution))
-        verdict = highest_verdict(free, *ended)
+        displacement, ahead = read_twice(lambda s0, *s: self.nudging.displacement(s0, s), free, *ended)
+        verdict = resolved(highest_verdict(free, *ended), displacement, ahead)
         kept = mask_samples(verdict == Verdict.converged, changes)
         update = jax.tree.map(lambda *parts: sum(part.sum(axis=0) for part in parts), *kept)
         return Reading(update, verdict, tuple(ended))
@@ -98,7 +101,7 @@ class _Moving(eqx.Module):
 
 
 def _phase(
-    rule: ContinualEqProp, field: AbstractVectorField, x: Array, nudge: AbstractNudge, start: State
+    rule: ContinualEqProp, field: AbstractVectorField, x: Array, nudge: AbstractNudge, start: State, *, checked: bool
 ) -> tuple[AbstractVectorField, Solution]:
     """The nudged phase of a batch of one: how the parameters changed, and where the state ended."""
     parameters = field.parameters()
@@ -128,4 +131,5 @@ def _phase(
     last = jax.lax.while_loop(going_on, move, first)
     state, left, verdict = judge(changed(last.change), last.state, tol)
     steps = jnp.broadcast_to(last.steps, left.shape)
-    return last.change, Solution(state, left, verdict, steps=steps, evaluations=2 * steps + 1)
+    ended = Solution(state, left, verdict, steps=steps, evaluations=2 * steps + 1)
+    return last.change, checked_rest(changed(last.change), ended, tol, stability=False) if checked else ended

@@ -73,7 +73,12 @@ def driven_phase(
         dt0=None,
         y0=start,
         saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=tol / 10, atol=tol / 10, norm=optx.max_norm),
+        stepsize_controller=diffrax.PIDController(
+            rtol=tol / 10,
+            atol=tol / 10,
+            norm=optx.max_norm,
+            dtmax=times[1] - times[0],  # longer steps pass a kink unseen
+        ),
         max_steps=1_000_000,
         throw=False,
     )

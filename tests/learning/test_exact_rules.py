@@ -1,5 +1,6 @@
 """The rules that need no symmetric weights, against the implicit gradient on random asymmetric networks."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 
 import eqprop_field as epf
 
@@ -274,3 +276,26 @@ def test_sinusoidal_answer_is_the_transfer_function():
     estimate = epf.SinusoidalEqProp(1e-3, 0.3, transient=4, substrate=TIGHT).estimate(field, x, y)
     expected = np.linalg.solve(j - 0.3j * np.eye(12), error[..., None]).real[..., 0]
     np.testing.assert_allclose(-estimate.gradient.biases, expected.mean(axis=0), atol=1e-5)
+
+
+def test_sinusoidal_answer_stands_across_a_kink():
+    """A neuron whose source turns from silent to active within a period; the lock-in by scipy, of 20 000 samples."""
+    bias, weight, r, omega, target = -0.016, 0.9, 0.02, 0.2, 1.0
+    two = epf.GraphField.create(jax.random.key(0), neurons=2, inputs=1, outputs=1, activation=epf.activation("relu"))
+    zero = jnp.zeros((2, 1))
+    field = dataclasses.replace(two, weights=zero @ zero.T, input_weights=zero, biases=jnp.array([bias, 0.0]))
+    field = dataclasses.replace(field, weights=field.weights.at[1, 0].set(weight))
+
+    def rate(t, s):
+        return [bias - s[0] + r * np.cos(omega * t) * (target - s[0]), weight * max(s[0], 0.0) - s[1]]
+
+    period = 2 * np.pi / omega
+    times = period * (3 + np.arange(20_000) / 20_000)
+    start = [bias, 0.0]
+    path = scipy.integrate.solve_ivp(rate, (0, 4 * period), start, t_eval=times, rtol=1e-10, atol=1e-12, max_step=0.05)
+    expected = 2 / r * np.mean(path.y[1] * np.cos(omega * times))
+    rule = epf.SinusoidalEqProp(r, omega, transient=3, substrate=TIGHT)
+    estimate = rule.estimate(field, np.zeros((1, 1)), np.full((1, 1), target))
+    assert path.y[0].min() < -0.03 and path.y[0].max() > 0.002
+    assert -float(estimate.gradient.biases[1]) == pytest.approx(expected, rel=3e-4)
+    assert float(estimate.resolution) < 0.01
