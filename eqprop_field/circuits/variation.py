@@ -21,6 +21,8 @@ from ..vector_fields.leaky import reads_first, require, with_matrices
 from .ir import Circuit, Synapses
 from .noise import Noise
 
+_WIDEST = 10.0  # e^10 times as much, or as little
+
 
 @dataclasses.dataclass(frozen=True)
 class Variation:
@@ -44,7 +46,8 @@ class Variation:
             network's own.
 
     Raises:
-        ValueError: for a spread that is negative or not finite, and for bits or a largest weight without meaning.
+        ValueError: for a spread that is negative or above 10, which no devices have, and for bits or a largest weight
+            without meaning.
     """
 
     capacitance: float = 0.0
@@ -60,8 +63,10 @@ class Variation:
 
     def __post_init__(self) -> None:
         for name in ("capacitance", "leak", "synapse", "bias", "gain", "nudge", "offset", "nudge_offset"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r}: a spread is a finite number of at least 0")
+            if not 0 <= getattr(self, name) <= _WIDEST:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: a spread is a number from 0 to {_WIDEST:g}, such as 0.05 for 5 %"
+                )
         if not 0 <= self.bits <= 24:
             raise ValueError(f"bits={self.bits}: weights take 2^bits magnitudes, with bits from 1 to 24, or 0 for any")
         if self.largest is not None and not 0 < self.largest < math.inf:

@@ -69,6 +69,7 @@ def test_simulators_that_fail_are_a_failed_run(run, folder, sample, monkeypatch)
     [
         ("montecarlo", ["--chips", "0"], "at least 1"),
         ("montecarlo", ["--mismatch", "-1"], "spread"),
+        ("montecarlo", ["--mismatch", "1e300"], "from 0 to 10"),
         ("montecarlo", ["--bits", "60"], "bits=60"),
         ("montecarlo", ["--noise", "nan"], "noise"),
         ("montecarlo", ["--beta", "1.5"], "beta"),
