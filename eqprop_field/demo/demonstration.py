@@ -69,7 +69,8 @@ class Demo(AbstractResult):
     @property
     def failures(self) -> list[str]:
         """What did not hold, a sentence each."""
-        sentences = [self.run.failure, self.phases.failure]
+        with float64():  # as they were computed
+            sentences = [self.run.failure, self.phases.failure]
         if self.agreement is None:
             sentences.append(f"the circuit was left out: {self.no_circuit}")
         elif self.agreement.failure is not None:
