@@ -70,8 +70,7 @@ def test_the_resolution_is_what_a_tight_tolerance_changes(make, gain):
     lambda s: epf.AEP(epf.Nudging.symmetric(1e-7), s),
     lambda s: epf.NonlinearBackprop(amplitude=1e-7, substrate=s),
     lambda s: epf.ContinualEqProp(1e-3, epf.Nudging.symmetric(1e-7), s, tol=s.tol),
-    lambda s: epf.SinusoidalEqProp(1e-7, 0.3, transient=3, tol=s.tol, substrate=s),
-], ids=["dyadic", "aep", "nonlinear backprop", "continual", "sinusoidal"])  # fmt: skip
+], ids=["dyadic", "aep", "nonlinear backprop", "continual"])  # fmt: skip
 def test_every_rule_that_reads_a_small_difference_is_judged_by_it(make):
     field = network(0.6)
     loose = make(epf.Equilibrium(tol=1e-6)).estimate(field, X, Y, throw=False)
