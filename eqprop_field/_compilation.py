@@ -20,7 +20,9 @@ _LITTLE = 2**12  # numbers that go in: a batch of a few samples, and a few thous
 @functools.cache
 def _quick() -> dict[str, Any]:
     """XLA's options to compile without optimising; none where this release, or a device that is no CPU, has others."""
-    options = {
+    if jax.default_backend() != "cpu":
+        return {}
+    options: dict[str, Any] = {
         "xla_backend_optimization_level": 0,
         "xla_llvm_disable_expensive_passes": True,
         "xla_cpu_use_fusion_emitters": False,
@@ -29,7 +31,7 @@ def _quick() -> dict[str, Any]:
         jax.jit(lambda: jnp.zeros(()), compiler_options=options)()
     except jax.errors.JaxRuntimeError:
         return {}
-    return options if jax.default_backend() == "cpu" else {}
+    return options
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

@@ -4,6 +4,7 @@ import os
 import pathlib
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 
@@ -33,6 +34,7 @@ import jax
 import pytest
 
 import eqprop_field as epf
+from eqprop_field import circuits, extensions
 
 jax.config.update("jax_enable_x64", True)
 
@@ -52,6 +54,22 @@ def _forget_compilations() -> Iterator[None]:
         if pages * os.sysconf("SC_PAGE_SIZE") < 1.5e9 and mappings < 20_000:
             return
     jax.clear_caches()
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers and imports is forgotten after it."""
+    tables: tuple[dict, ...] = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS, extensions._imported)
+    before, modules, folders = [dict(table) for table in tables], set(sys.modules), set(sys.path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+    for name in set(sys.modules) - modules:  # libraries that were loaded meanwhile stay
+        file = pathlib.Path(getattr(sys.modules[name], "__file__", None) or "")
+        if "." not in name and file.suffix == ".py" and file.stem != "__init__" and str(file.parent) not in folders:
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 import tyro
 
-import eqprop_field as epf
-from eqprop_field import circuits, extensions
 from eqprop_field.cli import main
 from eqprop_field.cli.commands import command_class, word_of
 
@@ -39,10 +37,8 @@ def run(*command: str, folder: pathlib.Path) -> str:
 
 
 @pytest.fixture
-def execute(tmp_path, monkeypatch, capsys):
-    """Runs a page's code as a user would, and gives what it prints; what it registers is forgotten after the test."""
-    tables: tuple[dict, ...] = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS, extensions._imported)
-    before = [dict(table) for table in tables]
+def execute(tmp_path, monkeypatch, capsys, registered):
+    """Runs a page's code as a user would, and gives what it prints."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").symlink_to(_ROOT / "docs")  # pages name files from the root
 
@@ -53,10 +49,7 @@ def execute(tmp_path, monkeypatch, capsys):
             exec(compile(code, "<page>", "exec"), {"__name__": "__main__"})
         return capsys.readouterr().out
 
-    yield execute
-    for table, content in zip(tables, before, strict=True):
-        table.clear()
-        table.update(content)
+    return execute
 
 
 @pytest.mark.parametrize("page", [page for page in _PAGES if blocks(page)], ids=lambda page: page.name)

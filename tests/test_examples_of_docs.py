@@ -16,7 +16,7 @@ import scipy.linalg
 import scipy.optimize
 
 import eqprop_field as epf
-from eqprop_field import circuits, extensions
+from eqprop_field import circuits
 from eqprop_field.cli import main
 
 _NUMBER = r"(?<![\w.])-?\d+\.?\d*(?:e-?\d+)?"
@@ -26,19 +26,9 @@ needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngsp
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch):
-    """What an example registers and imports is forgotten after the test."""
-    tables = (epf.FIELDS, epf.RULES, epf.ACTIVATIONS, circuits.LEVELS, extensions._imported)
-    before, modules = [dict(table) for table in tables], set(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "argv", sys.argv[:1])  # an example takes an argument for a file to write
-    yield
-    for table, content in zip(tables, before, strict=True):
-        table.clear()
-        table.update(content)
-    for name in set(sys.modules) - modules:
-        if name.startswith("own_"):
-            del sys.modules[name]
+def _as_a_script(registered, monkeypatch):
+    """An example takes an argument for a file to write."""
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
 
 
 def numbers(text: str) -> list[list[float]]:

@@ -12,19 +12,7 @@ from eqprop_field.circuits.pool import work_through
 from eqprop_field.learning import register_rule
 from eqprop_field.vector_fields import FIELDS
 
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch):
-    """What a test registers and imports is gone after it."""
-    tables = (ACTIVATIONS, RULES, LEVELS, FIELDS, extensions._imported)
-    before, modules = [dict(table) for table in tables], set(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def write(path, text):

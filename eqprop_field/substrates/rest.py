@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -67,23 +66,15 @@ def checked_rest(
     return dataclasses.replace(solution, verdict=verdict, correction=correction)
 
 
-class _Place(NamedTuple):
-    """Where rest is looked at: the samples that did not diverge, mu there, and the system linearised."""
-
-    there: Bool[Array, " batch"]
-    mu: State
-    linearised: Linearised
-
-    @classmethod
-    def of(cls, system: AbstractSystem, state: State, residual: Float[Array, " batch"]) -> "_Place":
-        there = ~has_diverged(state) & (residual < FAR)
-        state = mask_samples(there, state)
-        mu = system.velocity()(state)
-        return cls(there, mu, Linearised(system, state, mask_samples(there, system.active(state, mu))))
-
-    def right_side(self) -> Inexact[Array, "batch n"]:
-        """-mu among the neurons that can move, flat."""
-        return flatten_state(jax.tree.map(lambda p, m: -p * m, self.linearised.moving, self.mu))
+def _linearised(
+    system: AbstractSystem, state: State, residual: Float[Array, " batch"]
+) -> tuple[Inexact[Array, "batch n"], Linearised]:
+    """-mu among the neurons that can move, flat, and the system linearised; 0 for samples that diverged."""
+    there = ~has_diverged(state) & (residual < FAR)
+    state = mask_samples(there, state)
+    mu = system.velocity()(state)
+    moving = mask_samples(there, system.active(state, mu))
+    return flatten_state(jax.tree.map(lambda p, m: -p * m, moving, mu)), Linearised(system, state, moving)
 
 
 @compiled
@@ -91,13 +82,13 @@ def _matrices(
     system: AbstractSystem, state: State, residual: Float[Array, " batch"], stability: bool
 ) -> tuple[Array, Array, Array | None]:
     """The right side of Newton's step, its matrix, and one whose eigenvalues are those of d(ds/dt)/ds."""
-    place = _Place.of(system, state, residual)
-    matrix = place.linearised.matrix()
+    right_side, linearised = _linearised(system, state, residual)
+    matrix = linearised.matrix()
     if not stability:
-        return place.right_side(), matrix, None
+        return right_side, matrix, None
     root = _root_of_tau(system)
     growth = matrix / (root[:, None] * root[None, :])
-    return place.right_side(), matrix, jnp.where(jnp.isfinite(growth), growth, 0)
+    return right_side, matrix, jnp.where(jnp.isfinite(growth), growth, 0)
 
 
 @compiled
@@ -109,9 +100,9 @@ def _by_products(
 
     What GMRES left over counts as if it lay in the same direction.
     """
-    place = _Place.of(system, state, residual)
-    like, right_side = place.linearised.state, place.right_side()
-    product = lambda flat: flatten_state(place.linearised.product(unflatten_state(like, flat)))  # noqa: E731
+    right_side, linearised = _linearised(system, state, residual)
+    like = linearised.state
+    product = lambda flat: flatten_state(linearised.product(unflatten_state(like, flat)))  # noqa: E731
     step, left = minimal_residual(product, right_side, tol=_LINEAR, most=_PRODUCTS)
     length = jnp.linalg.norm(right_side, axis=1)
     share = jnp.where(length > 0, jnp.linalg.norm(left, axis=1) / jnp.where(length > 0, length, 1), 0)

@@ -153,9 +153,9 @@ class ProjectedEuler(diffrax.AbstractSolver):
         del terms, t0, t1, y0, args
 
     def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: None, made_jump: Any
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, *others: Any
     ) -> tuple[Any, None, dict[str, Any], None, diffrax.RESULTS]:
-        del solver_state, made_jump
+        del others  # a solver's state, and whether a jump was made: this one has neither
         increment = terms.vf_prod(t0, y0, args, terms.contr(t0, t1))
         y1 = args(jax.tree.map(jnp.add, y0, increment))
         return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful

@@ -4,13 +4,13 @@ import dataclasses
 import functools
 from typing import Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from .._compilation import compiled
 from ..vector_fields.base import AbstractVectorField
 from .symmetry_repair import SymmetryRepair
 
@@ -124,7 +124,7 @@ def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> A
     return jax.tree.map(shortest, every)
 
 
-@eqx.filter_jit
+@compiled
 def _rates(parameters: AbstractVectorField, rates: Float[Array, " layers"]) -> AbstractVectorField:
     """At every parameter the rate of the layer it belongs to, whatever the field looks like: the gradient of a sum."""
 

@@ -9,7 +9,6 @@ import pytest
 
 import eqprop_field as epf
 from eqprop_field import extensions
-from eqprop_field.circuits import LEVELS
 from eqprop_field.vector_fields import FIELDS
 
 MINE = '''
@@ -53,18 +52,11 @@ class Renamed(Behavioural):
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
+def mine(tmp_path, registered):
     """The file; what it registers is gone after the test."""
-    tables = (epf.ACTIVATIONS, epf.RULES, LEVELS, FIELDS, extensions._imported)
-    before = [dict(table) for table in tables]
-    monkeypatch.setattr(sys, "path", list(sys.path))
     path = tmp_path / "mine_of_the_commands.py"
     path.write_text(textwrap.dedent(MINE))
-    yield path
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
-    sys.modules.pop(path.stem, None)
+    return path
 
 
 def test_an_activation_of_ones_own(run, mine, tmp_path):
