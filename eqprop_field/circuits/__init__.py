@@ -79,6 +79,7 @@ from .pool import AbstractTask as AbstractTask
 from .pool import TaskFailed as TaskFailed
 from .pool import WorkerDied as WorkerDied
 from .pool import work_through as work_through
+from .processes import Process as Process
 from .scaling import Scaling as Scaling
 from .sensitivity import circuit_gradient as circuit_gradient
 from .substrate import NgspiceSubstrate as NgspiceSubstrate

@@ -50,10 +50,10 @@ class Circuit(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
         self.choose_precision(1e-8)  # the comparison is about the last digits
-        from ..circuits import verify
+        from ..circuits import Batch, Shared, verify
         from .files import folder_for
         from .inputs import read_network, read_samples
-        from .level import durations, engine
+        from .level import durations
         from .progress import bar
 
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
@@ -61,13 +61,14 @@ class Circuit(AbstractCommand):
         field = read_network(self.net)
         x, y = read_samples(field, self.input, self.target)
         folder = folder_for(self.out)
-        with bar("running ngspice") as progress, engine(self.engine, self.workers or os.cpu_count() or 1) as runs:
+        engine = Shared(workers=self.workers or os.cpu_count() or 1) if self.engine == "shared" else Batch()
+        with bar("running ngspice") as progress, engine:
             agreement = verify(
                 field,
                 x,
                 y,
                 nudging,
-                engine=runs,
+                engine=engine,
                 level=level,
                 **durations(self.time),
                 fold_inputs=not self.circuit.explicit_inputs,

@@ -2,15 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from .command import AbstractCommand, Outcome, Refused
+from .level import ProcessOptions
 from .numbers import AtLeastOne, Workers, at_least
-
-if TYPE_CHECKING:
-    from ..circuits import AbstractLevel
 
 _Epochs = Annotated[int | None, at_least(1), tyro.conf.arg(help_behavior_hint="(default: the task's)")]
 
@@ -35,8 +33,7 @@ class LearnInCircuit(AbstractCommand):
     """Ideal neurons and synapses, or MOS transistors in weak inversion."""
     multiplier: Literal["behavioural", "transistor"] = "behavioural"
     """What multiplies rate and change: an ideal source or, with --level transistor, a Gilbert cell."""
-    model: Literal["level3", "bsim3"] = "level3"
-    """The MOS model."""
+    process: ProcessOptions = dataclasses.field(default_factory=ProcessOptions)
     seeds: AtLeastOne = 1
     """Circuits: from --seed on."""
     epochs: _Epochs = None
@@ -50,30 +47,26 @@ class LearnInCircuit(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-        if self.level == "behavioural" and (self.multiplier, self.model) != ("behavioural", "level3"):
-            raise Refused("--multiplier transistor and --model are options of --level transistor")
+        if self.level == "behavioural" and (self.multiplier, self.process) != ("behavioural", ProcessOptions()):
+            raise Refused("--multiplier transistor, --pdk, --corner and --celsius are options of --level transistor")
 
-        from ..circuits import learn_in_circuit
+        from ..circuits import LEARNING, Behavioural, Transistor, learn_in_circuit
         from .files import folder_for
         from .progress import bar
 
+        level = Behavioural(accuracy=LEARNING)
+        if self.level == "transistor":
+            level = Transistor(accuracy=LEARNING, cell="gilbert", process=self.process.build())
         folder, seeds = folder_for(self.out), range(self.seed, self.seed + self.seeds)
         with bar(f"{self.task} in {self.seeds} circuits") as progress:
             result = learn_in_circuit(
                 self.task,
                 seeds,
                 epochs=self.epochs,
-                level=self._level(),
+                level=level,
                 multiplier=self.multiplier,
                 with_reference=not self.no_reference_ode,
                 workers=self.workers,
                 progress=progress,
             )
         return Outcome.saved(result, folder, level=self.level, multiplier=self.multiplier)
-
-    def _level(self) -> "AbstractLevel":
-        from ..circuits import LEARNING, Behavioural, Transistor
-
-        if self.level == "behavioural":
-            return Behavioural(accuracy=LEARNING)
-        return Transistor(accuracy=LEARNING, cell="gilbert", model=self.model)

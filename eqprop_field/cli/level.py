@@ -1,8 +1,6 @@
-"""The options that choose how a circuit is built, and what runs it."""
+"""The options that choose how a circuit is built."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +9,7 @@ import tyro
 from .command import Refused
 
 if TYPE_CHECKING:
-    from ..circuits import AbstractEngine, AbstractLevel
+    from ..circuits import AbstractLevel, Process, Subcircuit
 
 _OF_LEVEL = tyro.conf.arg(metavar="NUMBER", help_behavior_hint="(default: the level's)")
 _Number = Annotated[float | None, _OF_LEVEL]
@@ -19,6 +17,26 @@ _SCALES = ("volt_per_unit", "tau_s", "leak_ohm")
 # Options whose names alone would not say whose they are: `--gain` is the weights', `--offset` and `--bits` a chip's.
 _FIELDS = {"amplifier_gain": "gain", "amplifier_offset": "offset", "conductance_bits": "bits"}
 _File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProcessOptions:
+    """Transistor: whose transistors they are. ngspice finds the supplies and the state unit that suit them."""
+
+    pdk: str = "generic"
+    """sky130, gf180mcu, the folder of an installation, or generic: model cards of our own."""
+    corner: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the typical one)")] = None
+    """Section of the model files: tt, ss, ff and so on; of generic, level3 or bsim3."""
+    celsius: float = 27.0
+    """Temperature, degrees Celsius."""
+
+    def build(self, *parts: "Subcircuit") -> "Process":
+        """The process, with the bins of these parts too; raises ValueError as `Process.find`."""
+        from ..circuits import Process
+
+        if self == ProcessOptions():
+            return Process.generic()
+        return Process.find(self.pdk, self.corner, self.celsius, parts=parts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,10 +62,7 @@ class LevelOptions:
     """Ota: linear range of every OTA, in state units."""
     cell: Literal["ota", "gilbert"] = "ota"
     """Transistor: what multiplies by the weight, a pair's tail current or a Gilbert cell."""
-    model: Literal["level3", "bsim3"] = "level3"
-    """Transistor: the MOS model."""
-    celsius: _Number = None
-    """Transistor: the temperature, degrees Celsius."""
+    process: ProcessOptions = dataclasses.field(default_factory=ProcessOptions)
     volt_per_unit: _Number = None
     """Volts of a state of 1."""
     tau_s: _Number = None
@@ -73,42 +88,31 @@ class LevelOptions:
         if self.level not in LEVELS:
             raise Refused(f"--level {self.level}: there are {', '.join(LEVELS)}")
         chosen = LEVELS[self.level]
-        stated = (f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default)
-        own: dict[str, Any] = {name: getattr(self, name) for name in stated if name not in ("level", "explicit_inputs")}
+        own: dict[str, Any] = {name: value for name, value in vars(self).items() if value != getattr(_UNSTATED, name)}
+        own = {name: value for name, value in own.items() if name not in ("level", "explicit_inputs")}
         scales = {name: own.pop(name) for name in _SCALES if name in own}
         for option in sorted(own):
             field = _FIELDS.get(option, option)
             having = [name for name, level in LEVELS.items() if field in {f.name for f in dataclasses.fields(level)}]
             if self.level not in having:
-                flag = f"--{option.replace('_', '-')}"
+                flag = "--pdk" if option == "process" else f"--{option.replace('_', '-')}"
                 raise Refused(f"{flag} is an option of --level {' or '.join(having)}, not of {self.level}")
         for part in ("neuron", "synapse"):
             if part in own:
                 if not own[part].is_file():
                     raise Refused(f"--{part} {own[part]} is no file: name a file with a .subckt")
                 own[part] = read_subcircuit(own[part])
+        if "process" in own:
+            own["process"] = own["process"].build(*(own[part] for part in ("neuron", "synapse") if part in own))
         if chosen.ideal:
             own["accuracy"] = TIGHT
         level = chosen(**{_FIELDS.get(option, option): value for option, value in own.items()})
         return dataclasses.replace(level, scaling=dataclasses.replace(level.scaling, **scales))
 
 
+_UNSTATED = LevelOptions()
+
+
 def durations(times: tuple[float, ...]) -> dict[str, Any]:
     """What `--time` says, as the arguments `free_time` and `nudged_time`; nothing where they are chosen."""
     return {"free_time": times[0], "nudged_time": times[-1]} if times else {}
-
-
-@contextlib.contextmanager
-def engine(name: Literal["batch", "shared"], workers: int) -> "Iterator[AbstractEngine]":
-    """What runs ngspice: a process for every netlist, or so many workers with libngspice, which end with the block.
-
-    Raises:
-        NgspiceMissing: if there is no libngspice or PySpice for `shared`.
-    """
-    from ..circuits import Batch, Shared
-
-    if name == "batch":
-        yield Batch()
-        return
-    with Shared(workers=workers) as shared:
-        yield shared

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .arguments import Times
 from .command import Refused
+from .level import LevelOptions
 from .numbers import Workers
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ class SubstrateOptions:
 
     substrate: Literal["equilibrium", "circuit"] = "equilibrium"
     """A fixed-point solver, or ngspice."""
-    level: str = "behavioural"
-    """With --substrate circuit: what the circuit is built of, as in `circuit --level`."""
+    circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
     time: Times = (40.0, 30.0)
     """With --substrate circuit: durations of a free and of a nudged phase, in time constants."""
     workers: Workers = None
@@ -34,14 +34,15 @@ class SubstrateOptions:
         """
         if self.substrate != "circuit":
             if self != SubstrateOptions():
-                raise Refused("--level, --time and --workers belong to --substrate circuit")
+                raise Refused("--time, --workers and the options of a circuit belong to --substrate circuit")
             return None
         from ..circuits import training_substrate
 
-        how = {"tol": recipe.tol, "times": self.time, "workers": self.workers}
-        return training_substrate(self.level, batch_size=recipe.settings.batch_size, **how)
-
-    @property
-    def description(self) -> str:
-        """The substrate in a word or two, for the summary."""
-        return self.substrate if self.substrate != "circuit" else f"circuit, {self.level}"
+        return training_substrate(
+            self.circuit.build(),
+            batch_size=recipe.settings.batch_size,
+            tol=recipe.tol,
+            times=self.time,
+            workers=self.workers,
+            fold_inputs=not self.circuit.explicit_inputs,
+        )

@@ -126,7 +126,7 @@ class Train(AbstractCommand):
             return Outcome(run.summary(), [*run.lines(), "written by process 0"], run.failure)
         if self.tensorboard:
             write_tensorboard(folder, run.history)
-        return Outcome.saved(run, folder, **recipe.summary(), substrate=self.substrate.description)
+        return Outcome.saved(run, folder, **recipe.summary(), substrate=self.substrate.substrate)
 
     def _measure(self, rule: "AbstractLearningRule", dataset: "Dataset") -> "Measure":
         """What is followed over training; None if nothing is."""

@@ -28,6 +28,7 @@ from eqprop_field.circuits import (
     NgspiceSubstrate,
     OpAmp,
     OtaC,
+    Process,
     Scaling,
     ScheduleSegment,
     Synapses,
@@ -43,7 +44,10 @@ from eqprop_field.circuits import (
 from eqprop_field.circuits.library import subcircuit
 from eqprop_field.vector_fields.base import flatten_state
 
-EVERY = [level() for level in LEVELS.values()] + [Transistor(cell="gilbert"), Transistor(model="bsim3")]
+EVERY = [level() for level in LEVELS.values()] + [
+    Transistor(cell="gilbert"),
+    Transistor(process=Process.generic("bsim3")),
+]
 
 
 OWN = """* a neuron of a designer's own
@@ -60,7 +64,7 @@ Br r 0 V=unit*tanh(v(s)/unit)
 
 
 def named(level: AbstractLevel) -> str:
-    return "-".join([level.name, *(str(getattr(level, name)) for name in ("cell", "model") if hasattr(level, name))])
+    return "-".join([level.name, *([level.cell, level.process.corner] if isinstance(level, Transistor) else [])])
 
 
 def perceptron(seed: int, *sizes: int, rho: str = "tanh", gain: float = 0.8) -> epf.AbstractVectorField:
@@ -96,7 +100,7 @@ def test_update_of_amplifiers_is_nearly_ideal(ngspice, level, cosine, rho):
 def test_transistors_learn_with_all_signs_right(ngspice, sizes, model, cell, cosine):
     for seed in (0, 1):
         field = perceptron(seed, *sizes)
-        level = Transistor(cell=cell, model=model)
+        level = Transistor(cell=cell, process=Process.generic(model))
         found = verify(field, *samples(field, seed=seed), 0.5, level=level, free_time=60.0, nudged_time=50.0)
         assert found.verdict is AgreementVerdict.agrees, found.summary()
         assert found.update_cosine > cosine and found.update_signs == 1.0
@@ -107,7 +111,9 @@ def test_activations_of_a_hot_chip_are_flatter(ngspice, celsius):
     """A pair is tanh(v / (2 n kT/q)): in units of its own temperature, currents count as T0 / T of what they did."""
     field = perceptron(0, 2, 3, 1)
     x, _ = samples(field)
-    (free,) = run(compile_circuit(field, x, None, (ScheduleSegment(60.0),)), Transistor(celsius=celsius))
+    (free,) = run(
+        compile_circuit(field, x, None, (ScheduleSegment(60.0),)), Transistor(process=Process.generic(celsius=celsius))
+    )
     ratio = (27.0 + 273.15) / (celsius + 273.15)
     scaled = jax.tree.map(lambda w: ratio * w, field.parameters())
     equilibrium = epf.Equilibrium().settle(eqx.combine(scaled, field), x).state
@@ -115,7 +121,7 @@ def test_activations_of_a_hot_chip_are_flatter(ngspice, celsius):
     apart, ignored = (np.abs(flatten_state(s)[0] - r * free.end).max() for s, r in ((equilibrium, ratio), (cold, 1.0)))
     assert apart < 0.006 and apart < ignored / 3
     with pytest.raises(ValueError, match="celsius=300"):
-        Transistor(celsius=300.0)
+        Process.generic(celsius=300.0)
 
 
 def test_a_small_beta_is_steered_into_the_nudge(ngspice):

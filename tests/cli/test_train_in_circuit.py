@@ -11,7 +11,7 @@ XOR = ("train", "--data", "xor", "--sizes", "2,4,2", "--epochs", 1)
 def test_a_circuit_in_the_loop_learns_as_the_fixed_point_solver_does(ngspice, run, tmp_path):
     said = run(*XOR, "--substrate", "circuit", "--workers", 2, "--out", tmp_path / "c", "--json")
     assert said.code == 0
-    assert said.json["substrate"] == "circuit, behavioural"
+    assert said.json["substrate"] == "circuit"
     assert said.json["history"][0]["verdicts"] == {"converged": 4}
     assert run(*XOR, "--out", tmp_path / "o").code == 0
     circuit, ode = (load_network(tmp_path / name / "net.safetensors") for name in "co")

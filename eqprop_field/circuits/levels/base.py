@@ -84,10 +84,7 @@ class AbstractLevel(abc.ABC):
         ideal: whether the library's circuit IS the vector field.
         edge: how long beta and samples take to change, in time units; where the circuit follows the equations to
             1e-4, a slower edge shows in the trajectory, but transistors do not bear a sudden one.
-        rest: how far voltages may move in a time unit, in state units, and still count as at rest, whatever the
-            tolerance that was asked for: weakly biased transistors settle slowly, and ngspice follows them so far.
-        supplies: the volts of the sources that the devices take their power from, by name; their currents are saved
-            too, as i(vdd). Where there are none, parts are ideal and their power is not defined.
+        rest: the least residual that ngspice can tell from rest, whatever the tolerance: weak currents settle slowly.
         has_rates: whether the firing rate of neuron i is a voltage, v(r<i>).
         transposes: whether it builds transposed synapses, as AEP needs them.
         oscillates: whether its nudge can oscillate.
@@ -102,7 +99,6 @@ class AbstractLevel(abc.ABC):
     ideal: ClassVar[bool] = False
     edge: ClassVar[float] = 1e-6
     rest: ClassVar[float] = 0.0
-    supplies: ClassVar[Mapping[str, float]] = {}
     has_rates: ClassVar[bool] = True
     transposes: ClassVar[bool] = False
     oscillates: ClassVar[bool] = True
@@ -116,6 +112,11 @@ class AbstractLevel(abc.ABC):
     @abc.abstractmethod
     def specification(self) -> Thresholds:
         """What a healthy circuit of this level, of the library's parts, keeps to."""
+
+    @property
+    def supplies(self) -> Mapping[str, float]:
+        """The volts of the sources that feed the devices, whose currents are saved too; ideal parts have none."""
+        return {}
 
     @property
     def exact(self) -> bool:

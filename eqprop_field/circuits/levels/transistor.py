@@ -3,16 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..ir import Circuit
-from ..library import Subcircuit, models, subcircuit
+from ..ir import AbstractCircuit, Circuit
+from ..library import Subcircuit, subcircuit
+from ..processes import Process
 from ..scaling import Scaling
 from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, leaks, nudge_gains, number
 
-_VDD, _VSS = 0.45, -0.9  # V; ground is one gate-source voltage below vdd, which balances the mirrors at state 0
 _WEIGHT_V = -0.25  # common mode of a Gilbert synapse's weight, V: between the tail and the pairs above it
 _HEADROOM = 1.25  # of a Gilbert synapse's tail over the largest weight: beyond it tanh flattens
 _ON, _OFF = -0.1, -0.5  # gates of the steering pair, V
@@ -24,43 +24,42 @@ class Transistor(AbstractLevel):
 
     In weak inversion a pair with the tail current I gives $I\tanh(v/(2nkT/q))$. With the cell `ota` the weight is the
     tail current, with `gilbert` it is a differential voltage that a second pair multiplies. The nudge is such a pair
-    between target and state, so it saturates for large errors. State 0 is ground, between supplies of 0.45 and -0.9 V.
+    between target and state, so it saturates for large errors. State 0 is ground; transistors and supplies are those
+    of a process: model cards of our own, or a foundry's.
 
     Builds tanh without bounds only. Bias currents, folded inputs and weight voltages are ideal sources; explicit
     inputs x are voltages artanh(x), so they must lie within -1 and 1. Fixed points are some hundredths of a unit off,
     mostly since the nudge saturates. Gate capacitances slow neurons down with their fan-out.
 
     Attributes:
-        scaling: dimensionless to SI; volt_per_unit should be the pair's own 2 n kT/q, 0.07 V.
+        scaling: dimensionless to SI; by default the process's own volts a unit, 10 us and 3.5 megohm. It stays as it is
+            where `dataclasses.replace` gives a level another process.
         accuracy: how closely ngspice follows the circuit.
         neuron: a subcircuit with the port `s` instead of the library's `mos_neuron`.
         synapse: a subcircuit with the ports of `mos_synapse` or `gilbert_synapse` instead of these.
         cell: what multiplies.
-        model: the transistors: level 3, or BSIM3 (level 8); model cards of our own, see `circuits/library`.
-        celsius: the temperature. The pairs' 2 n kT/q goes with it and the volts of a unit do not, so the network of a
-            hot chip has flatter activations.
-
-    Raises:
-        ValueError: for a temperature outside -100 and 200.
+        process: the transistors, their temperature and their supplies; our own level 3 cards by default.
     """
 
     name: ClassVar[str] = "transistor"
     edge: ClassVar[float] = 0.01
     oscillates: ClassVar[bool] = False
     rest: ClassVar[float] = 1e-5
-    supplies: ClassVar[Mapping[str, float]] = {"vdd": _VDD, "vss": _VSS}
     has_rates: ClassVar[bool] = False
-    scaling: Scaling = dataclasses.field(default_factory=lambda: Scaling(0.07, 1e-5, 3.5e6))
+    scaling: Scaling = None  # pyright: ignore[reportAssignmentType]  the process says
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
     synapse: Subcircuit | None = None
     cell: Literal["ota", "gilbert"] = "ota"
-    model: Literal["level3", "bsim3"] = "level3"
-    celsius: float = 27.0
+    process: Process = dataclasses.field(default_factory=Process.generic)
 
     def __post_init__(self) -> None:
-        if not -100 <= self.celsius <= 200:
-            raise ValueError(f"celsius={self.celsius!r}: the device models are for -100 to 200 degrees")
+        if self.scaling is None:
+            object.__setattr__(self, "scaling", Scaling(self.process.volt_per_unit, 1e-5, 3.5e6))
+
+    @property
+    def supplies(self) -> Mapping[str, float]:
+        return {"vdd": self.process.vdd, "vss": self.process.vss}
 
     @property
     def specification(self) -> Thresholds:
@@ -73,12 +72,14 @@ class Transistor(AbstractLevel):
                 f"{'' if circuit.bounds is None else ' with clamped states'}: use a network with the activation tanh, "
                 "or another level"
             )
-        return {
-            "models": models(self.model),
+        parts = {
+            "models": self.process.models,
             "neuron": fitting(self.neuron, subcircuit("mos_neuron")),
             "synapse": fitting(self.synapse, subcircuit("mos_synapse" if self.cell == "ota" else "gilbert_synapse")),
             **({} if circuit.target is None else {"nudge": subcircuit("mos_nudge")}),
         }
+        self.process.check(parts.values())
+        return parts
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         for supply, volts in self.supplies.items():
@@ -150,11 +151,17 @@ class Transistor(AbstractLevel):
 
     def options(self) -> Sequence[str]:
         # BSIM runs many times slower on several threads where the circuit is small.
-        return ("num_threads=1", *(() if self.celsius == 27.0 else (f"temp={number(self.celsius)}",)))
+        return "num_threads=1", f"temp={number(self.process.celsius)}"
 
     def remarks(self) -> Sequence[str]:
+        process = self.process
         return (
-            f"transistors: {self.model}, synapses: {self.cell}, supplies of {_VDD!r} and {_VSS!r} V, "
-            f"{self.celsius!r} degrees Celsius",
+            f"transistors: {process.name} {process.corner}, synapses: {self.cell}, supplies of {process.vdd!r} and "
+            f"{process.vss!r} V, {process.celsius!r} degrees Celsius",
             "the rate of a neuron is the tanh of every synapse that it drives",
         )
+
+    def _map(self, circuit: AbstractCircuit, ends: np.ndarray) -> dict[str, Any]:
+        found = super()._map(circuit, ends)
+        found["options"]["process"] = self.process.summary()
+        return found

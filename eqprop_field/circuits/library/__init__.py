@@ -72,7 +72,11 @@ def models(name: str) -> Subcircuit:
     Raises:
         ValueError: if the library has none of that name.
     """
-    text = _read(name, "mod", "device models")
+    return as_models(name, _read(name, "mod", "device models"))
+
+
+def as_models(name: str, text: str) -> Subcircuit:
+    """Device models as a part without ports."""
     return Subcircuit(name, (), text, _defined(_logical_lines(text)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from ..levels.base import Netlist
+from ..netlist import Netlist
 
 _TAIL_LINES = 20
 
@@ -70,6 +70,16 @@ class AbstractEngine(abc.ABC):
     @abc.abstractmethod
     def klu(self) -> bool:
         """Whether this ngspice has the KLU solver."""
+
+    def close(self) -> None:
+        """Ends what it holds between runs, as leaving its `with` does; nothing unless it says so."""
+        return
+
+    def __enter__(self) -> "AbstractEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def waveforms(netlist: Netlist, vectors: dict[str, np.ndarray], log: str) -> Waveforms:

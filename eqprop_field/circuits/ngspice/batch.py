@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..levels.base import Netlist
+from ..netlist import Netlist
 from .base import AbstractEngine, SimulatorFailed, Waveforms, waveforms
 from .find import find_executable, find_ngspice
 from .rawfile import DamagedRawFile, parse_raw

@@ -11,7 +11,7 @@ import weakref
 from multiprocessing import Pipe
 from typing import Any
 
-from ..levels.base import Netlist
+from ..netlist import Netlist
 from .base import AbstractEngine, NgspiceMissing, SimulatorFailed, Waveforms, waveforms
 from .find import find_library, find_ngspice, find_pyspice
 from .sandbox import MEMORY_BYTES, Child, environment, private_folder, read_log
@@ -67,9 +67,6 @@ class Shared(AbstractEngine):
 
     def __enter__(self) -> "Shared":
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def klu(self) -> bool:
