@@ -24,9 +24,9 @@ from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge
 from ..substrates.oscillation import Oscillation
-from ..substrates.solution import Solution, Verdict, raise_unless_converged
+from ..substrates.solution import Solution, Verdict, default_tolerance, raise_unless_converged
 from ..substrates.solvers import Sweeps
-from ..substrates.trajectory import Trajectory
+from ..substrates.trajectory import Trajectory, default_accuracy
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
 
 CONTRIBUTIONS = ("solver tolerance", "unfinished settling", "finite beta", "asymmetry")
@@ -180,15 +180,11 @@ def budget(
     betas = np.atleast_1d(np.asarray(betas, dtype=float))
     tight = Equilibrium(tol=1e-13 if field.dtype == jnp.float64 else 1e-6, solver=Sweeps(20_000))
     accurate = _ACCURATE if field.dtype == jnp.float64 else 1e-6
-    exact_way = FixedDuration(
-        Trajectory(
-            tol=accurate,
-            accuracy=accurate,
-            free_time=substrate.free_time,
-            nudged_time=substrate.nudged_time,
-        ).unchecked()
+    exact_way = Trajectory(
+        tol=accurate, accuracy=accurate, free_time=substrate.free_time, nudged_time=substrate.nudged_time
     )
-    places = (FixedDuration(substrate.unchecked()), exact_way, tight)
+    clocked = (_with_accuracy(substrate, field), exact_way)
+    places = (*(FixedDuration(place.unchecked()) for place in clocked), tight)
     truth = truth or ImplicitGradient()
     # They come from the same start to the same equilibrium, which `tight` has judged.
     limits = [_made(rule, beta, tight.unchecked(), truth.cost) for beta in (_TINY_BETA, _TINY_BETA / 2)]
@@ -218,7 +214,13 @@ def _made(rule: Maker, beta: float, substrate: AbstractSubstrate, cost: Abstract
     return made
 
 
-@compiled
+def _with_accuracy(substrate: Trajectory, field: AbstractVectorField) -> Trajectory:
+    """The same with its tolerances as numbers: it shares what is compiled with one that is more accurate."""
+    tol = default_tolerance(substrate.tol, field.dtype)
+    accuracy = default_accuracy(tol) if substrate.accuracy is None else substrate.accuracy
+    return substrate if substrate.step is not None else dataclasses.replace(substrate, tol=tol, accuracy=accuracy)
+
+
 def _stages(
     rules: list[AbstractLearningRule],
     limits: list[AbstractLearningRule],
@@ -227,26 +229,46 @@ def _stages(
     x: Array,
     y: Array,
 ) -> dict[str, Array]:
-    """The budget of one beta."""
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *limits)  # they differ in beta alone: compiled as one
+    """The budget of one beta. Stages are compiled by themselves: those that differ in numbers alone, only once."""
+    ways = [_estimates(rule, field, x, y) for rule in rules[:-1]]
+    start = ways[0].free.state  # on the way to the practical equilibrium, where the network has several
+    ends = [_estimates(rule, field, x, y, start) for rule in (rules[-1], *limits)]
+    true = _true(truth, field, x, y, ends[0].free)
+    verdicts = [estimate.verdict for estimate in (*ways, *ends, true)]
+    return _contributions([e.gradient for e in (*ways, *ends)], true.gradient, verdicts)
 
-    def single(x: Array, y: Array) -> tuple[list[AbstractVectorField], Array]:
-        estimates = [rule.estimate(field, x[None], y[None], throw=False) for rule in rules[:-1]]
-        start = estimates[0].free.state  # on the way to the practical equilibrium, where the network has several
 
-        def at_rest(rule: AbstractLearningRule) -> Estimate:
+@compiled
+def _estimates(
+    rule: AbstractLearningRule, field: AbstractVectorField, x: Array, y: Array, start: State | None = None
+) -> Estimate:
+    """Of every sample by itself, from `start` if given."""
+
+    def single(x: Array, y: Array, start: State | None) -> Estimate:
+        begun = rule
+        if start is not None:
             begun = eqx.tree_at(lambda r: r.substrate.start, rule, start, is_leaf=lambda leaf: leaf is None)
-            return begun.estimate(field, x[None], y[None], throw=False)
+        return begun.estimate(field, x[None], y[None], throw=False)
 
-        estimates.append(at_rest(rules[-1]))
-        limit = jax.vmap(at_rest)(both)
-        true = truth.at(field, x[None], y[None], estimates[-1].free)
-        verdict = jnp.max(jnp.stack([*(e.verdict[0] for e in (*estimates, true)), *limit.verdict[:, 0]]))
-        ideal = jax.tree.map(lambda pair: 2 * pair[1] - pair[0], limit.gradient)
-        return [*(e.gradient for e in estimates), ideal, true.gradient], verdict
+    return jax.vmap(single)(x, y, start)
 
-    stages, verdict = jax.vmap(single)(x, y)
-    used = (verdict == Verdict.converged) & (jax.vmap(tree_norm)(stages[-1]) > 10 * jnp.finfo(field.dtype).eps)
+
+@compiled
+def _true(truth: ImplicitGradient, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> Estimate:
+    """The gradient of every sample by itself."""
+    return jax.vmap(lambda x, y, free: truth.at(field, x[None], y[None], free))(x, y, free)
+
+
+@compiled
+def _contributions(
+    stages: list[AbstractVectorField], true: AbstractVectorField, verdicts: list[Array]
+) -> dict[str, Array]:
+    """The budget from every sample's update at every stage, the two next to beta = 0 last."""
+    *before, larger, smaller = stages
+    stages = [*before, jax.tree.map(lambda at, half: 2 * half - at, larger, smaller), true]
+    verdict = jnp.max(jnp.stack([of[:, 0] for of in verdicts]), axis=0)
+    length = jax.vmap(tree_norm)(true)
+    used = (verdict == Verdict.converged) & (length > 10 * jnp.finfo(length.dtype).eps)
     count = jnp.maximum(jnp.sum(used), 1)
 
     def mean(leaf: Array) -> Array:

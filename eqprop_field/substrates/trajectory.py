@@ -25,6 +25,11 @@ def _times(values: ArrayLike | Sequence[float] | None) -> Array | None:
     return None if values is None else jnp.asarray(values, jnp.result_type(float))
 
 
+def default_accuracy(tol: Array) -> Array:
+    """A hundredth: with kinks or high gain, steps as inexact as the residual would never let it be reached."""
+    return jnp.maximum(tol / 100, 4 * jnp.finfo(tol.dtype).eps)
+
+
 class Trajectory(AbstractComputedSubstrate):
     r"""Integrates $\tau\,ds/dt = \mu^\beta(\theta, x, s)$ with diffrax, the batch as one state.
 
@@ -111,9 +116,7 @@ class Trajectory(AbstractComputedSubstrate):
         end, times = until
         rate, at_rest = system.rate(), system.at_rest(tol)
         if self.step is None:
-            # A hundredth: with kinks or high gain, steps as inexact as the residual would never let it be reached.
-            finest = 4 * jnp.finfo(tol.dtype).eps
-            accuracy = jnp.maximum(tol / 100, finest) if self.accuracy is None else self.accuracy
+            accuracy = default_accuracy(tol) if self.accuracy is None else self.accuracy
             controller = diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm)
         else:
             controller = _FixedStep()
