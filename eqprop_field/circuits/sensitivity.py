@@ -57,8 +57,8 @@ def circuit_gradient(
         operating point is another one.
 
     Raises:
-        ValueError: for a level that does not say what programs its weights (behavioural, opamp and transistor do, with
-            the library's synapses), and for samples that do not fit.
+        ValueError: for a level that does not say what programs its weights (those of the library do, for the library's
+            synapses), and for samples that do not fit.
         NotSettledError: for samples that did not settle, if `throw` is true.
     """
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
@@ -68,7 +68,7 @@ def circuit_gradient(
     rows = zip(np.asarray(x), targets, strict=True)
     circuits = [compile_circuit(network, one, target, (ScheduleSegment(1.0),)) for one, target in rows]
     circuits = circuits if chip is None else [chip.circuit(circuit) for circuit in circuits]
-    level.programming(circuits[0])  # refuses before anything runs
+    list(level.programming(circuits[0]))  # refuses before anything runs
     free = substrate.settle(field, x, throw=throw)
     engine = substrate.engine if isinstance(substrate.engine, Batch) else Batch()
     n, verdicts = network.n_neurons, np.array(free.verdict)
@@ -156,6 +156,7 @@ def _with_cost(
     return [
         *kept,
         f"Bcost cost 0 V=0.5*({squares})",
+        *level.probes(circuit),
         *(f"Iprobe{i} {level.drive.format(i=i)} 0" for i in nodes),
         *(f".nodeset v(s{i})={number(level.scaling.volt(float(state[i])))}" for i in nodes),
     ]

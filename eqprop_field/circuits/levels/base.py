@@ -166,11 +166,7 @@ class AbstractLevel(abc.ABC):
         return False
 
     def expressions(self, circuit: AbstractCircuit, time: Timeline) -> Iterator[str]:
-        """The lines of a circuit of expressions.
-
-        Raises:
-            ValueError: here, where a level has neurons and synapses and nothing else.
-        """
+        """The lines of a circuit of expressions; ValueError from a level of neurons and synapses alone."""
         raise ValueError(f"the {self.name} level is built of neurons and synapses alone: use the behavioural one")
 
     @abc.abstractmethod
@@ -188,10 +184,13 @@ class AbstractLevel(abc.ABC):
     def programming(self, circuit: Circuit) -> Iterator[tuple[int, int, str, float]]:
         """What programs the synapses between neurons: post, pre, a value's name in `.sens`, its derivative by W.
 
-        Raises:
-            ValueError: here, where a level does not say.
+        A weight may have several, whose parts add up. Raises ValueError where a level does not say.
         """
         raise ValueError(f"the {self.name} level does not say what programs its weights: use another level")
+
+    def probes(self, circuit: Circuit) -> Iterator[str]:
+        """Lines that only `.sens` needs, for what `programming` names and the netlist has not."""
+        return iter(())
 
     @abc.abstractmethod
     def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:

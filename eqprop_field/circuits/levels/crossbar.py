@@ -97,7 +97,7 @@ class Crossbar(AbstractLevel):
 
     def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         arrays = (("g", "p", "q", circuit.synapses), ("h", "x", "z", circuit.input_synapses))
-        largest = max((float(np.abs(a[3].weight).max()) for a in arrays if len(a[3])), default=0.0)
+        largest = self._full_scale(circuit)
         wires = _Wires(self.wire_ohm)
         for kind, plus, minus, listed in arrays:
             along = np.lexsort((listed.pre, listed.post))  # wires are laid from crosspoint to crosspoint
@@ -113,6 +113,18 @@ class Crossbar(AbstractLevel):
                 yield parts["synapse"].call(
                     f"{kind}{i}_{j}", " ".join(nodes), f"plus={number(up)} minus={number(down)}"
                 )
+
+    def programming(self, circuit: Circuit) -> Iterator[tuple[int, int, str, float]]:
+        """The one resistor of the pair that a weight of its sign is written to; the smallest conductance stays."""
+        synapses, unit = circuit.synapses, self.scaling.siemens(1.0)
+        pairs = self._conductances(synapses, self._full_scale(circuit))
+        for (i, j, weight), up, down in zip(synapses, *pairs, strict=True):
+            written, slope = ("rp", -unit / up**2) if weight > 0 else ("rq", unit / down**2)
+            yield i, j, f"r.xg{i}_{j}.{written}", slope
+
+    def _full_scale(self, circuit: Circuit) -> float:
+        weights = np.concatenate([circuit.synapses.weight, circuit.input_synapses.weight])
+        return float(np.abs(weights).max(initial=0.0))
 
     def _conductances(self, synapses: Synapses, largest: float) -> tuple[list[float], list[float]]:
         """G+ and G- of every synapse, siemens."""

@@ -23,6 +23,8 @@ from .base import (
     positive,
 )
 
+_PROBE = 1e-6  # of a weight of 1, beside every synapse
+
 
 @dataclasses.dataclass(frozen=True)
 class OtaC(AbstractLevel):
@@ -77,6 +79,17 @@ class OtaC(AbstractLevel):
             for i, j, weight in synapses:
                 pair = f"{source}{j} 0" if weight > 0 else f"0 {source}{j}"
                 yield part.call(f"{kind}{i}_{j}", f"{pair} s{i}", f"tail={number(tail * abs(weight))} {span}")
+
+    def probes(self, circuit: Circuit) -> Iterator[str]:
+        """Beside every synapse one of weight 1, of whose current a millionth is added: `.sens` leaves out what is 0."""
+        part, unit = self.parts(circuit)["synapse"], number(self.scaling.ampere(self.linear_range))
+        for i, j, _ in circuit.synapses:
+            yield part.call(f"u{i}_{j}", f"r{j} 0 u{i}_{j}", f"tail={unit} {self._span}")
+            yield f"Ru{i}_{j} u{i}_{j} 0 1"
+            yield f"Gu{i}_{j} 0 s{i} u{i}_{j} 0 {_PROBE}"
+
+    def programming(self, circuit: Circuit) -> Iterator[tuple[int, int, str, float]]:
+        return ((i, j, f"gu{i}_{j}_gain", 1.0) for i, j, _ in circuit.synapses)
 
     def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
         yield from drives(circuit, self.scaling, time, "0 s{i}")

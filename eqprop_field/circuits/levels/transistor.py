@@ -91,7 +91,7 @@ class Transistor(AbstractLevel):
     def synapses(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         part = parts["synapse"]
         arrays = (("g", "s", circuit.synapses), ("h", "x", circuit.input_synapses))
-        largest = _HEADROOM * max((float(np.abs(a[2].weight).max()) for a in arrays if len(a[2])), default=0.0)
+        largest = self._full_scale(circuit)
         for kind, source, synapses in arrays:
             for i, j, weight in synapses:
                 name, rest = f"{kind}{i}_{j}", f"s{i} b{kind}{i}_{j} vdd vss"
@@ -105,11 +105,21 @@ class Transistor(AbstractLevel):
                     yield part.call(name, f"{source}{j} 0 p{name} m{name} {rest}")
                 yield f"Ib{name} vdd b{name} {number(self.scaling.ampere(tail))}"
 
+    def _full_scale(self, circuit: Circuit) -> float:
+        """The weight of a Gilbert synapse whose differential voltage has no end."""
+        weights = np.concatenate([circuit.synapses.weight, circuit.input_synapses.weight])
+        return _HEADROOM * float(np.abs(weights).max(initial=0.0))
+
     def programming(self, circuit: Circuit) -> Iterator[tuple[int, int, str, float]]:
-        if self.cell != "ota":
-            return super().programming(circuit)
-        ampere = self.scaling.ampere(1.0)
-        return ((i, j, f"ibg{i}_{j}", math.copysign(ampere, w)) for i, j, w in circuit.synapses)
+        if self.cell == "ota":
+            ampere = self.scaling.ampere(1.0)
+            yield from ((i, j, f"ibg{i}_{j}", math.copysign(ampere, w)) for i, j, w in circuit.synapses)
+            return
+        largest = self._full_scale(circuit)  # held: it is one bias for all
+        for i, j, weight in circuit.synapses:
+            half = 0.5 * self.scaling.volt(largest / (largest**2 - weight**2))
+            yield i, j, f"vpg{i}_{j}", half
+            yield i, j, f"vmg{i}_{j}", -half
 
     def sources(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
         yield from drives(circuit, self.scaling, time, "0 s{i}")
