@@ -48,7 +48,7 @@ _FLOORS = {
         {"variation", "campaign_file"},
         {"campaign"},
         {"agreement", "substrate"},
-        {"conditions"},
+        {"conditions", "rule_table"},
         {"verify", "export", "update_fidelity", "sensitivity", "training", "plasticity"},
         {"fidelity_campaign"},
         {"fidelity", "montecarlo"},

@@ -38,6 +38,9 @@ COMMANDS = {
     "train": Entry("train", "Train", "Trains a network; checkpoints and resumes."),
     "align-training": Entry("align_training", "AlignTraining", "Follows alignment and symmetry while rules train."),
     "budget": Entry("budget", "Budget", "Divides the error of an update among its causes."),
+    "error-processes": Entry(
+        "error_processes", "ErrorProcesses", "Follows errors in time, backpropagated and in the nudged phase."
+    ),
     "stability": Entry("stability", "FindStability", "Finds where a network goes from many starts."),
     "good-parameters": Entry(
         "good_parameters", "MapGoodParameters", "Maps which random networks settle and descend, by gain and symmetry."

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from .arguments import NetworkFile, NudgeOptions
-from .command import AbstractCommand, Outcome
-from .numbers import Positive, Tolerance, at_least
+from .command import AbstractCommand, Outcome, Refused
+from .numbers import OptionalPositive, Positive, Tolerance, at_least
 
 if TYPE_CHECKING:
     from ..substrates import AbstractSubstrate
@@ -31,14 +31,16 @@ class Simulate(AbstractCommand):
     target: Path
     """y.npy: target states of the output neurons, (batch, outputs)."""
     nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
-    substrate: Literal["trajectory", "equilibrium", "circuit"] = "trajectory"
-    """Where it settles: an ODE solver, a fixed-point solver, or ngspice."""
+    substrate: Literal["trajectory", "euler", "equilibrium", "circuit"] = "trajectory"
+    """Where it settles: an ODE solver, clipped Euler steps (equation 77), a fixed-point solver, or ngspice."""
+    step: OptionalPositive = None
+    """Length of an Euler step, in time constants (default: 0.1)."""
     tol: Tolerance = 1e-8
     """Residual |mu| at which a phase is settled; below 1e-6 everything is computed in float64."""
     max_time: Positive = 1000.0
-    """Longest time a phase may take, in time constants (trajectory)."""
+    """Longest time a phase may take, in time constants (trajectory, euler)."""
     points: Annotated[int, at_least(2)] = 400
-    """Saved points of every trajectory (trajectory, circuit)."""
+    """Saved points of every trajectory (trajectory, euler, circuit)."""
     out: Path = tyro.MISSING
     """The folder for the results."""
 
@@ -49,6 +51,8 @@ class Simulate(AbstractCommand):
         from .files import folder_for
         from .inputs import read_network, read_samples
 
+        if self.step is not None and self.substrate != "euler":
+            raise Refused("--step is for --substrate euler: give both, or leave it away")
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
         field = read_network(self.net)
         x, y = read_samples(field, self.input, self.target)
@@ -62,8 +66,9 @@ class Simulate(AbstractCommand):
 
             level = Behavioural(accuracy=TIGHT)
             return NgspiceSubstrate(level=level, tol=self.tol, keep_trajectories=True, saved_points=self.points)
-        from ..substrates import Equilibrium, Trajectory
+        from ..substrates import Equilibrium, ProjectedEuler, Trajectory
 
         if self.substrate == "equilibrium":
             return Equilibrium(tol=self.tol)
-        return Trajectory(tol=self.tol, free_time=self.max_time, nudged_time=self.max_time)
+        steps = {"solver": ProjectedEuler(), "step": self.step or 0.1} if self.substrate == "euler" else {}
+        return Trajectory(tol=self.tol, free_time=self.max_time, nudged_time=self.max_time, **steps)

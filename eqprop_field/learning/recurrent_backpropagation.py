@@ -1,7 +1,7 @@
 """Recurrent backpropagation: the gradient by relaxation, and its process in time beside that of EqProp."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
@@ -14,13 +14,14 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .._arrays import checked_pair, is_concrete
 from .._compilation import compiled
 from ..costs import AbstractCost, Quadratic
+from ..results import AbstractPytreeResult, known
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem, Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.implicit import Linearised
 from ..substrates.resolution import resolved
-from ..substrates.solution import Path, Solution
+from ..substrates.solution import Path, Solution, count_verdicts
 from ..vector_fields.base import AbstractVectorField, State, active_set, jacobian_products, mask_samples, project
 from .base import AbstractLearningRule, Reading, first_failure, mean_gradient, summed_update
 
@@ -101,7 +102,10 @@ class ErrorProcess(eqx.Module):
     gradient: AbstractVectorField
 
 
-class ErrorProcesses(eqx.Module):
+_DIED_OUT = 1e-2  # of the first error; what is left of the gradient is of that order
+
+
+class ErrorProcesses(AbstractPytreeResult):
     """The two processes of appendix B of Scellier et al. 2018 from the same equilibrium.
 
     Attributes:
@@ -115,6 +119,51 @@ class ErrorProcesses(eqx.Module):
     recurrent_backpropagation: ErrorProcess
     eqprop: ErrorProcess
     free: Solution
+    stem: ClassVar[str] = "error_processes"
+
+    def neurons(self) -> tuple[Float[np.ndarray, "time batch neurons"], Float[np.ndarray, "time batch neurons"]]:
+        """Sbar_t and Stilde_t of the flattened states."""
+
+        def flat(error: Path) -> np.ndarray:
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(error)]
+            return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
+
+        return flat(self.recurrent_backpropagation.error), flat(self.eqprop.error)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a time: the lengths of both errors and of their difference over that of the first Sbar, the lengths of both
+        gradients, and the cosine between these.
+        """
+        errors, gradients = self.neurons(), [_rows(p.gradient) for p in (self.recurrent_backpropagation, self.eqprop)]
+        first, lengths = np.linalg.norm(errors[0][0]), [np.linalg.norm(one, axis=1) for one in gradients]
+        apart = np.linalg.norm(errors[1] - errors[0], axis=(1, 2)) / first
+        left = [np.linalg.norm(one, axis=(1, 2)) / first for one in errors]
+        with np.errstate(invalid="ignore"):
+            cosine = np.sum(gradients[0] * gradients[1], axis=1) / (lengths[0] * lengths[1])
+        columns = (np.asarray(self.times), *left, apart, *lengths, cosine)
+        return [dict(zip(_COLUMNS, map(known, row), strict=True)) for row in zip(*columns, strict=True)]
+
+    def summary(self) -> dict[str, Any]:
+        """How it ends, and the verdicts of the free phase."""
+        return {**self.rows()[-1], "verdict_free": count_verdicts(self.free.verdict)}
+
+    @property
+    def failure(self) -> str | None:
+        if not bool(jnp.all(self.free.converged)):
+            return "some samples have no equilibrium, and no part in the processes: lower the gain, or allow more time"
+        end = self.rows()[-1]
+        left = max(end[name] or 0.0 for name in _COLUMNS[1:3])
+        return None if left <= _DIED_OUT else f"{left:.1%} of the error is left at the end: give a longer time"
+
+
+_COLUMNS = ("time", "error_recurrent_backpropagation", "error_eqprop", "error_difference",
+            "gradient_recurrent_backpropagation", "gradient_eqprop", "cosine")  # fmt: skip
+
+
+def _rows(gradient: AbstractVectorField) -> Float[np.ndarray, "time parameters"]:
+    """The process of the parameters, a row a time."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(gradient)]
+    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
 
 
 def error_processes(

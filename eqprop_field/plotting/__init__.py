@@ -14,6 +14,7 @@ from .alignment import training_alignment as training_alignment
 from .budget import budget as budget
 from .digits import digits as digits
 from .draw import draw as draw
+from .error_processes import error_processes as error_processes
 from .gdu import successive_updates as successive_updates
 from .matrices import heat_maps as heat_maps
 from .phases import layer_names as layer_names

@@ -175,3 +175,15 @@ def test_trainings_that_cannot_be_followed(run, tmp_path, options, about):
     said = run("align-training", *options, "--out", tmp_path / "o")
     assert (said.code, len(said.err.splitlines())) == (2, 1)
     assert about in said.err
+
+
+def test_error_processes_agree_where_the_jacobian_is_symmetric(run, tmp_path):
+    drawn = ("--graph", 5, "--inputs", 2, "--outputs", 2, "--activation", "linear", "--gain", 0.3, "--symmetry", 1)
+    said = run("error-processes", *drawn, "--samples", 2, "--points", 20, "--out", tmp_path / "o", "--json")
+    assert said.code == 0
+    assert said.json["error_difference"] < 1e-9 and said.json["cosine"] > 1 - 1e-9
+    assert {"error_processes.csv", "error_processes.png", "summary.json"} == {
+        p.name for p in (tmp_path / "o").iterdir()
+    }
+    short = run("error-processes", *drawn, "--samples", 2, "--points", 20, "--time", 1, "--out", tmp_path / "s")
+    assert short.code == 1 and "give a longer time" in short.err

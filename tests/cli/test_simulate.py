@@ -120,3 +120,25 @@ def test_symmetric_nudging_keeps_trajectories(run, sample, folder):
     assert run("simulate", *sample, "--nudging", "symmetric", "--out", folder / "o").code == 0
     phases = np.load(folder / "o" / "phases.npz")
     np.testing.assert_allclose(phases["nudged_0"][-1], phases["sbeta_0"], atol=1e-7)
+
+
+def test_euler_steps_are_those_of_equation_77(run, folder, sample):
+    """s <- clip(s + h mu): the states at the steps' own times are those of the loop written out."""
+    step, points = 0.25, 9
+    options = ("--substrate", "euler", "--step", step, "--max-time", 4, "--tol", 0.1, "--points", points)
+    assert run("simulate", *sample, *options, "--out", folder / "o", "--x64").code in (0, 1)
+    w, x, y = weights(folder), np.load(folder / "x.npy"), np.load(folder / "y.npy")
+    s, path = [np.zeros((2, 3)), np.zeros((2, 6))], []
+    for _ in range(16):
+        path.append(s)
+        s = [np.clip(state + step * mu, 0, 1) for state, mu in zip(s, velocity(w, x, y, *s, 0.0), strict=True)]
+    with np.load(folder / "o" / "phases.npz") as phases:
+        for k, t in enumerate(phases["t_free"]):
+            at = t / step
+            if at < len(path) - 1:
+                low, share = int(at), at - int(at)
+                for i in (0, 1):
+                    between = (1 - share) * path[low][i] + share * path[low + 1][i]
+                    np.testing.assert_allclose(phases[f"free_{i}"][k], between, atol=1e-9)
+    refused = run("simulate", *sample, "--step", 0.1, "--out", folder / "p")
+    assert refused.code == 2 and "--substrate euler" in refused.err

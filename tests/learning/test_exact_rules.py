@@ -150,6 +150,12 @@ def test_error_processes_are_matrix_exponentials():
             found = both.recurrent_backpropagation.error[k, n], both.eqprop.error[k, n]
             np.testing.assert_allclose(found[0], expm(j[n].T * t) @ error[n], atol=1e-8)
             np.testing.assert_allclose(found[1], expm(j[n] * t) @ error[n], atol=1e-8)
+    flows = [[np.stack([expm(m * t) @ e for m, e in zip(side, error, strict=True)]) for t in times]
+             for side in (np.swapaxes(j, 1, 2), j)]  # fmt: skip
+    first, row = np.linalg.norm(flows[0][0]), both.rows()[1]
+    assert row["error_recurrent_backpropagation"] == pytest.approx(np.linalg.norm(flows[0][1]) / first)
+    assert row["error_difference"] == pytest.approx(np.linalg.norm(flows[1][1] - flows[0][1]) / first)
+    assert "of the error is left at the end" in both.failure
 
 
 def test_error_processes_end_in_the_gradient_and_in_the_update():
