@@ -126,6 +126,7 @@ from .vector_fields import FunctionField as FunctionField
 from .vector_fields import GraphField as GraphField
 from .vector_fields import HopfieldField as HopfieldField
 from .vector_fields import LayeredField as LayeredField
+from .vector_fields import draw_network as draw_network
 from .vector_fields import field as field
 from .vector_fields import field_class as field_class
 from .vector_fields import flatten_state as flatten_state

@@ -36,7 +36,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     try:
         sizes = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"{text!r} is no list of layer sizes: write them input first, such as 64,32,10") from None
+        raise ValueError(f"{text!r} is no list of layers: write whole numbers, such as 64,32,10") from None
     return sizes
 
 
@@ -53,6 +53,14 @@ def _convolutions(text: str) -> tuple[tuple[int, int, int], ...]:
             f"{text!r} is no list of convolutions: write CHANNELSxKERNEL/POOL, such as 32x5/2,64x5/2"
         ) from None
     return tuple(layers)
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    """`I-J`, joined by commas."""
+    try:
+        return tuple((int(i), int(j)) for i, j in (part.split("-") for part in text.split(",")))
+    except ValueError:
+        raise ValueError(f"{text!r} is no list of pairs of layers: write I-J, such as 0-2,1-3") from None
 
 
 def _numbers(of_what: str) -> Callable[[str], tuple[float, ...]]:
@@ -118,6 +126,14 @@ Convolutions = Annotated[
     tuple[tuple[int, int, int], ...],
     _one_word(_convolutions, lambda v: ",".join(f"{c}x{k}/{p}" for c, k, p in v), "32x5/2,..."),
     tyro.conf.arg(help_behavior_hint=""),
+]
+Skips = Annotated[
+    tuple[tuple[int, int], ...],
+    _one_word(_pairs, lambda v: ",".join(f"{i}-{j}" for i, j in v), "I-J,..."),
+    tyro.conf.arg(help_behavior_hint=""),
+]
+Layers = Annotated[
+    tuple[int, ...], _one_word(_sizes, lambda v: ",".join(map(str, v)), "I,..."), tyro.conf.arg(help_behavior_hint="")
 ]
 NetworkFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NET")]
 OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="NET", help_behavior_hint="")]
@@ -200,8 +216,14 @@ class Architecture:
     """Output neurons of the graph."""
     density: float = 1.0
     """Share of the graph's pairs of neurons that are joined."""
-    hopfield: bool = False
-    """One weight for each pair of the graph's neurons, and an energy."""
+    field: Literal["layered", "conv", "graph", "hopfield"] | None = None
+    """Kind of the field (default: what the others describe); hopfield has one weight a pair, and an energy."""
+    skips: Skips = ()
+    """Further pairs of layers of a graph or hopfield network with --sizes, 0 the output: 0-2,1-3."""
+    lateral: Layers = ()
+    """Layers of such a network whose neurons are joined among themselves: 0,1."""
+    tau: Numbers = ()
+    """Time constants: one for all, one for each layer behind the input, or one for each neuron of a --graph."""
     activation: str = "hard_sigmoid"
     """Firing rate: hard_sigmoid, sigmoid, tanh, relu, softplus or linear."""
     gain: Gain = 0.5
@@ -218,29 +240,32 @@ class Architecture:
         Raises:
             Refused: for options that describe no network, or two.
         """
-        if self.hopfield and (self.graph == 0 or symmetry not in (0.0, 1.0)):
-            raise Refused("--hopfield is a --graph with one weight a pair: give --graph, and leave --symmetry away")
+        if not self.described:
+            raise Refused("no network is described: give --sizes 64,32,10, or --graph 50 --inputs 5 --outputs 5")
+        if self.sizes and self.graph:
+            raise Refused("--sizes and --graph describe two networks: give one of them")
+        if self.graph and not (self.inputs and self.outputs):
+            raise Refused("--graph needs --inputs and --outputs too, such as --graph 50 --inputs 5 --outputs 5")
 
         import jax
 
         from ..activations import activation
-        from ..training import draw_layers
-        from ..vector_fields import field_class
+        from ..vector_fields import draw_network
 
-        key = jax.random.key(seed)
-        options: dict[str, Any] = {"activation": activation(self.activation), "gain": self.gain}
-        if not self.hopfield:
-            options["symmetry"] = symmetry
-        if self.graph == 0:
-            if not self.sizes:
-                raise Refused("no network is described: give --sizes 64,32,10, or --graph 50 --inputs 5 --outputs 5")
-            return draw_layers(key, self.sizes, self.convolutions, **options)
-        if self.sizes:
-            raise Refused("--sizes and --graph describe two networks: give one of them")
-        if self.inputs == 0 or self.outputs == 0:
-            raise Refused("--graph needs --inputs and --outputs too, such as --graph 50 --inputs 5 --outputs 5")
-        described = {"neurons": self.graph, "inputs": self.inputs, "outputs": self.outputs, "density": self.density}
-        return field_class("hopfield" if self.hopfield else "graph").create(key, **described, **options)
+        graph = {"neurons": self.graph, "inputs": self.inputs, "outputs": self.outputs, "density": self.density}
+        return draw_network(
+            jax.random.key(seed),
+            self.sizes,
+            kind=self.field,
+            convolutions=self.convolutions,
+            graph=graph if self.graph else None,
+            skips=self.skips,
+            lateral=self.lateral,
+            tau=self.tau,
+            symmetry=symmetry,
+            activation=activation(self.activation),
+            gain=self.gain,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

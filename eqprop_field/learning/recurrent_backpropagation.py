@@ -131,8 +131,8 @@ class ErrorProcesses(AbstractPytreeResult):
         return flat(self.recurrent_backpropagation.error), flat(self.eqprop.error)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a time: the lengths of both errors and of their difference over that of the first Sbar, the lengths of both
-        gradients, and the cosine between these.
+        """One row a time: the lengths of both errors and of their difference, over that of the first Sbar; the lengths
+        of both gradients, and the cosine between these.
         """
         errors, gradients = self.neurons(), [_rows(p.gradient) for p in (self.recurrent_backpropagation, self.eqprop)]
         first, lengths = np.linalg.norm(errors[0][0]), [np.linalg.norm(one, axis=1) for one in gradients]

@@ -10,7 +10,6 @@ from .metrics import ErrorMeasure as ErrorMeasure
 from .metrics import error_rate as error_rate
 from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
-from .recipes import draw_layers as draw_layers
 from .recipes import find_recipe as find_recipe
 from .recipes import load_dataset as load_dataset
 from .records import RECORDS as RECORDS

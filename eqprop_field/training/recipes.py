@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-from jaxtyping import Array, Key
 
 from ..costs import Matching, Quadratic
 from ..datasets import Dataset, digits, fashion, mnist, xor
@@ -16,7 +15,7 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import Nudging
 from ..substrates.solvers import Sweeps
-from ..vector_fields import AbstractLayered, field_class, square_image
+from ..vector_fields import AbstractVectorField, draw_network
 from .settings import Settings
 from .symmetry_repair import SymmetryRepair
 
@@ -65,7 +64,7 @@ class Recipe:
     tol: float = 1e-3
     max_iterations: int = 500
 
-    def field(self) -> AbstractLayered:
+    def field(self) -> AbstractVectorField:
         """The untrained network, drawn from the settings' seed."""
         key = jax.random.key(self.settings.seed)
         options = {
@@ -74,7 +73,7 @@ class Recipe:
             "projected": self.projected,
             "free_outputs": self.free_outputs,
         }
-        return draw_layers(key, self.sizes, self.convolutions, **options)
+        return draw_network(key, self.sizes, convolutions=self.convolutions, **options)
 
     def learning_rule(self, substrate: AbstractSubstrate | None = None) -> AbstractLearningRule:
         """The rule, on this substrate; `Equilibrium` by default, with the recipe's tolerance.
@@ -111,26 +110,6 @@ class Recipe:
         """The recipe as a JSON object, less the settings, which a `TrainingRun` holds."""
         named = {part.name: getattr(self, part.name) for part in dataclasses.fields(self) if part.name != "settings"}
         return named | {"sizes": list(self.sizes)}
-
-
-def draw_layers(
-    key: Key[Array, ""], sizes: tuple[int, ...], convolutions: tuple[tuple[int, int, int], ...] = (), **options: Any
-) -> AbstractLayered:
-    """Draws a network of layers.
-
-    Args:
-        key: of the draw.
-        sizes: neurons per layer, input first.
-        convolutions: (channels, kernel width, pooling width) of layers of feature maps between the first of `sizes`,
-            then the pixels of a square image, and the others.
-        options: what `create` of the field takes beside, such as `gain`.
-
-    Raises:
-        ValueError: for layers that cannot be.
-    """
-    if convolutions:
-        return field_class("conv").create(key, square_image(sizes[0]), convolutions, sizes[1:], **options)
-    return field_class("layered").create(key, sizes, **options)
 
 
 _MNIST = Recipe(

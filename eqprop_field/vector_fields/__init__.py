@@ -7,6 +7,7 @@ from .base import flatten_state as flatten_state
 from .base import unflatten_state as unflatten_state
 from .convolutional import ConvField as ConvField
 from .convolutional import square_image as square_image
+from .drawing import draw_network as draw_network
 from .function import FunctionField as FunctionField
 from .function import field as field
 from .graph import GraphField as GraphField

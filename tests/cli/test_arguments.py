@@ -2,10 +2,13 @@
 
 import itertools
 
+import jax
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eqprop_field import draw_network, load_network
 from eqprop_field.cli.arguments import _betas, _gains, _names, _rates, _sizes, _symmetries
 
 
@@ -79,3 +82,15 @@ def test_tolerances_lie_between_0_and_a_tenth(run, tmp_path, tol):
     refused = run("align", "--sizes", "3,2", "--tol", tol, "--out", tmp_path / "o")
     assert refused.code == 2 and refused.out == ""
     assert "--tol" in refused.err and "at most 0.1" in refused.err
+
+
+def test_a_hopfield_network_with_skips_and_time_constants_is_drawn_as_it_is_described(run, tmp_path):
+    said = ("--field", "hopfield", "--sizes", "4,3,2", "--skips", "0-2", "--lateral", "0,1", "--tau", "2,1")
+    assert run("init", *said, "--out", tmp_path / "net.safetensors").code == 0
+    field = load_network(tmp_path / "net.safetensors")
+    expected = draw_network(
+        jax.random.key(0), (4, 3, 2), kind="hopfield", skips=[(0, 2)], lateral=[0, 1], tau=(2.0, 1.0)
+    )
+    for name, tensor in expected.tensors().items():
+        np.testing.assert_array_equal(field.tensors()[name], tensor)
+    np.testing.assert_array_equal(field.time_constants(), [1, 1, 2, 2, 2])
