@@ -20,7 +20,7 @@ from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
-from ..substrates.dynamics import AbstractSystem
+from ..substrates.dynamics import AbstractSystem, Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge
 from ..substrates.oscillation import Oscillation
@@ -183,7 +183,7 @@ def budget(
     exact_way = Trajectory(
         tol=accurate, accuracy=accurate, free_time=substrate.free_time, nudged_time=substrate.nudged_time
     )
-    clocked = (_with_accuracy(substrate, field), exact_way)
+    clocked = (_with_accuracy(substrate, field, x), exact_way)
     places = (*(FixedDuration(place.unchecked()) for place in clocked), tight)
     truth = truth or ImplicitGradient()
     # They come from the same start to the same equilibrium, which `tight` has judged.
@@ -214,11 +214,14 @@ def _made(rule: Maker, beta: float, substrate: AbstractSubstrate, cost: Abstract
     return made
 
 
-def _with_accuracy(substrate: Trajectory, field: AbstractVectorField) -> Trajectory:
+def _with_accuracy(substrate: Trajectory, field: AbstractVectorField, x: Array) -> Trajectory:
     """The same with its tolerances as numbers: it shares what is compiled with one that is more accurate."""
     tol = default_tolerance(substrate.tol, field.dtype)
-    accuracy = default_accuracy(tol) if substrate.accuracy is None else substrate.accuracy
-    return substrate if substrate.step is not None else dataclasses.replace(substrate, tol=tol, accuracy=accuracy)
+    if substrate.step is not None or substrate.accuracy is not None:
+        return dataclasses.replace(substrate, tol=tol)
+    system = Dynamics(field, field.drive(x))
+    accuracy = default_accuracy(tol, jnp.max(system.stiffness(system.rest())))
+    return dataclasses.replace(substrate, tol=tol, accuracy=accuracy)
 
 
 def _stages(

@@ -7,11 +7,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._linalg import one_by_one
-from ..vector_fields.base import AbstractVectorField, State, active_set, project, smooth_project
+from ..vector_fields.base import AbstractVectorField, State, active_set, flatten_state, project, smooth_project
 from ..vector_fields.inheritance import upholds
+from ..vector_fields.leaky import is_leaky_integrator
 from .nudging import AbstractNudge
 
 
@@ -58,6 +59,21 @@ class AbstractSystem(eqx.Module):
     def step_sizes(self, state: State) -> PyTree:
         """The step that brings a neuron to rest while all others are held: 1 for a leaky integrator."""
         return jax.tree.map(lambda _: 1.0, state)
+
+    def stiffness(self, state: State) -> Float[Array, " batch"]:
+        """max |J v| for a v of random signs: a lower bound of the norm of f's Jacobian, and mostly of its size."""
+        leaves, structure = jax.tree.flatten(state)
+        keys = jax.random.split(jax.random.key(0), len(leaves))
+        signs = [
+            jax.random.rademacher(k, leaf.shape, leaf.real.dtype).astype(leaf.dtype)
+            for k, leaf in zip(keys, leaves, strict=True)
+        ]
+        rates = jax.jvp(self.velocity(), (state,), (jax.tree.unflatten(structure, signs),))[1]
+        return jnp.max(jnp.abs(flatten_state(rates)), axis=1)
+
+    def first_damping(self, state: State) -> Float[Array, " batch"]:
+        """The share of `step_sizes` that is safe to begin with: 1 for leaky integrators."""
+        return jnp.ones(jax.tree.leaves(state)[0].shape[0], jax.tree.leaves(state)[0].real.dtype)
 
     def rate(self) -> Callable[[State], State]:
         """ds/dt as a function of the state: 0 where the state is held at a bound.
@@ -135,6 +151,11 @@ class Dynamics(AbstractSystem):
         colours = self.field.colours
         # A subclass that moves otherwise than its parent and kept its colours may break what these promise.
         return colours if upholds(type(self.field), "colours", "velocity", "recurrent_matrix") else (0,) * len(colours)
+
+    def first_damping(self, state: State) -> Float[Array, " batch"]:
+        if is_leaky_integrator(self.field):
+            return super().first_damping(state)
+        return 4 / jnp.maximum(4, self.stiffness(state))  # a field's own leak may be any
 
     def step_sizes(self, state: State) -> PyTree:
         if self.nudge is None:

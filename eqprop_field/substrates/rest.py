@@ -16,7 +16,7 @@ from ..vector_fields.base import State, flatten_state, jacobian, mask_samples, u
 from .dynamics import AbstractSystem
 from .implicit import Linearised
 from .krylov import arnoldi, minimal_residual
-from .solution import FAR, Solution, Verdict, default_tolerance, has_diverged, residual_of, speed_of
+from .solution import Solution, Verdict, default_tolerance, has_diverged, residual_of, speed_of
 
 _FARTHEST = 1e3  # tolerances; a state that is slower than a thousandth of its leak need not be near any equilibrium
 _NEAR = 10.0  # tolerances; so near a kink beside the state says nothing about an equilibrium
@@ -70,7 +70,7 @@ def _linearised(
     system: AbstractSystem, state: State, residual: Float[Array, " batch"]
 ) -> tuple[Inexact[Array, "batch n"], Linearised]:
     """-mu among the neurons that can move, flat, and the system linearised; 0 for samples that diverged."""
-    there = ~has_diverged(state) & (residual < FAR)
+    there = ~has_diverged(state) & jnp.isfinite(residual)
     state = mask_samples(there, state)
     mu = system.velocity()(state)
     moving = mask_samples(there, system.active(state, mu))
@@ -137,7 +137,7 @@ def _judged(
     (state, residual, verdict), (step, whole) = end, found
     step, finite = jnp.asarray(step), jnp.all(jnp.isfinite(step), axis=1)
     whole = finite if whole is None else whole
-    there = ~has_diverged(state) & (residual < FAR)
+    there = ~has_diverged(state) & jnp.isfinite(residual)
     state = mask_samples(there, state)
     correction = unflatten_state(state, jnp.where(finite[:, None], step, jnp.inf))
     ahead = system.project(jax.tree.map(jnp.add, state, correction))

@@ -18,7 +18,7 @@ from .dynamics import AbstractSystem
 Path = PyTree[Inexact[Array, "time batch ..."]]
 
 _LOOSEST = 0.1  # of the range of states, which is about 1
-FAR = 1e6  # no sensible voltage, and no sensible speed of one
+_FAR = 1e6  # no sensible voltage
 
 
 class Verdict(enum.IntEnum):
@@ -157,13 +157,13 @@ def _largest(leaf: Array) -> Float[Array, " batch"]:
 
 def has_diverged(state: State) -> Bool[Array, " batch"]:
     """Which samples hold NaN or a state beyond any sensible voltage."""
-    return ~(speed_of(state) < FAR)
+    return ~(speed_of(state) < _FAR)
 
 
 def verdict_of(state: State, residual: Float[Array, " batch"], tol: Float[Array, ""]) -> Int[Array, " batch"]:
     """The verdict on states whose residual is known."""
     verdict = jnp.where(residual <= tol, Verdict.converged.value, Verdict.not_settled.value)
-    gone = has_diverged(state) | ~(residual < FAR)
+    gone = has_diverged(state) | ~jnp.isfinite(residual)
     return jnp.where(gone, Verdict.diverged.value, verdict).astype(jnp.int32)
 
 

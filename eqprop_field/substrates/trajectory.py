@@ -25,9 +25,12 @@ def _times(values: ArrayLike | Sequence[float] | None) -> Array | None:
     return None if values is None else jnp.asarray(values, jnp.result_type(float))
 
 
-def default_accuracy(tol: Array) -> Array:
-    """A hundredth: with kinks or high gain, steps as inexact as the residual would never let it be reached."""
-    return jnp.maximum(tol / 100, 4 * jnp.finfo(tol.dtype).eps)
+def default_accuracy(tol: Float[Array, ""], stiffness: Float[Array, ""]) -> Float[Array, ""]:
+    """A hundredth: with kinks or high gain, steps as inexact as the residual would never let it be reached.
+
+    An error of the state is one of the velocity, which is to come to rest, times the stiffness |J|.
+    """
+    return jnp.maximum(tol / 100 / jnp.maximum(1, stiffness / 2), 4 * jnp.finfo(tol.dtype).eps)
 
 
 class Trajectory(AbstractComputedSubstrate):
@@ -42,8 +45,8 @@ class Trajectory(AbstractComputedSubstrate):
         solver: any diffrax solver; `diffrax.Tsit5()` by default.
         step: a fixed step in time; None lets a PID controller choose the steps (needs a solver with an error estimate).
         tol: the residual max_i |tau_i ds_i/dt| to reach; by default 1e-5 in float32 and 1e-9 in float64.
-        accuracy: relative and absolute error allowed a step, at most `tol`; by default a hundredth of it, as far as the
-            precision goes.
+        accuracy: relative and absolute error allowed a step, at most `tol`; by default a hundredth of it, less in
+            proportion where the Jacobian is larger than 2, as far as the precision goes.
         free_time: the longest free phase, dimensionless.
         nudged_time: the longest nudged phase.
         free_times: times to save the free phase at, increasing within [0, free_time]; none by default.
@@ -116,7 +119,8 @@ class Trajectory(AbstractComputedSubstrate):
         end, times = until
         rate, at_rest = system.rate(), system.at_rest(tol)
         if self.step is None:
-            accuracy = default_accuracy(tol) if self.accuracy is None else self.accuracy
+            stiffness = jnp.max(system.system.stiffness(system.join(start)))
+            accuracy = default_accuracy(tol, stiffness) if self.accuracy is None else self.accuracy
             controller = diffrax.PIDController(rtol=accuracy, atol=accuracy, norm=optx.max_norm)
         else:
             controller = _FixedStep()

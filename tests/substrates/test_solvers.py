@@ -1,11 +1,14 @@
 """Solvers of optimistix in the sweeps' place: the same equilibria, within bounds, nudged and complex."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 import pytest
+import scipy.optimize
 
 import eqprop_field as epf
 from eqprop_field.substrates.solution import count_verdicts
@@ -104,3 +107,40 @@ def test_what_is_no_iteration_is_refused():
         epf.Equilibrium(solver="newton")
     with pytest.raises(ValueError, match="a BFGS is no iteration"):
         epf.Equilibrium(solver=optx.BFGS(rtol=1e-6, atol=1e-6))
+
+
+@pytest.mark.parametrize("leak", [20.0, 150.0])
+def test_a_field_may_have_any_leak(leak):
+    w = np.random.default_rng(0).normal(size=(4, 4)) / 2
+    field = epf.field(
+        lambda theta, x, s: theta @ jnp.tanh(s) + x - leak * s, jnp.asarray(w), state=4, inputs=4, outputs=2
+    )
+    found = epf.Equilibrium(check_stability=False).settle(field, np.full((1, 4), 0.3))
+    expected = scipy.optimize.root(lambda s: w @ np.tanh(s) + 0.3 - leak * s, np.zeros(4), tol=1e-13).x
+    np.testing.assert_allclose(found.state[0], expected, atol=1e-9)
+
+
+def pair(there: float, back: float) -> epf.GraphField:
+    """Two neurons of tanh, each with one synapse on the other."""
+    field = epf.GraphField.create(
+        jax.random.key(0), neurons=2, inputs=1, outputs=1, activation=epf.activation("tanh"), projected=False
+    )
+    weights, drive = jnp.array([[0.0, there], [back, 0.0]]), jnp.array([[0.3], [0.2]])
+    return dataclasses.replace(field, weights=weights, input_weights=drive)
+
+
+@pytest.mark.parametrize(("there", "back"), [(20.0, -20.0), (-1000.0, -10.0)])
+def test_an_integrator_comes_to_rest_where_the_jacobian_is_large(there, back):
+    field = pair(there, back)
+    found = epf.Trajectory(tol=1e-8, check_stability=False).settle(field, np.ones((1, 1)))
+    mu = lambda s: [there * np.tanh(s[1]) + 0.3 - s[0], back * np.tanh(s[0]) + 0.2 - s[1]]  # noqa: E731
+    expected = scipy.optimize.root(mu, np.asarray(found.state[0]), tol=1e-13).x
+    np.testing.assert_allclose(found.state[0], expected, atol=1e-8)
+
+
+def test_a_nudge_may_be_as_strong_as_numbers_allow():
+    field, target = pair(0.5, 0.5), jnp.array([[0.4]])
+    nudge = epf.CostNudge(jnp.asarray(1e7), target, epf.Quadratic())
+    found = epf.Equilibrium(tol=1e-7, check_stability=False).settle(field, np.ones((1, 1)), nudge)
+    np.testing.assert_allclose(found.state[0, 0], 0.4, atol=1e-6)
+    np.testing.assert_allclose(found.state[0, 1], 0.5 * np.tanh(0.4) + 0.2, atol=1e-6)

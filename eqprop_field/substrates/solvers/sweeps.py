@@ -10,11 +10,11 @@ from jaxtyping import Array, Float, Int
 from ..._arrays import per_sample
 from ...vector_fields.base import State
 from ..dynamics import AbstractSystem
-from ..solution import FAR, residual_of
+from ..solution import has_diverged, residual_of
 from .base import AbstractIteration, Iterate
 
 _WINDOW = 3  # sweeps between two decisions about the damping: over a single one the residual may rise and be right
-_LEAST_DAMPING = 2.0**-6  # below this a network that grows would only seem to stand still
+_LEAST_DAMPING = 2.0**-6  # of the first: below this a network that grows would only seem to stand still
 
 
 class Sweeps(AbstractIteration):
@@ -23,10 +23,11 @@ class Sweeps(AbstractIteration):
     $$s \leftarrow \Pi\,\Big[\,s + h\,\frac{\mu^\beta(s)}{1 + \kappa}\,\Big]$$
 
     with the projection on the field's bounds, kappa what the nudge adds to a neuron's leak (beta at the outputs, with
-    the quadratic cost), and h = 1 at first. Layers of even and of odd number take turns: with h = 1 each half is solved
-    exactly, given the other, and a sweep costs one evaluation of the field (block Gauss-Seidel in the red-black order
-    of `AbstractVectorField.colours`). A graph moves all neurons at once (Picard). A sample's h is halved, at most to
-    1/64, whenever its residual did not fall over a few sweeps, and recovers while it does, so equilibria that are
+    the quadratic cost), and h = 1 at first, or 4 / |J| where that is less and the field no leaky integrator, whose leak
+    is 1. Layers of even and of odd number take turns: with h = 1 each half is solved exactly, given the other, and a
+    sweep costs one evaluation of the field (block Gauss-Seidel in the red-black order of
+    `AbstractVectorField.colours`). A graph moves all neurons at once (Picard). A sample's h is halved, at most to 1/64
+    of that, whenever its residual did not fall over a few sweeps, and recovers while it does, so equilibria that are
     stable in continuous time are reached although the plain iteration leaves them. A sample that is done no longer
     moves, whatever the rest of its batch does.
 
@@ -41,7 +42,7 @@ class Sweeps(AbstractIteration):
         velocity = system.velocity()
 
         def moves(it: _Damped) -> Array:
-            return (it.residual > tol) & (it.residual < FAR) & (it.iterations < self.max_iterations)
+            return (it.residual > tol) & ~has_diverged(it.state) & (it.iterations < self.max_iterations)
 
         def sweep(it: _Damped) -> _Damped:
             moving = moves(it)
@@ -49,7 +50,7 @@ class Sweeps(AbstractIteration):
             residual = residual_of(system, state, mu)
             # Standing still counts as growing: a plain iteration can lock into a cycle that the ODE does not have.
             grew = (residual > 0.999 * it.before) & (residual > noise)
-            damping = jnp.where(grew, jnp.maximum(it.damping / 2, _LEAST_DAMPING), jnp.minimum(1.2 * it.damping, 1.0))
+            lower, higher = jnp.maximum(it.damping / 2, _LEAST_DAMPING * most), jnp.minimum(1.2 * it.damping, 1.0)
             due = (it.iterations + 1) % _WINDOW == 0
             return _Damped(
                 state=state,
@@ -57,14 +58,14 @@ class Sweeps(AbstractIteration):
                 residual=residual,
                 iterations=it.iterations + moving,
                 before=jnp.where(due, residual, it.before),
-                damping=jnp.where(due, damping, it.damping),
+                damping=jnp.where(due, jnp.where(grew, lower, higher), it.damping),
             )
 
         start = system.project(start)
         mu = velocity(start)
         residual = residual_of(system, start, mu)
-        none = jnp.zeros(residual.shape, jnp.int32)
-        first = _Damped(start, mu, residual, none, before=residual, damping=jnp.ones_like(residual))
+        none, most = jnp.zeros(residual.shape, jnp.int32), system.first_damping(start)
+        first = _Damped(start, mu, residual, none, before=residual, damping=most)
         return jax.lax.while_loop(lambda it: jnp.any(moves(it)), sweep, first)
 
 
