@@ -95,6 +95,7 @@ from .substrates import Dynamics as Dynamics
 from .substrates import Equilibrium as Equilibrium
 from .substrates import EulerSteps as EulerSteps
 from .substrates import LinearSolve as LinearSolve
+from .substrates import NewtonKrylov as NewtonKrylov
 from .substrates import NotSettledError as NotSettledError
 from .substrates import Nudging as Nudging
 from .substrates import Oscillation as Oscillation

@@ -21,6 +21,7 @@ from .solution import judge as judge
 from .solution import residual_of as residual_of
 from .solvers import AbstractIteration as AbstractIteration
 from .solvers import Iterate as Iterate
+from .solvers import NewtonKrylov as NewtonKrylov
 from .solvers import PerSample as PerSample
 from .solvers import Sweeps as Sweeps
 from .trajectory import ProjectedEuler as ProjectedEuler

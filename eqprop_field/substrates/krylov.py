@@ -12,13 +12,13 @@ _CYCLE = 8  # products between two looks at what is left
 
 
 def minimal_residual(
-    product: Callable[[Vectors], Vectors], right_side: Vectors, *, tol: float, most: int
+    product: Callable[[Vectors], Vectors], right_side: Vectors, *, tol: float, most: int, cycle: int = _CYCLE
 ) -> tuple[Vectors, Vectors]:
     """An x with product(x) = right_side, and what is left of the right side: restarted ORTHODIR, which is GMRES.
 
     It stops once nothing larger than `tol` of any right side is left, in the Euclidean norm, or after `most` products.
-    Unlike GMRES it carries the solution along, needs no least squares, and cannot break down before it is exact. A
-    cycle has 8 products, so the method is exact for up to 8 unknowns. Right sides of 0 are solved by 0.
+    Unlike GMRES it carries the solution along, needs no least squares, and cannot break down before it is exact. With a
+    cycle of 8 products the method is exact for up to 8 unknowns. Right sides of 0 are solved by 0.
     Source: Young & Jea 1980; Saad, Iterative Methods for Sparse Linear Systems, section 6.9.
 
     Args:
@@ -26,8 +26,9 @@ def minimal_residual(
         right_side: one a sample.
         tol: relative to the right side.
         most: products, rounded up to whole cycles.
+        cycle: products between two restarts, which keep as many vectors.
     """
-    cycle = min(_CYCLE, right_side.shape[1])
+    cycle = min(cycle, right_side.shape[1])
     enough = tol * _length(right_side)
 
     def going_on(carry: tuple[Array, Vectors, Vectors]) -> Array:

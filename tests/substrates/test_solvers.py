@@ -19,6 +19,7 @@ TIGHT = epf.Equilibrium(tol=1e-12, solver=epf.Sweeps(20_000), check_stability=Fa
 FINE = {"rtol": 1e-11, "atol": 1e-11}
 SOLVERS = {
     "newton": optx.Newton(**FINE),
+    "newton-krylov": epf.NewtonKrylov(),
     "chord": epf.PerSample(optx.Chord(**FINE), max_steps=1000),
     "dogleg": optx.Dogleg(**FINE),
     "levenberg-marquardt": optx.LevenbergMarquardt(**FINE),
