@@ -72,6 +72,7 @@ from .learning import Reading as Reading
 from .learning import RecurrentBackpropagation as RecurrentBackpropagation
 from .learning import SinusoidalEqProp as SinusoidalEqProp
 from .learning import error_processes as error_processes
+from .learning import finite_beta as finite_beta
 from .learning import highest_verdict as highest_verdict
 from .learning import named_rules as named_rules
 from .learning import projected_cost as projected_cost

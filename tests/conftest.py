@@ -1,5 +1,6 @@
 """What every test stands on: float64, checked shapes, kept compilations, small fields, what this machine has."""
 
+import gc
 import os
 import pathlib
 import platform
@@ -18,7 +19,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # whose flags it does not know, so they are for releases that were seen to know them.
 if metadata.version("jaxlib").startswith("0.10."):
     _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    os.environ.setdefault("XLA_FLAGS", f"{_QUICK} --xla_cpu_use_fusion_emitters=false")
+    _WHOLE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ.setdefault("XLA_FLAGS", f"{_QUICK} {_WHOLE}")
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -37,6 +39,9 @@ import eqprop_field as epf
 from eqprop_field import circuits, extensions
 
 jax.config.update("jax_enable_x64", True)
+# Tracing makes many objects that live long: a tenth of its time is spent on looking whether they are garbage.
+gc.freeze()
+gc.set_threshold(100_000, 20, 20)
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

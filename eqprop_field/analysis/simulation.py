@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import ArrayLike, Float, Shaped
 
 from ..learning.base import Estimate
 from ..learning.eqprop import EqProp
+from ..learning.finite_beta import finite_beta
 from ..results import AbstractResult
 from ..storage import save_phases
 from ..substrates.base import AbstractSubstrate
@@ -19,9 +20,6 @@ from ..substrates.nudging import Nudging
 from ..substrates.solution import Solution, Verdict, count_verdicts
 from ..substrates.trajectory import Trajectory
 from ..vector_fields.base import AbstractVectorField
-
-if TYPE_CHECKING:
-    pass
 
 _MOST_NUMBERS = 40_000_000  # stored in trajectories; beyond that fewer times are kept
 _FEWEST_POINTS = 40
@@ -79,7 +77,8 @@ class Simulation(AbstractResult):
     def summary(self) -> dict[str, Any]:
         """Verdicts by name, and the largest residual, time and number of evaluations of the free and of the nudged
         phases; the mean `cost` of the samples that settled; how far trajectory and end-point form of the update differ,
-        and what the phases had still to go, as a share of the update (`Estimate.resolution`).
+        what the phases had still to go, and what is due to a beta that is not 0, as shares of the update
+        (`Estimate.resolution`, `Estimate.finite_beta`).
         """
         estimate = self.estimate
         settled = np.asarray(estimate.verdict) == Verdict.converged
@@ -94,11 +93,14 @@ class Simulation(AbstractResult):
             summary[f"residual_{name}"] = _finite(_worst([s.residual for s in group]).max())
             summary[f"time_{name}"] = max((float(s.time) for s in group if s.time is not None), default=None)
             summary[f"evaluations_{name}"] = int(_worst([s.evaluations for s in group]).max())
-        path, resolution = estimate.path_difference, estimate.resolution
+        of_update = {
+            "path_difference": estimate.path_difference,
+            "resolution": estimate.resolution,
+            "finite_beta": estimate.finite_beta,
+        }
         return summary | {
             "cost": _finite(estimate.objective) if settled.any() else None,
-            "path_difference": None if path is None else _finite(path),
-            "resolution": None if resolution is None else _finite(resolution),
+            **{name: None if value is None else _finite(value) for name, value in of_update.items()},
             "dtype": str(self.field.dtype),
         }
 
@@ -179,11 +181,12 @@ def simulate(
         raise ValueError(f"points={points}: keep at least 2 points of every trajectory")
     nudging = Nudging.one_sided(0.1) if nudging is None else nudging
     substrate = Trajectory() if substrate is None else substrate
+    rule = EqProp(nudging=nudging, substrate=substrate)
     if isinstance(substrate, Trajectory) and substrate.free_times is None and substrate.nudged_times is None:
         estimate = _with_trajectories(field, x, y, nudging, substrate, points=points)
     else:
-        estimate = EqProp(nudging=nudging, substrate=substrate).estimate(field, x, y, throw=False)
-    return Simulation(field, np.asarray(y), nudging, estimate)
+        estimate = rule.estimate(field, x, y, throw=False)
+    return Simulation(field, np.asarray(y), nudging, finite_beta(rule, field, x, y, estimate))
 
 
 def _with_trajectories(

@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._arrays import checked_pair, float64, in_float64
 from ..costs import Quadratic
-from ..learning import EqProp
+from ..learning import EqProp, finite_beta
 from ..learning.base import Estimate, tree_dot, tree_norm
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.solution import Solution, Verdict
@@ -163,7 +163,9 @@ def _compare(
         for phases, by_ode in zip(measured.samples, ode, strict=True)
     )
     cosine, signs = _compare_updates(problem, phases)
-    estimates = _estimate(problem, of_circuit), _estimate(problem, of_ode)
+    by_circuit, by_ode = _estimate(problem, of_circuit), _estimate(problem, of_ode)
+    by_ode = finite_beta(EqProp(nudging=problem.nudging), field, x, problem.y, by_ode)
+    estimates = dataclasses.replace(by_circuit, finite_beta=by_ode.finite_beta), by_ode
     return Agreement(
         verdict=_verdict(samples, phases, estimates, (cosine, signs), thresholds),
         update_cosine=cosine,

@@ -19,6 +19,7 @@ from .continual import ContinualEqProp as ContinualEqProp
 from .contrastive_hebbian import ContrastiveHebbian as ContrastiveHebbian
 from .dyadic import DyadicEqProp as DyadicEqProp
 from .eqprop import EqProp as EqProp
+from .finite_beta import finite_beta as finite_beta
 from .generec import GeneRec as GeneRec
 from .implicit import ImplicitGradient as ImplicitGradient
 from .nonlinear_backprop import NonlinearBackprop as NonlinearBackprop

@@ -35,6 +35,7 @@ class Estimate(eqx.Module):
         path_gradient: the same from the trajectory form, where the substrate kept the nudged trajectories.
         resolution: how much of the update one Newton step of all phases would change, ||change|| / ||update||; None
             where rest was not checked (`checked_rest`), or by a rule that compares no nudged with a free phase.
+        finite_beta: how much of the update is due to a beta that is not 0, likewise; None unless asked of `finite_beta`.
     """
 
     gradient: AbstractVectorField
@@ -44,6 +45,7 @@ class Estimate(eqx.Module):
     nudged: tuple[Solution, ...] = ()
     path_gradient: AbstractVectorField | None = None
     resolution: Float[Array, ""] | None = None
+    finite_beta: Float[Array, ""] | None = None
 
     @property
     def update(self) -> AbstractVectorField:
@@ -71,6 +73,9 @@ class Estimate(eqx.Module):
         if resolution is not None and bool(jnp.isfinite(resolution)):
             share = 100 * float(resolution)
             lines.append(f"resolution   what the phases had still to go is {share:.2g} % of the update")
+        if self.finite_beta is not None and bool(jnp.isfinite(self.finite_beta)):
+            share = 100 * float(self.finite_beta)
+            lines.append(f"finite beta  what is due to a beta that is not 0 is {share:.2g} % of the update")
         return lines
 
     @property

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +72,18 @@ def test_finite_beta_has_the_order_of_its_nudging():
         found = budget(rule, betas=betas, substrate=euler(time=60.0))
         slope = np.polyfit(np.log(betas), np.log(found.error[:, BETA]), 1)[0]
         assert slope == pytest.approx(order, abs=0.25)
+
+
+def test_an_estimate_says_the_same_of_its_finite_beta():
+    """Within a factor of 3, on ten networks that were drawn: the budget is relative to the gradient, not the update."""
+    rng, betas, ratios = np.random.default_rng(2), np.array([0.05, 0.1, 0.2]), []
+    for _ in range(10):
+        field = eqx.combine(jax.tree.map(lambda p: p * rng.uniform(0.5, 1.5, p.shape), GRAPH.parameters()), GRAPH)
+        found = budget(betas=betas, field=field, substrate=euler(time=60.0))
+        for beta, error in zip(betas, found.error[:, BETA], strict=True):
+            rule = epf.EqProp(epf.Nudging.symmetric(beta), TIGHT)
+            ratios.append(float(epf.finite_beta(rule, field, X, Y, rule.estimate(field, X, Y)).finite_beta) / error)
+    assert 1 / 3 < min(ratios) and max(ratios) < 3
 
 
 def test_an_energy_leaves_no_asymmetry_and_a_graph_does():

@@ -79,6 +79,23 @@ def test_every_rule_that_reads_a_small_difference_is_judged_by_it(make):
     assert count_verdicts(tight.verdict) == {"converged": 2}
 
 
+@pytest.mark.parametrize("make", [epf.EqProp, epf.AEP])
+@pytest.mark.parametrize("nudging", [epf.Nudging.one_sided(0.2), epf.Nudging.symmetric(0.4)], ids=["one", "both"])
+def test_what_is_due_to_a_finite_beta_is_what_dense_algebra_says(make, nudging):
+    field = network()
+    rule = make(nudging, epf.Equilibrium(tol=1e-13, check_stability=False))
+    found = epf.finite_beta(rule, field, X, Y, rule.estimate(field, X, Y))
+    s = np.concatenate(found.free.state, axis=1)
+    j = np.asarray(field.recurrent_matrix()) * (1 - np.tanh(s) ** 2)[:, None, :] - np.eye(6)
+    slope = np.zeros((2, 6))
+    slope[:, :2] = s[:, :2] - Y
+    limit = np.linalg.solve(np.swapaxes(j, 1, 2) if make is epf.AEP else j, slope[:, :, None])[:, :, 0]
+    ideal = epf.pull_back(field, X, found.free.state, (jnp.asarray(limit[:, :2]), jnp.asarray(limit[:, 2:])))
+    ideal = jax.tree.map(lambda leaf: leaf / 2, ideal)
+    assert float(found.finite_beta) == pytest.approx(relative(ideal, found.update), rel=1e-6)
+    assert 1e-3 < float(found.finite_beta) < 0.5
+
+
 def test_weak_feedback_needs_a_tolerance_far_below_it():
     field = network(0.6).with_feedback_gain(1e-3)
     rates = epf.activation("tanh")(Y)

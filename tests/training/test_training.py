@@ -220,7 +220,7 @@ def test_without_its_time_no_checkpoint_is_written_within_an_epoch(tmp_path, mon
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_killed_at_a_random_moment_it_ends_in_the_same_bits(tmp_path, capsys):
     """In short; `scripts/kill.py` kills fifty times."""
-    assert kill.kill_at_random(1, 2, 0, tmp_path) == []
+    assert kill.kill_at_random("train", kills=1, size=0.2, seed=0, work=tmp_path) == []
     assert "faults: none" in capsys.readouterr().out
 
 
