@@ -35,7 +35,7 @@ class Estimate(eqx.Module):
         path_gradient: the same from the trajectory form, where the substrate kept the nudged trajectories.
         resolution: how much of the update one Newton step of all phases would change, ||change|| / ||update||; None
             where rest was not checked (`checked_rest`), or by a rule that compares no nudged with a free phase.
-        finite_beta: how much of the update is due to a beta that is not 0, likewise; None unless asked of `finite_beta`.
+        finite_beta: how much of the update is due to a beta that is not 0, likewise; None unless `finite_beta` says it.
     """
 
     gradient: AbstractVectorField

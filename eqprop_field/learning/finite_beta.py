@@ -13,13 +13,11 @@ from ..substrates.implicit import Linearised, LinearSolve
 from ..substrates.nudging import Nudging
 from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, mask_samples
-from .asymmetric import AEP
-from .base import Estimate, summed_update, tree_norm
-from .eqprop import EqProp
+from .base import AbstractLearningRule, Estimate, summed_update, tree_norm
 
 
 def finite_beta(
-    rule: EqProp | AEP, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, found: Estimate
+    rule: AbstractLearningRule, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, found: Estimate
 ) -> Estimate:
     r"""The estimate, with the error of its finite beta beside it: the update in the limit is one linear solve away.
 
@@ -31,17 +29,26 @@ def finite_beta(
     sample settled. `budget` measures the same from phases at tiny betas.
 
     Args:
-        rule: which made the estimate.
+        rule: which made the estimate: `EqProp` or `AEP`, or another that has a `nudging` and as many nudged phases.
         field: the network; x: inputs; y: targets, as the rule had them.
         found: what the rule found.
+
+    Raises:
+        ValueError: for a rule without a `nudging`.
     """
+    if not isinstance(getattr(rule, "nudging", None), Nudging):
+        raise ValueError(f"{type(rule).__name__} has no nudging whose beta could tend to 0: ask of EqProp or AEP")
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     return dataclasses.replace(found, finite_beta=_error(rule, field, x, y, (found.free, found.nudged)))
 
 
 @compiled
 def _error(
-    rule: EqProp | AEP, field: AbstractVectorField, x: Array, y: Array, phases: tuple[Solution, tuple[Solution, ...]]
+    rule: AbstractLearningRule,
+    field: AbstractVectorField,
+    x: Array,
+    y: Array,
+    phases: tuple[Solution, tuple[Solution, ...]],
 ) -> Float[Array, ""]:
     free, nudged = phases
     read = rule._read(field, x, y, free, nudged)
