@@ -411,8 +411,8 @@ GOOD = ".subckt a s r\nR1 s r 1\n.ends\n"
         ".exec ls\n" + GOOD,
         ".options num_threads=9\n" + GOOD,
         ".tran 1 2\n" + GOOD,
-        GOOD + ".end\n",
-        GOOD + ".param leak=0\n",
+        GOOD + ".end\n.end\n",
+        ".end\n" + GOOD,
         ".global s\n" + GOOD,
         ".csparam a=1\n" + GOOD,
         ".subckt a s r\nA1 s r m\n.ends\n.model m d_process(process_file=\"./run\")\n",
@@ -420,8 +420,8 @@ GOOD = ".subckt a s r\nR1 s r 1\n.ends\n"
         GOOD + ".model m filesource(a=1)\n",
         ".subckt a s r\nV1 s r pwl file x.csv\n.ends\n",
         ".subckt a s r\nV1 s r pwlfile\n.ends\n",
-        ".subckt a s r\nR1 s r 1 $ comment\n.ends\n",
-        ".subckt a s r\nR1 s gnd 1 // comment\n.ends\n",
+        ".subckt a s r\nR1 s r$1 1\n.ends\n",
+        "* ä\u2028.control\n*#shell ä\n" + GOOD,
         ".subckt ä s r\nR1 s r 1\n.ends\n",
         ".subckt a s r\nR1 s r 1\x00\n.ends\n",
         ".subckt a s r\nR1 s r `id`\n.ends\n",
@@ -438,6 +438,37 @@ def test_hostile_or_broken_subcircuit_files_are_refused(text, tmp_path):
     path.write_bytes(text.encode("utf-8"))
     with pytest.raises(ValueError, match=r"own\.sub"):
         read_subcircuit(path)
+
+
+WRITTEN_ELSEWHERE = """* a neuron as many write one: Ω, µ and \u201cquotes\u201d in comments
+.PARAM half=0.5 $ of the leak
+.func Squash(x) {tanh(x)} ; the rate
+.SUBCKT 2nd_neuron s r Params: capacitance=1n
++ LEAK = 1k   unit=1 // start is not among them
+C1 s 0 {capacitance}
+R1 s mid {leak*half}
+R2 mid 0 {leak*half}
+Xr s r my_rate unit={unit}
+.ENDS
+.subckt my_rate s r unit=1
+Br r 0 V=unit*squash(v(s)/unit)
+.ends
+.END
+"""
+
+
+def test_files_as_people_write_them_are_taken(ngspice, tmp_path):
+    (tmp_path / "n.sub").write_bytes(b"\xef\xbb\xbf" + WRITTEN_ELSEWHERE.replace("\n", "\r\n").encode())
+    # No parameter at all: what a weight of 1 conducts is in its element.
+    (tmp_path / "s.sub").write_text(".subckt w r s PARAMS: conductance=1\nB1 0 s I={conductance}*v(r)\n.ends\n")
+    part = read_subcircuit(tmp_path / "n.sub")
+    assert (part.name, part.ports) == ("2nd_neuron", ("s", "r"))
+    assert part.parameters == ("capacitance", "leak", "unit")
+    assert part.call("n0", "s0 r0", "leak=1 start=2 unit=3") == "Xn0 s0 r0 2nd_neuron leak=1 unit=3"
+    level = Behavioural(neuron=part, synapse=read_subcircuit(tmp_path / "s.sub"))
+    field = perceptron(0, 2, 3, 1)
+    found = verify(field, *samples(field), 0.5, level=level, free_time=60.0, nudged_time=50.0)
+    assert found.verdict is AgreementVerdict.agrees and found.max_abs_free < 1e-6
 
 
 _CHAINED = "".join(f".subckt a{n} s r\nX1 s r a{n + 1}\n.ends\n" for n in range(20_000))

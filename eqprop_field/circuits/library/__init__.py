@@ -1,5 +1,6 @@
 """Subcircuits and device models as plain SPICE text, and the scan that a user's own files must pass."""
 
+import codecs
 import dataclasses
 import functools
 import importlib.resources
@@ -16,7 +17,10 @@ _MOST_ELEMENTS = 100_000  # of one subcircuit, those of its parts included
 # code models of XSPICE (A), some of which read files or start programs.
 _ELEMENTS = "bcdefghijklmqrstvwxz"
 _MODELS = {"r", "c", "l", "sw", "csw", "d", "npn", "pnp", "njf", "pjf", "nmf", "pmf", "nmos", "pmos", "vdmos"}
-_WORD = r"[a-z][a-z0-9_]*"
+_WORD = r"[a-z0-9_]+"  # ngspice finds no subcircuit with a dot or a dash in its name where it has parameters
+_PARAMS = re.compile(r"\sparams:", re.IGNORECASE)
+_ASSIGNED = re.compile(r"(\w+)\s*=")
+_INLINE = re.compile(r"(?:^|\s)\$.*|;.*|//.*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +32,14 @@ class Subcircuit:
         ports: its ports, in order.
         text: the text with its own models and parts.
         defines: lower-case names of all the subcircuits and models in the text.
+        parameters: lower-case names of the parameters that a call may give.
     """
 
     name: str
     ports: tuple[str, ...]
     text: str
     defines: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Subcircuit":
@@ -46,13 +52,19 @@ class Subcircuit:
         heads = [line.split() for line in lines if line.lower().startswith(".subckt")]
         if not heads or len(heads[0]) < 3:
             raise ValueError("there is no .subckt with a name and ports in it")
-        name, *rest = heads[0][1:]
-        ports = tuple(port for port in rest[: next((k for k, w in enumerate(rest) if "=" in w), len(rest))])
-        return cls(name, ports, text.strip(), _defined(lines))
+        name, rest = _PARAMS.split(" ".join(heads[0][1:]), 1)[0].split(None, 1)
+        first = _ASSIGNED.search(rest)
+        ports = tuple(rest[: first.start() if first else None].split())
+        parameters = tuple(found.lower() for found in _ASSIGNED.findall(" ".join(heads[0][2:])))
+        return cls(name, ports, text.strip(), _defined(lines), parameters)
 
     def call(self, instance: str, nodes: str, parameters: str = "") -> str:
-        """One line that places it; `nodes` are joined by spaces, `parameters` are `name=value`."""
-        return f"X{instance} {nodes} {self.name} {parameters}".rstrip()
+        """One line that places it; `nodes` are joined by spaces, `parameters` are `name=value`.
+
+        Parameters that it does not have are left out: a part may have a capacitor, or a current, of its own.
+        """
+        given = [one for one in parameters.split() if one.partition("=")[0].lower() in self.parameters]
+        return " ".join([f"X{instance}", nodes, self.name, *given])
 
 
 @functools.cache
@@ -138,9 +150,11 @@ def _read(name: str, ending: str, what: str) -> str:
 def read_subcircuit(path: str | os.PathLike[str]) -> Subcircuit:
     """A user's own subcircuit from a file, scanned before any simulator sees it.
 
-    The file may hold comments, `.subckt`, `.ends`, `.model` and, within subcircuits, `.param` and elements. Anything
-    that could run a command, read or write a file or reach outside is refused: control sections, includes, options,
-    analyses, code models, and characters with a meaning of their own. The text is taken over as it is.
+    The file may hold comments, `.subckt`, `.ends`, `.model`, `.param` and `.func` and, within subcircuits, elements.
+    Anything that could run a command, read or write a file or reach outside is refused: control sections, includes,
+    options, analyses, code models, and characters with a meaning of their own. The text is taken over as it is, less
+    comments behind a statement and in other alphabets, and a last `.end`; a `.param` or `.func` outside counts inside
+    every subcircuit of the file, and nowhere else.
 
     Args:
         path: the file; its first subcircuit is the one meant, further ones are its parts.
@@ -154,7 +168,7 @@ def read_subcircuit(path: str | os.PathLike[str]) -> Subcircuit:
         data = file.read(_LONGEST + 1)
     if len(data) > _LONGEST:
         raise ValueError(f"{name} is longer than {_LONGEST} bytes: give a file with one subcircuit")
-    text = data.replace(b"\r\n", b"\n").decode("ascii", "replace")
+    text = _as_statements(data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").decode("utf-8", "replace"))
     if wrong := re.search(r"[^\t\n -~]|[\"`\\$]|//", text):
         line = text.count("\n", 0, wrong.start()) + 1
         raise ValueError(
@@ -162,11 +176,38 @@ def read_subcircuit(path: str | os.PathLike[str]) -> Subcircuit:
             "ASCII, with comments as lines that begin with *"
         )
     _scan(name, _logical_lines(text))
+    text = _own_definitions(text)
     _check_parts(name, _logical_lines(text))
     try:
         return Subcircuit.parse(text)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def _as_statements(text: str) -> str:
+    """The text less what no simulator needs to see: comments that are not plain lines, and `.end` as the last line."""
+    kept = []
+    for line in text.split("\n"):
+        if not line.lstrip().startswith("*"):
+            kept.append(_INLINE.sub("", line))
+        else:
+            kept.append(line if line.isascii() or _is_command(line.strip()) else "*")
+    while kept and (not kept[-1].strip() or kept[-1].strip().lower() == ".end"):
+        if kept.pop().strip():
+            break
+    return "\n".join(kept) + "\n"
+
+
+def _own_definitions(text: str) -> str:
+    """The text with every `.param` and `.func` that stands outside moved into each of its subcircuits."""
+    inner, outer, depth = [], [], 0
+    for line in _logical_lines(text):
+        word = line.split()[0].lower()
+        depth += (word == ".subckt") - (word == ".ends")
+        (outer if depth == 0 and word in (".param", ".func") else inner).append(line)
+    if not outer:
+        return text
+    return "\n".join("\n".join([line, *outer]) if line.lower().startswith(".subckt") else line for line in inner) + "\n"
 
 
 def _logical_lines(text: str) -> list[str]:
@@ -201,16 +242,19 @@ def _scan(name: str, lines: list[str]) -> None:
             depth -= 1
             fine = depth >= 0
         elif word == ".model":
-            fine = bool(found := re.match(rf"\.model\s+{_WORD}\s+([a-z]+)\b", line.lower())) and found[1] in _MODELS
-        elif word == ".param":
-            fine = inside
+            fine = (
+                bool(found := re.match(rf"\.model\s+{_WORD}(?:\.\d+)?\s+([a-z]+)\b", line.lower()))
+                and found[1] in _MODELS
+            )
+        elif word in (".param", ".func"):
+            fine = True
         else:
             fine = inside and word[0] in _ELEMENTS and re.search(r"\bfile\b|pwlfile", line.lower()) is None
         if not fine:
             shown = line if len(line) <= 60 else line[:57] + "..."
             raise ValueError(
-                f"{name}: the line {shown!r} is refused; a subcircuit file holds .subckt, .ends, .model of a device "
-                "and, inside a subcircuit, .param and elements, and nothing else (no .control, no .include)"
+                f"{name}: the line {shown!r} is refused; a subcircuit file holds .subckt, .ends, .model of a device, "
+                ".param, .func and, inside a subcircuit, elements, and nothing else (no .control, no .include)"
             )
     if depth:
         raise ValueError(f"{name}: a .subckt has no .ends")
