@@ -32,7 +32,7 @@ def test_montecarlo_shows_how_chips_spread(run, folder, sample, ngspice):
 @pytest.mark.slow
 def test_fidelity_sweeps_parameters(run, folder, sample, ngspice):
     said = run(
-        "fidelity", *sample, "--knobs", "time,mismatch", "--chips", 2, "--workers", 2, "--out", folder / "o", "--json"
+        "fidelity", *sample, "--knobs", "time,mismatch", "--chips", 2, "--workers", 1, "--out", folder / "o", "--json"
     )
     assert said.code == 0, said.err
     assert {path.name for path in (folder / "o").iterdir()} == set(said.json["files"])
