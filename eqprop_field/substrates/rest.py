@@ -48,20 +48,20 @@ def checked_rest(
 
     Args:
         system: what settled.
-        solution: its end; not differentiated.
+        solution: its end, whose state keeps its derivatives; the check has none.
         tol: the residual to have reached; by default what the precision allows.
         stability: whether to look for unstable modes.
     """
-    system, solution = _still((system, solution))
-    tol = default_tolerance(tol, solution.residual.dtype)
-    neurons = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(solution.state))
+    system, end = _still((system, (solution.state, solution.residual, solution.verdict)))
+    state, residual, _ = end
+    tol = default_tolerance(tol, residual.dtype)
+    neurons = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state))
     if neurons <= _DENSE:
-        right_side, matrix, growth = _matrices(system, solution.state, solution.residual, stability)
+        right_side, matrix, growth = _matrices(system, state, residual, stability)
         step, whole = solve_each(matrix, right_side), None
     else:
-        step, whole, growth = _by_products(system, solution.state, solution.residual, stability)
+        step, whole, growth = _by_products(system, state, residual, stability)
     unstable = None if growth is None else have_growing_modes(growth)
-    end = solution.state, solution.residual, solution.verdict
     correction, verdict = _judged(system, end, tol, (step, whole), unstable)
     return dataclasses.replace(solution, verdict=verdict, correction=correction)
 

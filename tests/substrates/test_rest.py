@@ -86,6 +86,13 @@ def test_rest_on_an_unstable_equilibrium_is_named(substrate, neurons):
     assert solution.verdict.tolist() == [epf.Verdict.unstable_equilibrium, epf.Verdict.converged]
 
 
+@pytest.mark.parametrize("substrate", [epf.Equilibrium(tol=1e-12), epf.Trajectory(), epf.EulerSteps(200)])
+def test_the_check_takes_no_derivative_away(substrate):
+    field = OneNeuron(jnp.asarray(0.5))
+    s, slope = jax.value_and_grad(lambda x: substrate.settle(field, x).state.sum())(jnp.array([[0.3]]))
+    assert float(slope[0, 0]) == pytest.approx(1 / (1 - 0.5 / np.cosh(float(s)) ** 2), rel=1e-7)
+
+
 def test_neurons_held_at_bounds_have_no_part_in_it():
     """Both pushed against their bounds by weights that would grow without them."""
     field = epf.GraphField.create(KEY, neurons=2, inputs=1, outputs=1)
