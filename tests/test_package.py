@@ -133,7 +133,8 @@ x, y = jax.numpy.ones((1, 4)), jax.numpy.ones((1, 2))
 circuit = circuits.compile_circuit(field, x[0], y[0], circuits.schedule(30.0, 30.0, [0.1]))
 assert ".subckt crossbar_synapse" in circuits.Crossbar().emit(circuit).text
 if shutil.which("ngspice"):
-    measured, solved = (s.settle(field, x).state for s in (circuits.NgspiceSubstrate(), epf.Equilibrium()))
+    substrates = circuits.NgspiceSubstrate(free_time=40.0), epf.Equilibrium()
+    measured, solved = (substrate.settle(field, x).state for substrate in substrates)
     assert max(float(abs(a - b).max()) for a, b in zip(measured, solved)) < 1e-4
 print(epf.__file__)
 """
