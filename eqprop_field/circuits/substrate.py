@@ -111,7 +111,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         if self.level.transposes and self.chip is None:  # a chip has no devices drawn for transposed synapses
             provided.add(Capability.transposed_synapses)
         if self.level.builds_any_field and self.chip is None:  # whatever is not the network is not on the chip
-            provided.add(Capability.relaxation)
+            provided |= {Capability.relaxation, Capability.clamped_rates}
         return frozenset(provided)
 
     def _settle(
@@ -194,6 +194,8 @@ class NgspiceSubstrate(AbstractSubstrate):
     def _oscillate(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
     ) -> tuple[Solution, Solution]:
+        if nudge.pull is None:
+            raise ValueError(f"a circuit switches a {type(nudge).__name__} on and off: only a cost's pull oscillates")
         times, beta = np.asarray(oscillation.times, np.float64), influence_of(nudge)
         free_time = self.free_time or self._chosen_time(field, x, None, None)[0]
         driving = ScheduleSegment(float(times[-1]), beta, omega=float(oscillation.omega))
@@ -296,7 +298,7 @@ class NgspiceSubstrate(AbstractSubstrate):
             return False
         if Capability.transposed_synapses in nudge.needs and not transposes(field):
             return True
-        return nudge.pull is not None and not isinstance(nudge.pull.cost, Quadratic)
+        return nudge.pull is None or not isinstance(nudge.pull.cost, Quadratic)
 
     def _run(
         self, circuits: list[AbstractCircuit], throw: bool, progress: Callable[[int, int], None] | None = None
@@ -383,15 +385,13 @@ def _highest(first: np.ndarray | None, second: np.ndarray) -> np.ndarray:
 
 
 def influence_of(nudge: AbstractNudge) -> float:
-    """The influence parameter of a nudge that a circuit can build: a real pull of a cost.
+    """The influence parameter of a nudge that a circuit can build; 1 for what is no pull of a cost, and is switched on.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for a complex one.
     """
     if nudge.pull is None:
-        raise ValueError(
-            f"a circuit nudges by a cost's pull, and a {type(nudge).__name__} is none: use an ODE substrate"
-        )
+        return 1.0
     beta = np.asarray(nudge.pull.beta)
     if np.iscomplexobj(beta):
         raise ValueError("a circuit has real voltages: a complex beta (holomorphic nudging) needs an ODE substrate")

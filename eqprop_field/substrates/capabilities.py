@@ -26,7 +26,10 @@ class Capability(enum.Enum):
         "an oscillating nudge",
         "Equilibrium, Trajectory, EulerSteps or NgspiceSubstrate above the transistor level",
     )
-    clamped_rates = "clamped output rates", "Equilibrium, Trajectory or EulerSteps"
+    clamped_rates = (
+        "clamped output rates",
+        "Equilibrium, Trajectory, EulerSteps or NgspiceSubstrate with nominal behavioural devices",
+    )
     complex_states = "complex states", "Equilibrium, Trajectory or EulerSteps"
     relaxation = (
         "relaxation of an auxiliary system",

@@ -1,5 +1,6 @@
 """Any field as a circuit: ngspice against scipy, which integrates the same equations written in numpy."""
 
+import dataclasses
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from eqprop_field.circuits import (
     verify,
 )
 from eqprop_field.learning.base import tree_dot, tree_norm
+from eqprop_field.substrates.clamping import RateClamp
 from eqprop_field.vector_fields.base import flatten_state, unflatten_state
 
 X, Y, BETA = np.array([[0.4, -0.7], [0.9, 0.2]]), np.array([[0.5], [-0.3]]), 0.2
@@ -157,6 +159,23 @@ def test_any_cost_nudges(ngspice):
     for x, y, found in zip(X, Y, nudged.state, strict=True):
         nudged_mu = lambda s: divisive(np, W, U, x, s) + BETA * np.pad(np.clip(y - s[:1], -0.1, 0.1), (0, 4))  # noqa: B023, E731
         np.testing.assert_allclose(found, root(nudged_mu, found + 0.01, tol=1e-13).x, atol=1e-6)
+
+
+def test_clamped_outputs_fire_at_their_targets(ngspice):
+    """The plus phase of contrastive rules: a switch, and everybody feels the clamped rates, as scipy computes them."""
+    graph = epf.GraphField.create(
+        jax.random.key(3), neurons=6, inputs=2, outputs=2, activation=epf.activation("tanh"), gain=0.4
+    )
+    clamp = np.array([[0.6, -0.2], [-0.5, 0.9]])
+    circuit = dataclasses.replace(CIRCUIT, samples_per_run=2, nudged_time=40.0)
+    free, (plus,) = circuit.phases(graph, X, [RateClamp(jnp.asarray(clamp))])
+    w, (u, b) = np.asarray(graph.recurrent_matrix()), map(np.asarray, graph.input_matrix())
+    for x, y, before, after in zip(X, clamp, free.state, plus.state, strict=True):
+        rest = root(lambda s: w @ np.tanh(s) + u @ x + b - s, np.zeros(6), tol=1e-13).x  # noqa: B023
+        np.testing.assert_allclose(before, rest, atol=1e-6)
+        rates = lambda s: np.concatenate([y, np.tanh(s[2:])])  # noqa: B023, E731
+        rest = root(lambda s: w @ rates(s) + u @ x + b - s, np.zeros(6), tol=1e-13).x  # noqa: B023
+        np.testing.assert_allclose(after, rest, atol=1e-6)
 
 
 def cosine(a, b) -> float:

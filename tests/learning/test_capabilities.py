@@ -44,7 +44,7 @@ LACKS = {
         "transposed_synapses",
     },
     "on chip": {"single_steps", "relaxation"},
-    "circuit": {"single_steps", "clamped_rates", "complex_states", "jax"},
+    "circuit": {"single_steps", "complex_states", "jax"},
     "circuit on chip": {"single_steps", "relaxation", "clamped_rates", "complex_states", "jax", "transposed_synapses"},
     "transistors": set(epf.Capability.__members__) - {"nudged_phases"},
 }
@@ -104,6 +104,12 @@ def test_what_a_substrate_lacks_is_refused_by_itself_too():
     for what, call in calls.items():
         with pytest.raises(ValueError, match=f"{what} does not run on NgspiceSubstrate"):
             call()
+
+
+def test_what_a_circuit_switches_does_not_oscillate():
+    oscillation = epf.Oscillation(jnp.asarray(1.0), jnp.arange(2.0))
+    with pytest.raises(ValueError, match="only a cost's pull oscillates"):
+        NgspiceSubstrate(free_time=1.0).oscillate(FIELD, X, RateClamp(jnp.asarray(Y)), oscillation)
 
 
 def test_a_nudge_oscillates_on_the_chip_and_not_beside_it():

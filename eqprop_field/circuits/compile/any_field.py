@@ -18,6 +18,7 @@ from ...vector_fields.base import State, flatten_state
 from ..ir import AbstractCircuit, NoiseSource, ScheduleSegment
 from .expressions import Affine, Expressions, Scalar
 from .from_jax import PerSample, evaluate, trace
+from .primitives import entries_of
 from .structure import sample_rows
 
 
@@ -65,8 +66,9 @@ def compile_field(
 ) -> list[ExpressionCircuit]:
     """Compiles any field for a batch: its velocity and its nudge are traced by JAX and walked, primitive by primitive.
 
-    In windows with an influence parameter the nudge acts with that one, whatever its own. A nudge that refers to the
-    free state reads it from capacitors that follow the state until just before, and then hold it.
+    In windows with an influence parameter the nudge acts with that one, whatever its own; one that is no pull of a
+    cost, such as a clamp, is switched on there. A nudge that refers to the free state reads it from capacitors that
+    follow the state until just before, and then hold it.
 
     Args:
         field: what moves, in any precision; the circuit is made in float64.
@@ -82,14 +84,12 @@ def compile_field(
         The circuits, in the order of the samples; their expressions are shared.
 
     Raises:
-        ValueError: for what no circuit computes, naming the line; for a nudge that is no real pull of a cost, and for
-            parameters, samples or starts that do not fit or are not finite.
+        ValueError: for what no circuit computes, naming the line; for a nudge of a complex beta, and for parameters,
+            samples or starts that do not fit or are not finite.
     """
     rows = sample_rows("x", x, field.n_inputs)
     with float64():
         wide, pull = in_float64(field), None if nudge is None else nudge.pull
-        if nudge is not None and pull is None:
-            raise ValueError(f"a circuit nudges by a cost's pull on its state, which a {type(nudge).__name__} is not")
         targets, table = np.zeros((len(rows), 0)) if pull is None else np.asarray(pull.target, float), Expressions()
         mu = _velocity(table, wide, rows, in_float64(nudge), fold_inputs)
         state = wide.initial_state(1)
@@ -185,12 +185,14 @@ def _velocity(
     pull = None if nudge is None else nudge.pull
     given = [_nudge_part(table, leaf, pull, len(rows)) for leaf in leaves]
 
-    def velocity(x: Array, parts: list[Array], free: State, state: State) -> State:
-        anchored = None if nudge is None else jax.tree.unflatten(structure, parts).anchored(field, x, free)
-        return Dynamics(field, field.drive(x), anchored).velocity()(state)
+    def velocity(x: Array, parts: list[Array], share: Array, free: State, state: State) -> State:
+        acting = None if nudge is None else jax.tree.unflatten(structure, parts).anchored(field, x, free)
+        if acting is not None and pull is None:
+            acting = _Switched(acting, share)
+        return Dynamics(field, field.drive(x), acting).velocity()(state)
 
     parts = [leaf[:1] if jnp.ndim(leaf) and leaf is not None else leaf for leaf in leaves]
-    traced = trace(velocity, jnp.asarray(rows[:1]), parts, state, state)
+    traced = trace(velocity, jnp.asarray(rows[:1]), parts, jnp.ones(()), state, state)
     # Outside nudged windows a nudge that refers to the free state refers to the state itself, and has no part.
     nudging = table.leaf("nudging")
     held = [
@@ -198,7 +200,17 @@ def _velocity(
         for i, s in enumerate(states)
     ]
     shaped = [leaf for scalars in (held, states) for leaf in _shaped(scalars, state)]
-    return evaluate(table, traced, x, *given, *shaped)
+    return evaluate(table, traced, x, *given, entries_of(nudging), *shaped)
+
+
+class _Switched(AbstractNudge):
+    """Another nudge in the windows that nudge, where its share is 1; elsewhere it is 0."""
+
+    nudge: AbstractNudge
+    share: Array
+
+    def force(self, field: AbstractVectorField, state: State) -> State:
+        return jax.tree.map(lambda f: self.share * f, self.nudge.force(field, state))
 
 
 def _nudge_part(table: Expressions, leaf: Array, pull: object, samples: int) -> object:
