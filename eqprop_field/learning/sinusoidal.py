@@ -15,7 +15,7 @@ from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import CostNudge, checked_beta
 from ..substrates.oscillation import Oscillation
 from ..substrates.resolution import resolved
-from ..substrates.solution import Solution
+from ..substrates.solution import Solution, speed_of
 from ..vector_fields.base import AbstractVectorField, State
 from .base import AbstractLearningRule, Reading, first_failure, summed_update
 
@@ -98,8 +98,10 @@ class SinusoidalEqProp(AbstractLearningRule):
             return jax.tree.map(lock_in, driven.trajectory)
 
         displacement, coarse = read(1), read(2)
-        # Between kinks the error falls with the square of the points; and the state repeats itself up to its residual.
-        apart = 2 * driven.residual / self.amplitude
+        # Between kinks the error falls with the square of the points; and the state repeats itself up to its residual,
+        # which rounding may hide.
+        size = speed_of(free.state)
+        apart = 2 * (driven.residual + jnp.finfo(size.dtype).eps * size) / self.amplitude
         ahead = jax.tree.map(lambda d, c: d + (d - c) / 3 + per_sample(apart, d), displacement, coarse)
         verdict = resolved(first_failure(free, driven), displacement, ahead)
         update, further = (summed_update(field, x, free.state, d, verdict) for d in (displacement, ahead))

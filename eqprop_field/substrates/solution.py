@@ -42,7 +42,8 @@ class Verdict(enum.IntEnum):
         2,
         "The state was still moving at the end of the phase, or so slowly that its rest is far away or nowhere: allow "
         "more time or iterations with a tighter tolerance, or a looser one if the residual did not reach it, or lower "
-        "the gain (the network may oscillate); a tolerance below about 1e-6 needs float64.",
+        "the gain (the network may oscillate; if it does not, NewtonKrylov and Trajectory come to rest where sweeps go "
+        "round); a tolerance below about 1e-6 needs float64.",
     )
     unstable_equilibrium = (
         3,

@@ -48,6 +48,14 @@ def test_a_beta_that_float32_cannot_show_is_below_resolution(beta):
     assert unchecked.estimate(field, x, y).resolution is None
 
 
+def test_an_oscillation_that_float32_cannot_show_is_below_resolution():
+    field, x, y = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (network(), X, Y))
+    single = epf.SinusoidalEqProp(jnp.float32(1e-7), jnp.float32(0.3)).estimate(field, x, y, throw=False)
+    assert count_verdicts(single.verdict) == {"below_resolution": 2}
+    double = epf.SinusoidalEqProp(1e-7, 0.3).estimate(network(), X, Y)
+    assert float(double.resolution) < 1e-3
+
+
 RULES = {
     "eqprop": lambda s: epf.EqProp(epf.Nudging.one_sided(0.1), s),
     "holomorphic": lambda s: epf.EqProp(epf.Nudging.holomorphic(0.2, 4), s),
