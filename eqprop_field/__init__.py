@@ -44,6 +44,7 @@ from .costs import Margin as Margin
 from .costs import Matching as Matching
 from .costs import Quadratic as Quadratic
 from .costs import cost as cost
+from .costs import named_cost as named_cost
 from .datasets import DataError as DataError
 from .datasets import Dataset as Dataset
 from .datasets import DataWarning as DataWarning

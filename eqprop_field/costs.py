@@ -1,6 +1,8 @@
 """Costs: C(theta, s, y) of settled states, their derivatives, and what the parameters themselves cost."""
 
 import abc
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -284,3 +286,39 @@ _INTEGRALS = {
     "sigmoid": (jax.nn.softplus, _entropy),
     "tanh": (lambda s: jnp.logaddexp(s, -s) - jnp.log(2.0), lambda y: _entropy(0.5 * (1 + y)) + jnp.log(2.0)),
 }
+
+
+_NAMED: dict[str, Callable[[], AbstractCost]] = {
+    "quadratic": Quadratic,
+    "matching": Matching,
+    "cross-entropy": CrossEntropy,
+    "huber": Huber,
+    "margin": Margin,
+}
+
+
+def named_cost(name: str, field: Any) -> AbstractCost:
+    """A cost by its name, or `module:attribute`: a cost, or a function C(theta, s, y), of a module that is loaded.
+
+    Args:
+        name: quadratic, matching, cross-entropy, huber or margin; or such as `my_costs:mine`.
+        field: the network, whose activation the matching loss takes.
+
+    Raises:
+        ValueError: for a name that is not known, and for what is no cost.
+    """
+    if name == "matching":
+        return Matching(activation=getattr(field, "activation", hard_sigmoid))
+    if name in _NAMED:
+        return _NAMED[name]()
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise ValueError(f"unknown cost {name!r}: choose one of {', '.join(_NAMED)}, or name yours as module:attribute")
+    found: Any = getattr(sys.modules.get(module), attribute, None)
+    if found is None:
+        raise ValueError(f"no {attribute!r} in a module {module!r} that is loaded: import its file first (--import)")
+    if isinstance(found, AbstractCost):
+        return found
+    if not isinstance(found, types.FunctionType):
+        raise ValueError(f"{name} is no cost: give an AbstractCost, or a function C(theta, s, y) of one sample")
+    return cost(found)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
+from ..costs import AbstractCost, Quadratic
 from ..learning.base import Estimate
 from ..learning.eqprop import EqProp
 from ..learning.finite_beta import finite_beta
@@ -158,6 +159,7 @@ def simulate(
     *,
     nudging: Nudging | None = None,
     substrate: AbstractSubstrate | None = None,
+    cost: AbstractCost | None = None,
     points: int = 400,
 ) -> Simulation:
     """Runs the free phase and the nudged phases, and computes the update of the parameters that they imply.
@@ -172,6 +174,7 @@ def simulate(
         y: the targets of the output neurons' states, (batch, outputs).
         nudging: which influence parameters; one-sided with beta = 0.1 by default.
         substrate: where the network settles; `Trajectory()` by default.
+        cost: C, which nudges; `Quadratic()` by default.
         points: how many states of a trajectory to keep; fewer for batches whose trajectories would fill memory.
 
     Raises:
@@ -181,16 +184,16 @@ def simulate(
         raise ValueError(f"points={points}: keep at least 2 points of every trajectory")
     nudging = Nudging.one_sided(0.1) if nudging is None else nudging
     substrate = Trajectory() if substrate is None else substrate
-    rule = EqProp(nudging=nudging, substrate=substrate)
+    rule = EqProp(nudging=nudging, substrate=substrate, cost=Quadratic() if cost is None else cost)
     if isinstance(substrate, Trajectory) and substrate.free_times is None and substrate.nudged_times is None:
-        estimate = _with_trajectories(field, x, y, nudging, substrate, points=points)
+        estimate = _with_trajectories(rule, substrate, field, x, y, points=points)
     else:
         estimate = rule.estimate(field, x, y, throw=False)
     return Simulation(field, np.asarray(y), nudging, finite_beta(rule, field, x, y, estimate))
 
 
 def _with_trajectories(
-    field: AbstractVectorField, x: ArrayLike, y: ArrayLike, nudging: Nudging, substrate: Trajectory, *, points: int
+    rule: EqProp, substrate: Trajectory, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, points: int
 ) -> Estimate:
     points = min(points, max(_MOST_NUMBERS // (2 * len(np.asarray(y)) * field.n_neurons), _FEWEST_POINTS))
 
@@ -201,7 +204,7 @@ def _with_trajectories(
             tuple(jnp.asarray(dense_times(end, points)) for end in (free_end, nudged_end)),
             is_leaf=lambda leaf: leaf is None,
         )
-        return EqProp(nudging=nudging, substrate=saved).estimate(field, x, y, throw=False)
+        return dataclasses.replace(rule, substrate=saved).estimate(field, x, y, throw=False)
 
     pilot = saving(float(substrate.free_time), float(substrate.nudged_time))
     ends = [max(float(np.asarray(solution.time)), 1e-3) for solution in (pilot.free, *pilot.nudged)]

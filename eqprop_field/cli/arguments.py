@@ -34,10 +34,9 @@ def _one_word(parse: Callable[[str], Any], write: Callable[[Any], str], metavar:
 
 def _sizes(text: str) -> tuple[int, ...]:
     try:
-        sizes = tuple(int(part) for part in text.split(","))
+        return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"{text!r} is no list of layers: write whole numbers, such as 64,32,10") from None
-    return sizes
 
 
 def _convolutions(text: str) -> tuple[tuple[int, int, int], ...]:

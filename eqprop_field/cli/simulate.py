@@ -31,6 +31,8 @@ class Simulate(AbstractCommand):
     target: Path
     """y.npy: target states of the output neurons, (batch, outputs)."""
     nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
+    cost: str = "quadratic"
+    """What nudges: quadratic, matching, cross-entropy, huber, margin, or yours of an --import, as module:attribute."""
     substrate: Literal["trajectory", "euler", "equilibrium", "circuit"] = "trajectory"
     """Where it settles: an ODE solver, clipped Euler steps (equation 77), a fixed-point solver, or ngspice."""
     step: OptionalPositive = None
@@ -48,6 +50,7 @@ class Simulate(AbstractCommand):
         self.choose_precision(self.tol)
 
         from ..analysis import simulate
+        from ..costs import named_cost
         from .files import folder_for
         from .inputs import read_network, read_samples
 
@@ -57,8 +60,11 @@ class Simulate(AbstractCommand):
         field = read_network(self.net)
         x, y = read_samples(field, self.input, self.target)
         folder = folder_for(self.out)
-        found = simulate(field, x, y, nudging=nudging, substrate=self._substrate(), points=self.points)
-        return Outcome.saved(found, folder, substrate=self.substrate, **dataclasses.asdict(self.nudge), tol=self.tol)
+        how = {"substrate": self._substrate(), "cost": named_cost(self.cost, field), "points": self.points}
+        found = simulate(field, x, y, nudging=nudging, **how)
+        return Outcome.saved(
+            found, folder, substrate=self.substrate, cost=self.cost, **dataclasses.asdict(self.nudge), tol=self.tol
+        )
 
     def _substrate(self) -> "AbstractSubstrate":
         if self.substrate == "circuit":

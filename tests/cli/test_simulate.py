@@ -142,3 +142,19 @@ def test_euler_steps_are_those_of_equation_77(run, folder, sample):
                     np.testing.assert_allclose(phases[f"free_{i}"][k], between, atol=1e-9)
     refused = run("simulate", *sample, "--step", 0.1, "--out", folder / "p")
     assert refused.code == 2 and "--substrate euler" in refused.err
+
+
+def test_a_cost_of_ones_own_nudges(run, folder, sample):
+    """The nudged output rests where mu - beta tanh(s - y) vanishes, by the cost log cosh of an imported file."""
+    text = "import jax.numpy as jnp\ndef log_cosh(theta, s, y):\n    return jnp.sum(jnp.log(jnp.cosh(s[0] - y)))\n"
+    (folder / "costs_of_mine.py").write_text(text)
+    options = ("--cost", "costs_of_mine:log_cosh", "--beta", 0.5, "--substrate", "equilibrium", "--out", folder / "o")
+    assert run("--import", folder / "costs_of_mine.py", "simulate", *sample, *options).code == 0
+    w, y = weights(folder), np.load(folder / "y.npy")
+    with np.load(folder / "o" / "phases.npz") as phases:
+        s0, s1 = phases["sbeta_0"], phases["sbeta_1"]
+        mu = np.clip(s1, 0, 1) @ w["W_0_1"].T + w["b_0"] - s0 - 0.5 * np.tanh(s0 - y)
+        assert np.abs(np.where(((s0 <= 0) & (mu < 0)) | ((s0 >= 1) & (mu > 0)), 0, mu)).max() < 2e-8
+    for wrong, told in (("huuber", "choose one of quadratic"), ("nowhere:cost", "import its file first")):
+        refused = run("simulate", *sample, "--cost", wrong, "--out", folder / "p")
+        assert refused.code == 2 and told in refused.err
