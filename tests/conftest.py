@@ -15,6 +15,8 @@ _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax" / platform.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Programs that call back to Python are not kept, and diffrax checks its times by a call: NaN tells as much.
+os.environ.setdefault("EQX_ON_ERROR", "nan")
 # Quick compilation before quick code: it takes 0.4 of the time, and networks in tests are small. XLA ends a process
 # whose flags it does not know, so they are for releases that were seen to know them.
 if metadata.version("jaxlib").startswith("0.10."):
