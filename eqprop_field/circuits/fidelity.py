@@ -17,6 +17,7 @@ from .fidelity_campaign import (
     CampaignOptions,
     Cell,
     at_rest,
+    check_passing,
     column,
     kept_in,
     passed,
@@ -142,6 +143,7 @@ def fidelity(
             as `run_campaign`.
         WorkerDied, TaskFailed, OSError: as `run_campaign`.
     """
+    check_passing(passing)
     known = SWEPT_PARAMETERS if not isinstance(parameters, Mapping) else {**SWEPT_PARAMETERS, **parameters}
     if unknown := [name for name in parameters if name not in known]:
         raise ValueError(f"{unknown[0]!r} is no swept parameter: there are {', '.join(known)}")

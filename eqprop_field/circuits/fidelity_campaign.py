@@ -165,6 +165,12 @@ def passed(runs: Sequence[Row], passing: float) -> dict[str, float]:
     return {name: float(np.mean(rest & (column(runs, name) >= passing))) for name in JUDGED}
 
 
+def check_passing(passing: float) -> None:
+    """Refuses what is no cosine, with a ValueError."""
+    if not -1 <= passing <= 1:
+        raise ValueError(f"passing={passing!r}: a cosine lies between -1 and 1, such as 0.95")
+
+
 def run_cells(
     field: AbstractVectorField, x: ArrayLike, y: ArrayLike, cells: Sequence[Cell], **options: Unpack[CampaignOptions]
 ) -> list[Row]:

@@ -9,7 +9,17 @@ from jaxtyping import ArrayLike, Float
 
 from ..vector_fields import AbstractVectorField
 from .conditions import Conditions
-from .fidelity_campaign import JUDGED, TITLES, AbstractFidelityRuns, CampaignOptions, Cell, kept_in, passed, run_cells
+from .fidelity_campaign import (
+    JUDGED,
+    TITLES,
+    AbstractFidelityRuns,
+    CampaignOptions,
+    Cell,
+    check_passing,
+    kept_in,
+    passed,
+    run_cells,
+)
 from .update_fidelity import MEASURES
 from .variation import Variation
 
@@ -96,6 +106,7 @@ def montecarlo(
     """
     if chips < 1:
         raise ValueError(f"chips={chips}: give at least 1")
+    check_passing(passing)
     base = Conditions(variation=Variation.everywhere(0.05, 0.02)) if conditions is None else conditions
     cells = [Cell("chip", float(chip), chip, base) for chip in range(chips)]
     return MonteCarlo(run_cells(field, x, y, cells, **options), passing=passing, path=kept_in(options))

@@ -10,12 +10,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from .._arrays import checked_pair
 from .._compilation import compiled
 from ..costs import Quadratic
-from ..learning.base import pull_back, tree_dot, tree_norm
+from ..learning.base import highest_verdict, pull_back, read_displacement, tree_dot, tree_norm
 from ..learning.eqprop import EqProp
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
@@ -154,15 +154,16 @@ def update_fidelity(
     free, nudged = substrate.solutions(field, x, nudges, measured)
     batch = _Measured(x, y, free.state, [solution.state for solution in nudged])
     cosines = np.asarray(_cosines(field, drawn, nudging, batch), np.float64)
-    return _summarised(cosines, measured.samples, (free, *nudged))
+    # What noise does to an update is what is measured; without it, an update that is made of rounding is no update.
+    verdicts = _resolved(nudging, free, nudged) if noise is None else highest_verdict(free, *nudged)
+    return _summarised(cosines, measured.samples, np.asarray(verdicts))
 
 
 def _summarised(
     cosines: Float[np.ndarray, "batch truth"],
     measured: tuple[tuple[Phase, ...] | None, ...],
-    solutions: tuple[Solution, ...],
+    gravest: Int[np.ndarray, " batch"],
 ) -> Fidelity:
-    gravest = np.max([np.asarray(solution.verdict) for solution in solutions], axis=0)
     at_rest = gravest == Verdict.converged
     judged: dict[str, Any] = {
         "settled": float(np.mean(at_rest)),
@@ -194,6 +195,11 @@ class _Measured(NamedTuple):
     y: Float[Array, "batch outputs"]
     free: State
     nudged: list[State]
+
+
+@compiled
+def _resolved(nudging: Nudging, free: Solution, nudged: Sequence[Solution]) -> Int[Array, " batch"]:
+    return read_displacement(nudging, free, nudged)[2]
 
 
 @compiled

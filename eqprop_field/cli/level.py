@@ -95,7 +95,7 @@ class LevelOptions:
             field = _FIELDS.get(option, option)
             having = [name for name, level in LEVELS.items() if field in {f.name for f in dataclasses.fields(level)}]
             if self.level not in having:
-                flag = "--pdk" if option == "process" else f"--{option.replace('_', '-')}"
+                flag = "--pdk, --corner or --celsius" if option == "process" else f"--{option.replace('_', '-')}"
                 raise Refused(f"{flag} is an option of --level {' or '.join(having)}, not of {self.level}")
         for part in ("neuron", "synapse"):
             if part in own:

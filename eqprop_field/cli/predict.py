@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from .command import AbstractCommand, Outcome
+from .command import AbstractCommand, Outcome, Refused
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class Predict(AbstractCommand):
         from .files import place_for
 
         place = place_for(self.out, ".csv")
+        if place.exists() and place.samefile(self.data):
+            raise Refused(f"--out {self.out} is the data that are read: name another file")
         fitted = load(self.model)
         outputs = fitted.predict(read_series(self.data, self.inputs.split(","), missing=False)[0])
         names = [f"output_{i}" for i in range(outputs.shape[1])]

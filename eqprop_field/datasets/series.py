@@ -57,6 +57,11 @@ def _csv(path: str | os.PathLike, what: str, names: list[str]) -> dict[str, np.n
             reader.fieldnames = header
             columns: dict[str, list[float]] = {name: [] for name in names}
             for row in reader:
+                if None in row:
+                    raise ValueError(
+                        f"{what}, line {reader.line_num} has more cells than there are names: write decimal points, "
+                        "and one cell a column"
+                    )
                 for name in columns:
                     columns[name].append(_number(row[name], f"{what}, line {reader.line_num}, column {name}"))
     except (UnicodeDecodeError, csv.Error) as error:

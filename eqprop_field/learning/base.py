@@ -15,7 +15,7 @@ from ..costs import AbstractCost
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.nudging import AbstractNudge, Nudging
-from ..substrates.resolution import read_twice, resolved
+from ..substrates.resolution import read_twice, resolved, rounding_of
 from ..substrates.solution import Solution, Verdict, raise_unless_converged
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
 from ..vector_fields.members import check_once
@@ -300,12 +300,20 @@ def _relative(other: AbstractVectorField, a: AbstractVectorField) -> Float[Array
     return tree_norm(jax.tree.map(jnp.subtract, other, a)) / tree_norm(a)
 
 
+def read_displacement(
+    nudging: Nudging, free: Solution, nudged: Sequence[Solution]
+) -> tuple[State, State | None, Int[Array, " batch"]]:
+    """The displacement, the same one Newton step further on where that is known, and the verdicts of the samples."""
+    displacement, ahead = read_twice(lambda s0, *s: nudging.displacement(s0, s), free, *nudged)
+    rounding = rounding_of(free.state) * sum(jnp.abs(weight) for weight in nudging.weights)
+    return displacement, ahead, resolved(highest_verdict(free, *nudged), displacement, ahead, rounding)
+
+
 def read_nudging(
     nudging: Nudging, field: AbstractVectorField, x: Array, free: Solution, nudged: tuple[Solution, ...]
 ) -> Reading:
     """The end-point form from nudged phases, and the trajectory form where their trajectories were kept."""
-    displacement, ahead = read_twice(lambda s0, *s: nudging.displacement(s0, s), free, *nudged)
-    verdict = resolved(highest_verdict(free, *nudged), displacement, ahead)
+    displacement, ahead, verdict = read_displacement(nudging, free, nudged)
     kept = all(solution.trajectory is not None for solution in nudged)
     return Reading(
         summed_update(field, x, free.state, displacement, verdict),

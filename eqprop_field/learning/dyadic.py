@@ -15,7 +15,7 @@ from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import checked_beta
-from ..substrates.resolution import read_twice, resolved
+from ..substrates.resolution import read_twice, resolved, rounding_of
 from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, State, active_set
 from .base import AbstractLearningRule, Reading, first_failure, summed_update
@@ -75,7 +75,7 @@ class DyadicEqProp(AbstractLearningRule):
             return jax.tree.map(lambda a, b: (b - a) / self.beta.astype(a.dtype), *copies)
 
         displacement, ahead = read_twice(read, dyad)
-        verdict = resolved(first_failure(free, dyad), displacement, ahead)
+        verdict = resolved(first_failure(free, dyad), displacement, ahead, rounding_of(u) / jnp.abs(self.beta))
         copies = tuple(dataclasses.replace(dyad, state=state, correction=None) for state in (u, v))
         return Reading(summed_update(field, x, mean, displacement, verdict), verdict, copies)
 

@@ -102,6 +102,7 @@ class ErrorProcess(eqx.Module):
     gradient: AbstractVectorField
 
 
+_LONGEST = 1e6  # time constants; so far the integrator's steps go
 _DIED_OUT = 1e-2  # of the first error; what is left of the gradient is of that order
 
 
@@ -360,7 +361,7 @@ def _checked_times(times: ArrayLike | Sequence[float], field: AbstractVectorFiel
             or not np.isfinite(values).all()
             or values[0] < 0
             or (np.diff(values) <= 0).any()
-            or values[-1] <= 0
+            or not 0 < values[-1] <= _LONGEST
         ):
-            raise ValueError("times must increase strictly from 0 or later, and end after 0")
+            raise ValueError(f"times must increase strictly from 0 or later, and end after 0, at most at {_LONGEST:g}")
     return array

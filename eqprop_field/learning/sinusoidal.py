@@ -14,8 +14,8 @@ from ..substrates.capabilities import Capability
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import CostNudge, checked_beta
 from ..substrates.oscillation import Oscillation
-from ..substrates.resolution import resolved
-from ..substrates.solution import Solution, speed_of
+from ..substrates.resolution import resolved, rounding_of
+from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, State
 from .base import AbstractLearningRule, Reading, first_failure, summed_update
 
@@ -100,8 +100,7 @@ class SinusoidalEqProp(AbstractLearningRule):
         displacement, coarse = read(1), read(2)
         # Between kinks the error falls with the square of the points; and the state repeats itself up to its residual,
         # which rounding may hide.
-        size = speed_of(free.state)
-        apart = 2 * (driven.residual + jnp.finfo(size.dtype).eps * size) / self.amplitude
+        apart = 2 * (driven.residual + 2 * rounding_of(free.state)) / self.amplitude
         ahead = jax.tree.map(lambda d, c: d + (d - c) / 3 + per_sample(apart, d), displacement, coarse)
         verdict = resolved(first_failure(free, driven), displacement, ahead)
         update, further = (summed_update(field, x, free.state, d, verdict) for d in (displacement, ahead))

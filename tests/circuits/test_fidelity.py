@@ -69,6 +69,7 @@ def test_nominal_circuit_does_ideal_equilibrium_propagation(ngspice, net):
     assert found.cosine_to_ideal_eqprop > 1 - 1e-6
     assert found.cosine_to_chip_gradient == pytest.approx(found.cosine_to_nominal_gradient, abs=1e-6)
     assert 4 < found.settling_free < 40
+    assert update_fidelity(net, X, Y, Conditions(beta=1e-17)).verdict == "below_resolution"  # rounding is no update
 
 
 @pytest.mark.parametrize("name", list(SWEPT_PARAMETERS))
@@ -246,6 +247,7 @@ def test_sweeps_and_chips_need_no_file(ngspice, net):
         ({"parameters": ["colour"]}, "colour"),
         ({"values": [1.0]}, "one parameter"),
         ({"chips": 0}, "chips=0"),
+        ({"passing": math.nan}, "passing=nan"),
         ({"parameters": ["bits"], "values": [math.inf]}, "finite"),
         ({"parameters": ["bits"], "values": [math.nan]}, "finite"),
         ({"parameters": ["bits"], "values": [2.5]}, "whole number"),

@@ -42,6 +42,9 @@ def test_fit_and_predict_do_what_python_does(run, series, tmp_path):
     with open(tmp_path / "p.csv", newline="") as file:
         found = np.array([float(row["output_0"]) for row in csv.DictReader(file)])
     np.testing.assert_array_equal(found, load(tmp_path / "o" / "model.safetensors").predict(U))
+    before = series.read_bytes()
+    refused = run("predict", tmp_path / "o" / "model.safetensors", "--data", series, "--inputs", "u", "--out", series)
+    assert refused.code == 2 and "is the data that are read" in refused.err and series.read_bytes() == before
 
 
 def test_a_model_worse_than_the_mean_exits_with_1(run, tmp_path):
@@ -83,6 +86,9 @@ def test_damaged_series_are_refused(tmp_path):
     (tmp_path / "b.csv").write_bytes(b"a\n\xff\n")
     with pytest.raises(ValueError, match="no CSV file in UTF-8"):
         read_series(tmp_path / "b.csv", ["a"])
+    (tmp_path / "c.csv").write_text("a,b\n0.5,1\n0,5,1\n")
+    with pytest.raises(ValueError, match="line 3 has more cells than there are names"):
+        read_series(tmp_path / "c.csv", ["a"])
     (tmp_path / "e.csv").write_text("a\n")
     with pytest.raises(ValueError, match="holds no samples"):
         read_series(tmp_path / "e.csv", ["a"])

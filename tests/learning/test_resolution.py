@@ -56,6 +56,16 @@ def test_an_oscillation_that_float32_cannot_show_is_below_resolution():
     assert float(double.resolution) < 1e-3
 
 
+@pytest.mark.parametrize("make", [
+    lambda s: epf.EqProp(epf.Nudging.symmetric(1e-300), s),
+    lambda s: epf.AEP(epf.Nudging.symmetric(1e-17), s),
+    lambda s: epf.DyadicEqProp(beta=1e-17, substrate=s),
+], ids=["eqprop", "aep", "dyadic"])  # fmt: skip
+def test_what_rounding_makes_is_below_resolution(make):
+    found = make(epf.Equilibrium(tol=1e-13)).estimate(network(0.6), X, Y, throw=False)
+    assert count_verdicts(found.verdict) == {"below_resolution": 2}
+
+
 RULES = {
     "eqprop": lambda s: epf.EqProp(epf.Nudging.one_sided(0.1), s),
     "holomorphic": lambda s: epf.EqProp(epf.Nudging.holomorphic(0.2, 4), s),
