@@ -32,6 +32,7 @@ from ..vector_fields.base import AbstractVectorField, State, mask_samples
 CONTRIBUTIONS = ("solver tolerance", "unfinished settling", "finite beta", "asymmetry")
 _ACCURATE = 1e-12
 _TINY_BETA = 1e-4
+_RESOLVED = 1e-4  # of a displacement by beta, which the tolerance of the equilibria may hide
 
 
 class FixedDuration(AbstractSubstrate):
@@ -178,7 +179,13 @@ def budget(
     """
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     betas = np.atleast_1d(np.asarray(betas, dtype=float))
-    tight = Equilibrium(tol=1e-13 if field.dtype == jnp.float64 else 1e-6, solver=Sweeps(20_000))
+    finest = 1e-13 if field.dtype == jnp.float64 else 1e-6
+    if (unresolved := betas[(betas != 0) & (np.abs(betas) < finest / _RESOLVED)]).size:
+        raise ValueError(
+            f"beta={unresolved[0]:g} is below what the equilibria of a budget resolve in {field.dtype}: give betas of "
+            f"{finest / _RESOLVED:g} and more"
+        )
+    tight = Equilibrium(tol=finest, solver=Sweeps(20_000))
     accurate = _ACCURATE if field.dtype == jnp.float64 else 1e-6
     exact_way = Trajectory(
         tol=accurate, accuracy=accurate, free_time=substrate.free_time, nudged_time=substrate.nudged_time

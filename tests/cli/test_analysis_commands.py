@@ -48,6 +48,7 @@ def test_budget_of_a_network_file_on_its_own_samples(run, folder, sample):
         (["--betas", "small"], "influence parameters"),
         (["--time", "0"], "--time"),
         (["--step", "nan"], "--step"),
+        (["--betas", "1e-12", "--x64"], "below what the equilibria of a budget resolve"),
         (["--rule", "magic"], "magic"),
         (["--rule", "bptt"], "steps of its own"),
         (["--samples", "0"], "--samples"),
