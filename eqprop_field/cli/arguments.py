@@ -36,7 +36,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"{text!r} is no list of layers: write whole numbers, such as 64,32,10") from None
+        raise ValueError(f"{text!r} is no list of layers: write whole numbers, input first, such as 64,32,10") from None
 
 
 def _convolutions(text: str) -> tuple[tuple[int, int, int], ...]:

@@ -52,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped before the end; files that were written are whole", 130, as_json)
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does: nobody is left to write to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_to_nobody()  # whoever read our output has gone, as `head` does
         return 0
     except Exception as error:
         if os.environ.get("EQPROP_FIELD_DEBUG"):
@@ -166,10 +165,17 @@ def _report(outcome: Outcome, as_json: bool, command: str) -> int:
 
 def _fail(sentence: str, code: int, as_json: bool) -> int:
     print(f"eqprop-field: {sentence}", file=sys.stderr)
-    if as_json:
-        with contextlib.suppress(OSError):  # it may be stdout that failed
+    try:
+        if as_json:
             _print_json({"ok": False, "error": sentence})
+        sys.stdout.flush()
+    except OSError:  # it may be stdout that failed, and would again when Python ends
+        _write_to_nobody()
     return code
+
+
+def _write_to_nobody() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_json(content: Mapping[str, Any]) -> None:

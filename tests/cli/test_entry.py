@@ -74,7 +74,8 @@ def test_interrupt_ends_in_one_line(run, monkeypatch, tmp_path):
 def test_a_stdout_that_takes_nothing_costs_no_result(tmp_path, to, code):
     out = tmp_path / "n.safetensors"
     line = f'exec "{sys.executable}" -m eqprop_field init --sizes 3,2 --json --out "{out}" {to}'
-    ran = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ran = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, env=buffered)
     assert (ran.returncode, out.exists()) == (code, True)
     assert len(ran.stderr.splitlines()) == (2 if code else 1) and "Traceback" not in ran.stderr
 
