@@ -179,13 +179,7 @@ def budget(
     """
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     betas = np.atleast_1d(np.asarray(betas, dtype=float))
-    finest = 1e-13 if field.dtype == jnp.float64 else 1e-6
-    if (unresolved := betas[(betas != 0) & (np.abs(betas) < finest / _RESOLVED)]).size:
-        raise ValueError(
-            f"beta={unresolved[0]:g} is below what the equilibria of a budget resolve in {field.dtype}: give betas of "
-            f"{finest / _RESOLVED:g} and more"
-        )
-    tight = Equilibrium(tol=finest, solver=Sweeps(20_000))
+    tight = _tight(field, betas)
     accurate = _ACCURATE if field.dtype == jnp.float64 else 1e-6
     exact_way = Trajectory(
         tol=accurate, accuracy=accurate, free_time=substrate.free_time, nudged_time=substrate.nudged_time
@@ -210,6 +204,17 @@ def budget(
     return ErrorBudget(
         betas, CONTRIBUTIONS, pick("error"), pick("whole"), pick("along"), pick("cosine"), pick("used"), len(x)
     )
+
+
+def _tight(field: AbstractVectorField, betas: Float[np.ndarray, " beta"]) -> Equilibrium:
+    """Where the ideal phases rest; refuses betas below what that resolves."""
+    finest = 1e-13 if field.dtype == jnp.float64 else 1e-6
+    if (unresolved := betas[(betas != 0) & (np.abs(betas) < finest / _RESOLVED)]).size:
+        raise ValueError(
+            f"beta={unresolved[0]:g} is below what the equilibria of a budget resolve in {field.dtype}: give betas of "
+            f"{finest / _RESOLVED:g} and more"
+        )
+    return Equilibrium(tol=finest, solver=Sweeps(20_000))
 
 
 def _made(rule: Maker, beta: float, substrate: AbstractSubstrate, cost: AbstractCost) -> AbstractLearningRule:

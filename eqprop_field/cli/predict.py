@@ -30,8 +30,6 @@ class Predict(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision()
 
-        import numpy as np
-
         from .._files import write_csv
         from ..datasets import read_series
         from ..results import known
@@ -41,15 +39,11 @@ class Predict(AbstractCommand):
         place = place_for(self.out, ".csv")
         if place.exists() and place.samefile(self.data):
             raise Refused(f"--out {self.out} is the data that are read: name another file")
-        fitted = load(self.model)
-        outputs = fitted.predict(read_series(self.data, self.inputs.split(","), missing=False)[0])
+        outputs = load(self.model).predict(read_series(self.data, self.inputs.split(","), missing=False)[0])
         names = [f"output_{i}" for i in range(outputs.shape[1])]
-        write_csv(
-            place, [{"sample": k} | dict(zip(names, map(known, row), strict=True)) for k, row in enumerate(outputs)]
-        )
-        lost = int((~np.isfinite(outputs).all(axis=1)).sum())
-        failure = (
-            f"the model exploded: {lost} of {len(outputs)} outputs are not finite, and left empty" if lost else None
-        )
+        rows = [{"sample": k} | dict(zip(names, map(known, row), strict=True)) for k, row in enumerate(outputs)]
+        write_csv(place, rows)
+        lost = sum(None in row.values() for row in rows)
+        exploded = f"the model exploded: {lost} of {len(outputs)} outputs are not finite, and left empty"
         summary = {"samples": len(outputs), "outputs": len(names), "not_finite": lost, "out": str(place)}
-        return Outcome(summary, [f"{len(outputs)} samples written to {place}"], failure)
+        return Outcome(summary, [f"{len(outputs)} samples written to {place}"], exploded if lost else None)
