@@ -288,12 +288,12 @@ _INTEGRALS = {
 }
 
 
-_NAMED: dict[str, Callable[[], AbstractCost]] = {
-    "quadratic": Quadratic,
-    "matching": Matching,
-    "cross-entropy": CrossEntropy,
-    "huber": Huber,
-    "margin": Margin,
+_NAMED: dict[str, Callable[[Any], AbstractCost]] = {
+    "quadratic": lambda _: Quadratic(),
+    "matching": lambda field: Matching(activation=getattr(field, "activation", hard_sigmoid)),
+    "cross-entropy": lambda _: CrossEntropy(),
+    "huber": lambda _: Huber(),
+    "margin": lambda _: Margin(),
 }
 
 
@@ -307,10 +307,8 @@ def named_cost(name: str, field: Any) -> AbstractCost:
     Raises:
         ValueError: for a name that is not known, and for what is no cost.
     """
-    if name == "matching":
-        return Matching(activation=getattr(field, "activation", hard_sigmoid))
     if name in _NAMED:
-        return _NAMED[name]()
+        return _NAMED[name](field)
     module, _, attribute = name.partition(":")
     if not attribute:
         raise ValueError(f"unknown cost {name!r}: choose one of {', '.join(_NAMED)}, or name yours as module:attribute")

@@ -14,11 +14,10 @@ from ..substrates.capabilities import Capability
 from ..substrates.dynamics import Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge, CostNudge, Nudging
-from ..substrates.resolution import read_twice, resolved
 from ..substrates.rest import checked_rest
 from ..substrates.solution import Solution, Verdict, default_tolerance, has_diverged, judge, residual_of
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
-from .base import AbstractLearningRule, Reading, highest_verdict, pull_back
+from .base import AbstractLearningRule, Reading, pull_back, read_displacement
 
 
 class ContinualEqProp(AbstractLearningRule):
@@ -84,8 +83,7 @@ class ContinualEqProp(AbstractLearningRule):
             change, solution = phase(rows(x), rows(y), rows(free.state))
             changes.append(jax.tree.map(lambda c, w=weight: c * (w / self.rate).astype(c.dtype), change))
             ended.append(jax.tree.map(lambda leaf: leaf[:, 0], solution))
-        displacement, ahead = read_twice(lambda s0, *s: self.nudging.displacement(s0, s), free, *ended)
-        verdict = resolved(highest_verdict(free, *ended), displacement, ahead)
+        verdict = read_displacement(self.nudging, free, ended)[2]
         kept = mask_samples(verdict == Verdict.converged, changes)
         update = jax.tree.map(lambda *parts: sum(part.sum(axis=0) for part in parts), *kept)
         return Reading(update, verdict, tuple(ended))
