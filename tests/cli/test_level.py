@@ -33,5 +33,5 @@ def test_a_process_that_is_stated_is_found_and_sets_the_unit(ngspice):
     built = LevelOptions(level="transistor", process=ProcessOptions(corner="bsim3", celsius=85.0), tau_s=1e-3).build()
     process = Process.find("generic", "bsim3", 85.0)
     assert built == Transistor(process=process, scaling=Scaling(process.volt_per_unit, 1e-3, 3.5e6))
-    with pytest.raises(Refused, match="--pdk is an option of --level transistor, not of ota"):
+    with pytest.raises(Refused, match="--pdk, --corner or --celsius is an option of --level transistor, not of ota"):
         LevelOptions(level="ota", process=ProcessOptions(pdk="sky130")).build()
