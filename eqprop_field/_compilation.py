@@ -49,9 +49,10 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        numbers = sum(leaf.size for leaf in jax.tree.leaves((args, kwargs)) if eqx.is_array(leaf))
-        alone = is_concrete(args, kwargs, jnp.zeros(()))  # zeros are traced where everything is
-        return quick()(*args, **kwargs) if alone and numbers <= _LITTLE else thorough(*args, **kwargs)
+        leaves = jax.tree.leaves((args, kwargs))
+        little = sum(leaf.size for leaf in leaves if eqx.is_array(leaf)) <= _LITTLE
+        alone = little and is_concrete(leaves, jnp.zeros(()))  # zeros are traced where everything is
+        return quick()(*args, **kwargs) if alone else thorough(*args, **kwargs)
 
     return run
 

@@ -239,7 +239,7 @@ class AbstractComputedSubstrate(AbstractSubstrate):
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
     ) -> Solution:
         del throw
-        return _from_start(self, Dynamics(field, drive_of(field, x), nudge), start)
+        return _from_inputs(self, field, x, nudge, start)[1]
 
     def _oscillate(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
@@ -255,14 +255,13 @@ def in_batches(
     substrate: AbstractComputedSubstrate, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge]
 ) -> Iterator[Solution]:
     """The free phase, then the nudged ones, those of one kind as one batch: where no sample depends on its batch."""
-    drive, batch = drive_of(field, x), x.shape[0]
-    free = _from_start(substrate, Dynamics(field, drive), None)
+    batch, (system, free) = x.shape[0], _from_inputs(substrate, field, x, None, None)
     yield free
     anchored = [nudge.anchored(field, x, free.state) for nudge in nudges]
     for _, kind in itertools.groupby(anchored, jax.tree.structure):
         alike = list(kind)
-        system = Dynamics(field, _tiled(drive, len(alike)), stacked(alike, batch))
-        together = _from_start(substrate, system, _tiled(free.state, len(alike)))
+        nudged = Dynamics(field, _tiled(system.drive, len(alike)), stacked(alike, batch))
+        together = _from_start(substrate, nudged, _tiled(free.state, len(alike)))
         yield from (_rows(together, slice(k * batch, (k + 1) * batch)) for k in range(len(alike)))
 
 
@@ -270,6 +269,34 @@ def in_batches(
 def drive_of(field: AbstractVectorField, x: Float[Array, "batch inputs"]) -> State:
     """`field.drive(x)`, compiled."""
     return field.drive(x)
+
+
+def _from_inputs(
+    substrate: AbstractComputedSubstrate,
+    field: AbstractVectorField,
+    x: Array,
+    nudge: AbstractNudge | None,
+    start: State | None,
+) -> tuple[Dynamics, Solution]:
+    """What moves, and its phase: the drive and the way to rest compiled together."""
+    if not is_concrete(substrate, field, x, nudge, start):
+        system = Dynamics(field, drive_of(field, x), nudge)
+        return system, _from_start(substrate, system, start)
+    drive, found = _driven_rest_of(substrate, field, x, nudge, start)
+    system = Dynamics(field, drive, nudge)
+    return system, substrate._finished(system, found)
+
+
+@compiled
+def _driven_rest_of(
+    substrate: AbstractComputedSubstrate,
+    field: AbstractVectorField,
+    x: Array,
+    nudge: AbstractNudge | None,
+    start: State | None,
+) -> tuple[State, Solution]:
+    system = Dynamics(field, field.drive(x), nudge)
+    return system.drive, _rest_of(substrate, system, start)
 
 
 def _from_start(substrate: AbstractComputedSubstrate, system: Dynamics, start: State | None) -> Solution:

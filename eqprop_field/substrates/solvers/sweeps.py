@@ -5,7 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..._arrays import per_sample
 from ...vector_fields.base import State
@@ -41,13 +41,12 @@ class Sweeps(AbstractIteration):
         noise = 100 * jnp.finfo(tol.dtype).eps  # below this a growing residual is rounding, not divergence
         velocity = system.velocity()
 
-        def moves(it: _Damped) -> Array:
-            return (it.residual > tol) & ~has_diverged(it.state) & (it.iterations < self.max_iterations)
+        def moves(state: State, residual: Array, iterations: Array) -> Array:
+            return (residual > tol) & ~has_diverged(state) & (iterations < self.max_iterations)
 
         def sweep(it: _Damped) -> _Damped:
-            moving = moves(it)
-            state, mu = _sweep(system, velocity, jnp.where(moving, it.damping, 0), it.state, it.velocity)
-            residual = residual_of(system, state, mu)
+            state, mu = _sweep(system, velocity, jnp.where(it.moving, it.damping, 0), it.state, it.velocity)
+            residual, iterations = residual_of(system, state, mu), it.iterations + it.moving
             # Standing still counts as growing: a plain iteration can lock into a cycle that the ODE does not have.
             grew = (residual > 0.999 * it.before) & (residual > noise)
             lower, higher = jnp.maximum(it.damping / 2, _LEAST_DAMPING * most), jnp.minimum(1.2 * it.damping, 1.0)
@@ -56,7 +55,8 @@ class Sweeps(AbstractIteration):
                 state=state,
                 velocity=mu,
                 residual=residual,
-                iterations=it.iterations + moving,
+                iterations=iterations,
+                moving=moves(state, residual, iterations),
                 before=jnp.where(due, residual, it.before),
                 damping=jnp.where(due, jnp.where(grew, lower, higher), it.damping),
             )
@@ -65,13 +65,14 @@ class Sweeps(AbstractIteration):
         mu = velocity(start)
         residual = residual_of(system, start, mu)
         none, most = jnp.zeros(residual.shape, jnp.int32), system.first_damping(start)
-        first = _Damped(start, mu, residual, none, before=residual, damping=most)
-        return jax.lax.while_loop(lambda it: jnp.any(moves(it)), sweep, first)
+        first = _Damped(start, mu, residual, none, moves(start, residual, none), before=residual, damping=most)
+        return jax.lax.while_loop(lambda it: jnp.any(it.moving), sweep, first)
 
 
 class _Damped(Iterate):
-    """An iterate and its damping; `before` is the residual when the damping was last decided upon."""
+    """An iterate, which samples go on, and their damping; `before` is the residual when that was last decided upon."""
 
+    moving: Bool[Array, " batch"]
     before: Float[Array, " batch"]
     damping: Float[Array, " batch"]
 
