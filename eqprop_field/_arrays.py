@@ -1,6 +1,7 @@
 """How Python numbers and user data become arrays: strongly typed, so that a new value never recompiles."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -14,12 +15,47 @@ Tree = TypeVar("Tree")
 
 
 def as_scalar(value: Any) -> Any:
-    """A Python number as a scalar array of JAX's default precision; arrays, tracers and None as they are."""
+    """A Python number as a scalar array of JAX's default precision; arrays, tracers and None as they are.
+
+    Raises:
+        ValueError: for a number that this precision does not hold.
+    """
     if isinstance(value, (bool, int, float, np.number)):
-        return jnp.asarray(value, dtype=jnp.result_type(float))
+        return as_real("a number", value, jnp.result_type(float))
     if getattr(value, "weak_type", False):
         return jnp.asarray(value, dtype=value.dtype)
     return value
+
+
+def cast(value: ArrayLike, dtype: Any) -> Array:
+    """`value` in this type; what is too large for it becomes infinite without a word, see `not_finite`."""
+    with np.errstate(over="ignore"):
+        return jnp.asarray(value, dtype)
+
+
+def not_finite(value: ArrayLike, dtype: Any) -> tuple[str, str]:
+    """What an array holds that is not finite in this type, and how to mend it."""
+    if np.isfinite(np.asarray(value, float)).all():
+        return f"numbers above {jnp.finfo(dtype).max:.2g}", f"scale them, for {jnp.dtype(dtype)} has none"
+    return "NaN or infinity", "remove or repair them"
+
+
+def as_real(name: str, value: ArrayLike | Sequence[float], dtype: Any) -> Array:
+    """A parameter, a number or a few, in a real type.
+
+    Raises:
+        ValueError: naming `name`, for a number that is finite, or not 0, and no longer is in this type.
+    """
+    if is_concrete(value) and getattr(value, "dtype", None) != dtype:
+        given, limits = np.asarray(value, float), jnp.finfo(dtype)
+        size = np.abs(given[np.isfinite(given) & (given != 0)])
+        lost = size[(size > limits.max) | (size < limits.tiny)]
+        if lost.size:
+            raise ValueError(
+                f"{name} is {lost[0]:g}, and {dtype} holds {limits.tiny:.2g} to {limits.max:.2g} and 0: scale it, or "
+                "compute in float64"
+            )
+    return jnp.asarray(value, dtype)
 
 
 def is_concrete(*values: object) -> bool:
@@ -44,9 +80,10 @@ def checked_data(name: str, value: ArrayLike, width: int, dtype: jnp.dtype) -> I
     """`value` as a (batch, width) array.
 
     Raises:
-        ValueError: naming `name`, what is wrong with it and how to mend it: a wrong shape, or NaN or infinity.
+        ValueError: naming `name`, what is wrong with it and how to mend it: a wrong shape, NaN or infinity, or a
+            number that the type does not hold.
     """
-    array = jnp.asarray(value, dtype=dtype)
+    array = cast(value, dtype)
     if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] != width:
         raise ValueError(
             f"{name} has shape {array.shape}, but this network needs (batch, {width}); "
@@ -54,7 +91,8 @@ def checked_data(name: str, value: ArrayLike, width: int, dtype: jnp.dtype) -> I
         )
     if is_concrete(array) and not np.isfinite(np.asarray(array)).all():
         bad = int(np.sum(~np.isfinite(np.asarray(array)).all(axis=1)))
-        raise ValueError(f"{name} holds NaN or infinity in {bad} of {array.shape[0]} rows; remove or repair them")
+        what, mend = not_finite(value, dtype)
+        raise ValueError(f"{name} holds {what} in {bad} of {array.shape[0]} rows; {mend}")
     return array
 
 

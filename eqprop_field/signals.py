@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ._arrays import as_scalar, is_concrete
+from ._arrays import as_scalar, cast, is_concrete, not_finite
 from .results import AbstractPytreeResult
 
 EXPLOSION_BOUND = 1e6  # a state beyond this has exploded
@@ -63,7 +63,7 @@ class Signal(eqx.Module):
             ValueError: for another shape, fewer than two samples, NaN or infinity where it is not allowed, or axes that
                 are not said where they are in doubt.
         """
-        array = jnp.asarray(values, jnp.result_type(float))
+        array = cast(values, jnp.result_type(float))
         if axes not in (None, TIME_FIRST, BATCH_FIRST):
             raise ValueError(f"axes={axes!r}: choose {TIME_FIRST} or {BATCH_FIRST}")
         if array.ndim == 3 and axes == BATCH_FIRST:
@@ -84,8 +84,7 @@ class Signal(eqx.Module):
         if is_concrete(array):
             bad = np.isinf(array) if missing else ~np.isfinite(array)
             if count := int(np.any(bad, axis=(1, 2)).sum()):
-                what = "infinity" if missing else "NaN or infinity"
-                mend = "mark missing samples by NaN" if missing else "a network cannot be driven by that: fill it"
+                what, mend = not_finite(np.where(np.isnan(values), 0, values) if missing else values, array.dtype)
                 raise ValueError(f"a signal holds {what} at {count} of its {len(array)} samples; {mend}")
         return cls(array, step, interpolation)
 

@@ -3,6 +3,9 @@
 import dataclasses
 import math
 
+# Beyond these ngspice stops with "timestep too small", or never ends.
+RANGES = {"volt_per_unit": (1e-9, 1e9), "tau_s": (1e-18, 1e6), "leak_ohm": (1e-6, 1e12)}
+
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
@@ -17,7 +20,7 @@ class Scaling:
         leak_ohm: the leak resistance R of every neuron; a time constant scales the capacitance.
 
     Raises:
-        ValueError: for a scale that is not positive and finite.
+        ValueError: for a scale outside `RANGES`, in which ngspice was seen to settle any network as its ODE does.
     """
 
     volt_per_unit: float = 1.0
@@ -25,10 +28,10 @@ class Scaling:
     leak_ohm: float = 1e3
 
     def __post_init__(self) -> None:
-        for name in ("volt_per_unit", "tau_s", "leak_ohm"):
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}={value!r} must be a positive, finite number")
+            if not low <= value <= high:
+                raise ValueError(f"{name}={value!r}: give a number from {low:g} to {high:g}, which ngspice can follow")
 
     def volt(self, state: float) -> float:
         """The voltage of a state or a firing rate."""

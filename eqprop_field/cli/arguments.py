@@ -138,15 +138,8 @@ NetworkFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NET")
 OptionalNetworkFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="NET", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 Count = Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint="")]  # 0 where it is left away
-Rates = Annotated[
-    tuple[float, ...],
-    _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."),
-    OF_RECIPE,
-]
-Betas = Annotated[
-    tuple[float, ...],
-    _one_word(_betas, lambda v: ",".join(f"{one:g}" for one in v), "BETA,..."),
-]
+Rates = Annotated[tuple[float, ...], _one_word(_rates, lambda v: ",".join(map(str, v)), "RATE,..."), OF_RECIPE]
+Betas = Annotated[tuple[float, ...], _one_word(_betas, lambda v: ",".join(f"{one:g}" for one in v), "BETA,...")]
 Numbers = Annotated[
     tuple[float, ...],
     _one_word(_numbers("values"), lambda v: ",".join(f"{one:g}" for one in v), "VALUE,..."),

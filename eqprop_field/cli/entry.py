@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_what_is_closed()
     _speak_any_encoding()
     try:
-        with _terminable():
+        with _terminable(), _warnings_as_sentences():
             with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
                 arguments = _import_extensions(arguments)
             if arguments == ["--version"]:
@@ -66,14 +66,9 @@ def _import_extensions(arguments: list[str]) -> list[str]:
     Raises:
         ValueError: for a file that cannot be imported.
     """
-    from ..extensions import ExtensionWarning, import_file, load_extensions
+    from ..extensions import import_file, load_extensions
 
-    with warnings.catch_warnings(record=True) as left_out:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", ExtensionWarning)
-        load_extensions()
-    for warning in left_out:
-        print(f"eqprop-field: {warning.message}", file=sys.stderr)
+    load_extensions()
     while arguments and arguments[0].partition("=")[0] == _IMPORT:
         option, _, file = arguments[0].partition("=")
         rest = arguments[1:]
@@ -84,6 +79,14 @@ def _import_extensions(arguments: list[str]) -> list[str]:
         import_file(file)
         arguments = rest
     return arguments
+
+
+@contextlib.contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """A warning is said as an error is."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"eqprop-field: {message}", file=sys.stderr)
+        yield
 
 
 def _version() -> str:

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float32, Int, Int64, Integer, Key
 from numpy.typing import ArrayLike
 
+from .._arrays import not_finite
+
 
 class DataError(ValueError):
     """A data set is missing, damaged or another one; the message names where to get it."""
@@ -121,11 +123,12 @@ def _array(name: str, value: ArrayLike) -> np.ndarray:
 
 def _finite(name: str, array: np.ndarray) -> Float32[np.ndarray, "..."]:
     with np.errstate(over="ignore"):  # said below
-        array = np.asarray(array, np.float32)
-    wrong = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+        stored = np.asarray(array, np.float32)
+    wrong = np.flatnonzero(~np.isfinite(stored).all(axis=tuple(range(1, stored.ndim))))
     if len(wrong):
-        raise ValueError(f"{name} holds NaN or infinity in row {wrong[0]}, one of {len(wrong)}: remove or repair them")
-    return array
+        what, mend = not_finite(array, np.float32)
+        raise ValueError(f"{name} holds {what} in row {wrong[0]}, one of {len(wrong)}: {mend}")
+    return stored
 
 
 def batch_order(key: Key[Array, ""], epoch: int, samples: int, batch_size: int) -> Int[np.ndarray, "batches size"]:

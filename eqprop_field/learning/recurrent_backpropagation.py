@@ -21,7 +21,7 @@ from ..substrates.dynamics import AbstractSystem, Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.implicit import Linearised
 from ..substrates.resolution import resolved
-from ..substrates.solution import Path, Solution, count_verdicts
+from ..substrates.solution import Path, Solution, advice_on, count_verdicts
 from ..vector_fields.base import AbstractVectorField, State, active_set, jacobian_products, mask_samples, project
 from .base import AbstractLearningRule, Reading, first_failure, mean_gradient, summed_update
 
@@ -137,9 +137,9 @@ class ErrorProcesses(AbstractPytreeResult):
         """
         errors, gradients = self.neurons(), [_rows(p.gradient) for p in (self.recurrent_backpropagation, self.eqprop)]
         first, lengths = np.linalg.norm(errors[0][0]), [np.linalg.norm(one, axis=1) for one in gradients]
-        apart = np.linalg.norm(errors[1] - errors[0], axis=(1, 2)) / first
-        left = [np.linalg.norm(one, axis=(1, 2)) / first for one in errors]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # no error at all has no share
+            apart = np.linalg.norm(errors[1] - errors[0], axis=(1, 2)) / first
+            left = [np.linalg.norm(one, axis=(1, 2)) / first for one in errors]
             cosine = np.sum(gradients[0] * gradients[1], axis=1) / (lengths[0] * lengths[1])
         columns = (np.asarray(self.times), *left, apart, *lengths, cosine)
         return [dict(zip(_COLUMNS, map(known, row), strict=True)) for row in zip(*columns, strict=True)]
@@ -150,8 +150,8 @@ class ErrorProcesses(AbstractPytreeResult):
 
     @property
     def failure(self) -> str | None:
-        if not bool(jnp.all(self.free.converged)):
-            return "some samples have no equilibrium, and no part in the processes: lower the gain, or allow more time"
+        if advice := advice_on(count_verdicts(self.free.verdict)):
+            return f"some samples have no part in the processes. {advice}"
         end = self.rows()[-1]
         left = max(end[name] or 0.0 for name in _COLUMNS[1:3])
         return None if left <= _DIED_OUT else f"{left:.1%} of the error is left at the end: give a longer time"

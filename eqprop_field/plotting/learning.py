@@ -30,7 +30,9 @@ def _training(run: TrainingRun, ax: Axes | None = None) -> Axes:
     followed = {title: column[name] for name, title in _FOLLOWED.items() if np.isfinite(column.get(name, np.nan)).all()}
     axes = panels([2.2, 2.8, *([2.0] if followed else [])], share_x=True)
     _line(axes[0], column["epoch"], column["train_objective"], "blue")
-    axes[0].set(ylabel="objective J", yscale="log" if np.nanmin(column["train_objective"]) > 0 else "linear")
+    axes[0].set(
+        ylabel="objective J", yscale="log" if np.nanmin(column["train_objective"], initial=np.inf) > 0 else "linear"
+    )
     axes[0].set_title("Objective: mean cost at the free equilibrium")
     _errors(axes[1], run, column)
     if followed:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
-from .._arrays import as_scalar, checked_key
+from .._arrays import as_real, as_scalar, checked_key
 from ..activations import Activation
 from ..signals import Recording, Signal
 from ..vector_fields import AbstractGraph, AbstractLeakyIntegrator, AbstractVectorField, field_class
@@ -264,7 +264,7 @@ def fully_recurrent(
         raise ValueError(f"neurons={neurons}, outputs={outputs}: give at most as many outputs as neurons")
     if not 0 <= spread < float("inf"):
         raise ValueError(f"spread={spread}: give the largest weight, zero or a positive number")
-    taus = jnp.broadcast_to(jnp.asarray(tau, jnp.result_type(float)), (neurons,))
+    taus = jnp.broadcast_to(as_real("tau", tau, jnp.result_type(float)), (neurons,))
     if not bool(jnp.all(taus > 0)):
         raise ValueError("tau must be positive for every neuron")
     recurrent, from_inputs = jax.random.split(checked_key(key))

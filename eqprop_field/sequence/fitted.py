@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from .._arrays import cast
 from .._files import write_atomically, write_csv
 from .._tensor_file import TensorFileError, described_tensors, tensor_file
 from ..results import AbstractResult, known
@@ -221,7 +222,7 @@ class Stream:
             raise ValueError(f"inputs of shape {np.shape(inputs)}: the model reads (time, {wanted})")
         if not np.isfinite(values).all():
             raise ValueError("the inputs hold NaN or infinity: a model cannot be driven by that, fill the gaps")
-        scaled = jnp.asarray(self.fitted.input_scale.scaled(values), jnp.result_type(float))[:, None]
+        scaled = cast(self.fitted.input_scale.scaled(values), jnp.result_type(float))[:, None]
         step = jnp.asarray(self.fitted.step, scaled.dtype)
         outputs, self.past = advance(self.fitted.model, scaled, step, self.past)
         found = self.fitted.output_scale.restored(np.asarray(outputs[:, 0], float))

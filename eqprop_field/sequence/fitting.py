@@ -1,10 +1,12 @@
 """Fitting: a model and a learner for a user's own signal, with scales, washout, splits and early stopping."""
 
 import dataclasses
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..datasets import DataWarning
 from ..kernel_networks import AbstractOptimiser, KernelNetwork
 from ..results import known
 from ..signals import Task
@@ -75,6 +77,9 @@ def fit(
     x, y = pair(inputs, targets)
     if not all(np.isfinite(one).all() for one in x):
         raise ValueError("the inputs hold NaN or infinity: a model cannot be driven by that, fill the gaps")
+    if validation == test == 0:
+        message = "no part is kept for validation or test, so the error is that of the samples that are learnt from"
+        warnings.warn(message, DataWarning, stacklevel=2)
     chosen = LearnerSettings.of(settings)
     learner = default_learner(model) if learner is None else learner
     parts = _parts(y, washout, validation, test)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from ..results import AbstractResult, known
 
+_LARGEST = float(np.finfo(np.float32).max)
 Series = Float[np.ndarray, "_ _"]  # (time, channels); every series has its own length
 
 
@@ -20,7 +21,7 @@ def as_series(values: Any, name: str) -> list[Series]:
         name: what they are, for messages.
 
     Raises:
-        ValueError: for other shapes, fewer than two samples, or more channels than samples.
+        ValueError: for other shapes, fewer than two samples, more channels than samples, or numbers beyond float32.
     """
     many = isinstance(values, list | tuple) and len(values) > 0 and np.ndim(values[0]) > 0
     found = []
@@ -40,6 +41,8 @@ def as_series(values: Any, name: str) -> list[Series]:
                 f"{name} of shape {array.shape} would be {len(array)} samples of {array.shape[1]} channels: give a "
                 "row a sample, or its transpose"
             )
+        if (np.abs(array[np.isfinite(array)]) > _LARGEST).any():
+            raise ValueError(f"the {name} hold numbers above {_LARGEST:.2g}: scale them, for float32 has none")
         found.append(array)
     if len({array.shape[1] for array in found}) > 1:
         raise ValueError(f"the series of the {name} have different numbers of channels: give all the same")

@@ -115,11 +115,14 @@ def raise_unless_converged(phase: str, verdict: Int[Array, " batch"]) -> None:
     """
     if not is_concrete(verdict):
         return
-    counts = count_verdicts(verdict)
-    counts.pop(Verdict.converged.name, None)
-    if counts:
-        advice = "; ".join(f"{n} {name}: {Verdict[name].advice}" for name, n in counts.items())
+    if advice := advice_on(count_verdicts(verdict)):
         raise NotSettledError(f"the {phase} phase did not settle for all {len(verdict)} samples. {advice}")
+
+
+def advice_on(counts: dict[str, int]) -> str:
+    """What to do about every verdict but `converged`, with its count; empty where all converged."""
+    failed = {name: n for name, n in counts.items() if name != Verdict.converged.name and n}
+    return "; ".join(f"{n} {name}: {Verdict[name].advice}" for name, n in failed.items())
 
 
 def as_tolerance(tol: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..results import AbstractResult
 from ..storage import save_network
-from ..substrates.solution import Verdict
+from ..substrates.solution import Verdict, advice_on
 from ..vector_fields.base import AbstractVectorField
 from .checkpoint import CHECKPOINT
 from .metrics import ErrorKind
@@ -61,8 +61,8 @@ class TrainingRun(AbstractResult):
         if self.passed:
             return None
         return (
-            f"{100 * self.unsettled:.1f} % of the last epoch's samples did not settle and taught nothing: "
-            "lower the gain or the learning rates"
+            f"{100 * self.unsettled:.1f} % of the last epoch's samples did not settle and taught nothing; lower "
+            f"learning rates may help. {advice_on(self.history[-1]['verdicts'])}"
         )
 
     def rows(self) -> list[dict[str, Any]]:

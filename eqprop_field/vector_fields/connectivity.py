@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
-from .._arrays import checked_key
+from .._arrays import as_real, checked_key
 from ..activations import Activation
 from .leaky import glorot
 from .requests import checked_neurons, checked_sizes
@@ -97,7 +97,7 @@ def blank_graph(
         raise ValueError(f"mask has shape {mask.shape}: give (neurons, neurons) booleans with an empty diagonal")
     if input_mask is not None and input_mask.shape != (neurons, inputs):
         raise ValueError(f"input_mask has shape {input_mask.shape}, but this network needs ({neurons}, {inputs})")
-    taus = jnp.broadcast_to(jnp.asarray(tau, jnp.result_type(float)), (neurons,))
+    taus = jnp.broadcast_to(as_real("tau", tau, jnp.result_type(float)), (neurons,))
     if not bool(jnp.all(taus > 0)):
         raise ValueError("tau must be positive for every neuron")
     return {

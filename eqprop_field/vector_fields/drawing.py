@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from .._arrays import as_real
 from .abstract_layered import AbstractLayered
 from .base import AbstractVectorField
 from .convolutional import square_image
@@ -80,7 +81,7 @@ def _with_time_constants(field: Any, sizes: Sequence[int], tau: Sequence[float])
     if len(tau) not in (1, count):
         what = "layers behind the input" if layers else "neurons"
         raise ValueError(f"tau has {len(tau)} numbers, and this network {count} {what}: give one, or one for each")
-    each = np.broadcast_to(np.asarray(tau, float), count)
+    each = np.broadcast_to(as_real("tau", tau, field.dtype), count)
     if isinstance(field, AbstractLayered):
         filled: Any = tuple(jnp.full_like(leaf, one) for leaf, one in zip(field.tau, each[::-1], strict=True))
     else:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from .._arrays import checked_key
+from .._arrays import as_real, checked_key
 from .._compilation import compiled
 from .._tensor_file import TensorFileError
 from ..activations import Activation, hard_sigmoid
@@ -90,7 +90,7 @@ class LayeredField(AbstractLayered):
         n = sizes[::-1]
         depth = len(n) - 1
         dtype = jnp.result_type(float)
-        taus = [jnp.broadcast_to(jnp.asarray(t, dtype), (n[i],)) for i, t in enumerate(tau or [1.0] * depth)]
+        taus = [jnp.broadcast_to(as_real("tau", t, dtype), (n[i],)) for i, t in enumerate(tau or [1.0] * depth)]
         if len(taus) != depth or not all(bool(jnp.all(t > 0)) for t in taus):
             raise ValueError(f"tau needs one positive entry for each of the {depth} layers behind the input")
         blank = cls(  # pyright: ignore[reportCallIssue]  # n_outputs is a property here

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
-from .._arrays import is_concrete
+from .._arrays import as_real, is_concrete
 from .._compilation import uniform
 from ..activations import Activation
 from .base import UNBOUNDED, AbstractVectorField, State, flatten_state, unflatten_state
@@ -313,10 +313,11 @@ def check_gain(gain: float) -> None:
     """Refuses a scale of weights that cannot be drawn.
 
     Raises:
-        ValueError: for a gain that is negative or not finite.
+        ValueError: for a gain that is negative, not finite, or out of the range of JAX's default precision.
     """
     if not 0 <= gain < math.inf:
         raise ValueError(f"gain={gain}: give the weights' scale relative to Glorot's, zero or a positive number")
+    as_real("gain", gain, jnp.result_type(float))
 
 
 def glorot(key: Key[Array, ""], shape: tuple[int, int], fan: ArrayLike, gain: float, dtype: Any) -> Array:

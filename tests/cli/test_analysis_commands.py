@@ -188,3 +188,16 @@ def test_error_processes_agree_where_the_jacobian_is_symmetric(run, tmp_path):
     }
     short = run("error-processes", *drawn, "--samples", 2, "--points", 20, "--time", 1, "--out", tmp_path / "s")
     assert short.code == 1 and "give a longer time" in short.err
+    endless = run("error-processes", *drawn, "--time", 1e12, "--out", tmp_path / "e")
+    assert endless.code == 2 and "at most at 1e+06" in endless.err and not (tmp_path / "e").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_error_processes_of_an_unstable_rest_say_what_it_is(run, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((1, 2)))
+    np.save(tmp_path / "y.npy", np.ones((1, 2)))
+    drawn = ("--sizes", "2,4,2", "--activation", "tanh", "--gain", 4, "--symmetry", 1, "--points", 3)
+    files = ("--input", tmp_path / "x.npy", "--target", tmp_path / "y.npy")
+    said = run("error-processes", *drawn, *files, "--out", tmp_path / "o")
+    assert said.code == 1 and len(said.err.splitlines()) == 1
+    assert "1 unstable_equilibrium" in said.err and "more time" not in said.err

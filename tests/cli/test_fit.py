@@ -57,6 +57,13 @@ def test_a_model_worse_than_the_mean_exits_with_1(run, tmp_path):
     assert (tmp_path / "o" / "model.safetensors").exists()
 
 
+def test_a_fit_that_keeps_nothing_for_a_test_says_so(run, series, tmp_path):
+    given = ("--data", series, "--inputs", "u", "--targets", "y", "--units", 5)
+    said = run("fit", *given, "--validation", 0, "--test", 0, "--out", tmp_path / "o")
+    assert said.err.startswith("eqprop-field: no part is kept for validation or test, ")
+    assert len(said.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

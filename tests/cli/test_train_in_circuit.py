@@ -19,6 +19,14 @@ def test_a_circuit_in_the_loop_learns_as_the_fixed_point_solver_does(ngspice, ru
         np.testing.assert_allclose(circuit.tensors()[name], tensor, atol=2e-3)
 
 
+@pytest.mark.filterwarnings("error")
+def test_phases_that_are_too_short_are_told_to_take_longer(ngspice, run, tmp_path):
+    said = run(*XOR, "--substrate", "circuit", "--time", ".5,.5", "--out", tmp_path / "o")
+    assert said.code == 1
+    assert "100.0 % of the last epoch's samples did not settle" in said.err
+    assert "4 not_settled" in said.err and "allow more time" in said.err
+
+
 @pytest.mark.parametrize(
     "options, told",
     [
