@@ -14,6 +14,7 @@ from eqprop_field.circuits import (
     LEVELS,
     Accuracy,
     Behavioural,
+    Scaling,
     compile_circuit,
     compile_each,
     parse_raw,
