@@ -161,7 +161,7 @@ class _Worker:
         self.ask_to_end()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_MERCY_S)
-        self.process.release()
+        self.process.kill_group()
         self.connection.close()
         self._place.close()
 

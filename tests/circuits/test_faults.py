@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
@@ -203,6 +204,41 @@ n = Netlist(open({str(tmp_path / "net.cir")!r}).read(), ("s0", "s1"), {netlist.e
     assert len(found) == 6 and all(gone(pid) for pid in found)
     for _ in range(60):
         if not (left := list((tmp_path / "temporary").iterdir())):
+            break
+        time.sleep(0.05)
+    assert left == []
+
+
+_WINDOWS = {
+    "the folder is made": "",
+    "the child waits, and its guard does not know it": "sandbox._tell = lambda *_: os.kill(os.getpid(), 9)",
+    "the guard knows the child, which still waits": (
+        "told = sandbox._tell\nsandbox._tell = lambda *_: (told(*_), os.kill(os.getpid(), 9))"
+    ),
+}
+
+
+@pytest.mark.parametrize("moment", _WINDOWS)
+def test_nothing_is_left_where_a_parent_is_killed_as_it_starts_a_child(moment, temporary):
+    script = f"""
+import os, sys
+from eqprop_field.circuits.ngspice import sandbox
+with sandbox.private_folder() as folder:
+    assert folder.is_dir()
+    {_WINDOWS[moment].replace(chr(10), chr(10) + "    ")}
+    if "child" in {moment!r}:
+        sandbox.Child(["sleep", "600"], folder, pass_fds=[int(sys.argv[1])])
+    os.kill(os.getpid(), 9)
+"""
+    held, holder = os.pipe()
+    environment = os.environ | {"PYTHONPATH": str(_ROOT), "TMPDIR": str(temporary)}
+    command = [sys.executable, "-c", script, str(holder)]
+    assert subprocess.run(command, env=environment, pass_fds=[holder], check=False).returncode == -signal.SIGKILL
+    os.close(holder)
+    assert select.select([held], [], [], 10.0)[0] and os.read(held, 1) == b""  # whoever held it has ended
+    os.close(held)
+    for _ in range(100):
+        if not (left := list(temporary.iterdir())):
             break
         time.sleep(0.05)
     assert left == []

@@ -150,7 +150,7 @@ class Batch(AbstractEngine):
         finally:
             with self._lock:
                 self._running.discard(process)
-            process.release()
+            process.kill_group()
 
 
 def _simulated_s(path: os.PathLike[str]) -> float:

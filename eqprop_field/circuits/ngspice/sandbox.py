@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,27 +22,65 @@ _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_
 _LOG_BYTES = 1 << 16  # of the head of a log, and of its tail
 _PREFIX = "eqprop-"
 _STALE_S = 60.0  # younger folders may not be locked yet
-# Waits for a line from its parent. Where the pipe ends without one, the parent has ended, whatever ended it.
-_GUARD = """read -r _ && exit; kill -s KILL -- "-$1"; rm -rf -- "$2" || { sleep 1; rm -rf -- "$2"; }"""
+# Waits for the number of its parent's child, and for another line. Where the pipe ends without one, the parent has
+# ended, whatever ended it.
+_GUARD = """
+read -r child || { rm -rf -- "$1"; exit; }
+test "$child" || exit
+read -r _ && exit
+kill -s KILL -- "-$child"
+rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }"""
+# Becomes the command once its guard knows its number; ends where its parent ends before.
+_CHILD = """read -r _ && exec "$@" </dev/null"""
+_guards: dict[str, subprocess.Popen[bytes]] = {}  # by the folder
 
 
 @contextlib.contextmanager
 def private_folder(kind: str = "circuit") -> Iterator[pathlib.Path]:
     """An empty folder that is removed at the end, whatever happened; those of processes that are no more go first.
 
+    A second, tiny process sees to that: it watches a pipe that nobody but this process holds.
+
     Raises:
         OSError: with one sentence, where it cannot be made.
     """
+    folder = pathlib.Path(tempfile.gettempdir(), f"{_PREFIX}{kind}-{uuid.uuid4().hex[:12]}")
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD, "guard", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _guards[str(folder)] = guard
     try:
-        _sweep(tempfile.gettempdir())
-        made = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{kind}-", ignore_cleanup_errors=True)
+        _make(folder)
+        with locked_folder(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        del _guards[str(folder)]
+        _tell(guard, "")
+        guard.wait()
+
+
+def _make(folder: pathlib.Path) -> None:
+    try:
+        _sweep(str(folder.parent))
+        folder.mkdir(0o700)
     except OSError as error:
         raise OSError(
             f"there is no room for temporary files ({error.strerror}): free some space, or name another folder in the "
             "environment variable TMPDIR"
         ) from error
-    with made as folder, locked_folder(folder):
-        yield pathlib.Path(folder)
+
+
+def _tell(process: subprocess.Popen[bytes], line: object) -> None:
+    """A last line for a process, or its first; one that has ended need not hear it."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.write(f"{line}\n".encode())
+        process.stdin.flush()
 
 
 @functools.cache  # once a process
@@ -63,36 +102,35 @@ def environment(folder: pathlib.Path) -> dict[str, str]:
 
 
 class Child(subprocess.Popen):
-    """A process that leads a group of its own. Neither group nor folder outlives this process, whatever ends that.
+    """A process that leads a group of its own, in a private folder. The group does not outlive this process, whatever
+    ends that: the folder's guard kills it.
 
-    A second, tiny process sees to that: it watches a pipe that nobody but this process holds. Linux would send a signal
-    by itself (PR_SET_PDEATHSIG), but at the end of the thread that started the child, and nobody else does.
+    Linux would send a signal by itself (PR_SET_PDEATHSIG), but at the end of the thread that started the child, and
+    nobody else does.
     """
 
     def __init__(
         self, command: Sequence[str], folder: pathlib.Path, *, memory_bytes: int | None = None, **options: Any
     ) -> None:
-        """Starts it, and its guard.
+        """Starts it.
 
         Args:
             command: what is run.
-            folder: what is removed with it.
+            folder: a `private_folder`, which has no other child.
             memory_bytes: how much address space it may take, where the system can be told (Linux).
             options: of `subprocess.Popen`.
         """
-        super().__init__(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "guard", str(self.pid), str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        waiting = ["/bin/sh", "-c", _CHILD, "child", *command]
+        super().__init__(waiting, stdin=subprocess.PIPE, start_new_session=True, **options)
+        _tell(_guards[str(folder)], self.pid)
         if memory_bytes is not None and sys.platform == "linux":
             import resource
 
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(self.pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        _tell(self, "go")
+        assert self.stdin is not None
+        self.stdin.close()
 
     def kill_group(self) -> None:
         """Ends the process where it still runs, and all it started, and waits for its end."""
@@ -101,15 +139,6 @@ class Child(subprocess.Popen):
                 os.killpg(self.pid, signal.SIGKILL)
             self.kill()
             self.wait()
-
-    def release(self) -> None:
-        """Ends it, and its guard."""
-        self.kill_group()
-        pipe = self._guard.stdin
-        if pipe is not None and not pipe.closed:
-            with contextlib.suppress(OSError), pipe:
-                pipe.write(b"\n")
-            self._guard.wait()
 
 
 def read_log(path: str | os.PathLike[str]) -> str:

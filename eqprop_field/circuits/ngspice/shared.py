@@ -148,7 +148,7 @@ class _Worker:
         return self._receive(timeout_s, "finish")
 
     def stop(self) -> None:
-        self.process.release()
+        self.process.kill_group()
         self.connection.close()
         self._place.close()
 
