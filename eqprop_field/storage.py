@@ -145,6 +145,11 @@ def save_network(path: PathLike, field: AbstractVectorField) -> None:
     content = tensor_file(_KEY, description, tensors)
     if not is_builtin(type(field)):
         _check_restorable(field, description, tensors)
+    else:
+        try:
+            _restored(description["field"], description["config"], tensors)
+        except TensorFileError as error:  # a value that no constructor has seen, such as a time constant of 0
+            raise ValueError(f"cannot save this network: it {error}") from error
     write_atomically(path, content)
 
 

@@ -320,9 +320,12 @@ def test_what_is_no_field_is_not_described():
             describe(wrong)
 
 
-def test_nan_is_not_saved(tmp_path):
+def test_what_would_not_be_read_is_not_saved(tmp_path):
     field = eqx.tree_at(lambda f: f.biases[0], layered(), jnp.array([1.0, jnp.nan]))
     with pytest.raises(ValueError, match="b_0 holds NaN"):
+        save_network(tmp_path / "net", field)
+    field = eqx.tree_at(lambda f: f.tau[0], layered(), jnp.zeros(2))
+    with pytest.raises(ValueError, match="cannot save this network: it has a time constant in tau_0"):
         save_network(tmp_path / "net", field)
     assert not list(tmp_path.iterdir())
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from ..substrates.nudging import Nudging
+from ..substrates.solution import as_tolerance
 from .levels import AbstractLevel, Behavioural, OpAmp
 from .variation import Variation
 
@@ -27,7 +28,7 @@ class Conditions:
         tol: the residual up to which a phase counts as at rest; under noise, see `rest`.
 
     Raises:
-        ValueError: for a noise, a beta or a time without meaning.
+        ValueError: for a noise, a beta, a time or a tolerance without meaning.
     """
 
     level: AbstractLevel = dataclasses.field(default_factory=Behavioural)
@@ -46,6 +47,7 @@ class Conditions:
         for name, time in (("time", self.time), ("nudged_time", self.nudged_time)):
             if time is not None and not 0 < time < math.inf:
                 raise ValueError(f"{name}={time!r}: give a phase a positive, finite duration")
+        as_tolerance(self.tol)
         self.nudging()
 
     @property

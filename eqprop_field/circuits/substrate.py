@@ -20,7 +20,7 @@ from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
 from ..substrates.nudging import AbstractNudge, CostNudge
 from ..substrates.oscillation import Oscillation, repetition_verdict
-from ..substrates.solution import Solution, Verdict, judge
+from ..substrates.solution import Solution, Verdict, as_tolerance, judge
 from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State, flatten_state, unflatten_state
@@ -81,7 +81,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
 
     Raises:
-        ValueError: for less than one sample a run.
+        ValueError: for less than one sample a run, or a tolerance above 0.1 where there is no noise.
     """
 
     engine: AbstractEngine = eqx.field(static=True, default_factory=Batch)
@@ -102,6 +102,8 @@ class NgspiceSubstrate(AbstractSubstrate):
     def __check_init__(self) -> None:
         if self.samples_per_run < 1:
             raise ValueError(f"samples_per_run={self.samples_per_run}: clamp at least one sample in a run")
+        if self.noise is None:
+            as_tolerance(self.tol)
 
     @property
     def provides(self) -> frozenset[Capability]:

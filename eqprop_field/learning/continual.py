@@ -15,7 +15,7 @@ from ..substrates.dynamics import Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge, CostNudge, Nudging
 from ..substrates.rest import checked_rest
-from ..substrates.solution import Solution, Verdict, default_tolerance, has_diverged, judge, residual_of
+from ..substrates.solution import Solution, Verdict, as_tolerance, default_tolerance, has_diverged, judge, residual_of
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
 from .base import AbstractLearningRule, Reading, pull_back, read_displacement
 
@@ -53,7 +53,7 @@ class ContinualEqProp(AbstractLearningRule):
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
     step: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.5)
-    tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
+    tol: Float[Array, ""] | None = eqx.field(converter=as_tolerance, default=None)
     max_steps: Int[Array, ""] = eqx.field(converter=lambda n: jnp.asarray(n, jnp.int32), default=2000)
 
     def __check_init__(self) -> None:

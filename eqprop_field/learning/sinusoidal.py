@@ -15,7 +15,7 @@ from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import CostNudge, checked_beta
 from ..substrates.oscillation import Oscillation
 from ..substrates.resolution import resolved, rounding_of
-from ..substrates.solution import Solution
+from ..substrates.solution import Solution, as_tolerance
 from ..vector_fields.base import AbstractVectorField, State
 from .base import AbstractLearningRule, Reading, first_failure, summed_update
 
@@ -63,7 +63,7 @@ class SinusoidalEqProp(AbstractLearningRule):
     omega: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.02)
     transient: int = eqx.field(static=True, default=1)
     periods: int = eqx.field(static=True, default=1)
-    tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
+    tol: Float[Array, ""] | None = eqx.field(converter=as_tolerance, default=None)
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +16,12 @@ from .capabilities import Capability
 from .dynamics import AbstractSystem
 from .nudging import AbstractNudge
 from .rest import checked_rest
-from .solution import Solution, default_tolerance, judge
+from .solution import Solution, as_tolerance, default_tolerance, judge
+
+
+def _tolerance(tol: Any) -> Any:
+    """Here an infinite one has a meaning."""
+    return as_scalar(tol) if tol is not None and is_concrete(tol) and tol == math.inf else as_tolerance(tol)
 
 
 class EulerSteps(AbstractComputedSubstrate):
@@ -39,7 +45,7 @@ class EulerSteps(AbstractComputedSubstrate):
     steps: int = eqx.field(static=True, default=300)
     nudged_steps: int | None = eqx.field(static=True, default=None)
     step: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.5)
-    tol: Float[Array, ""] | None = eqx.field(converter=as_scalar, default=None)
+    tol: Float[Array, ""] | None = eqx.field(converter=_tolerance, default=None)
     check_stability: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:

@@ -126,7 +126,7 @@ def advice_on(counts: dict[str, int]) -> str:
 
 
 def as_tolerance(tol: Any) -> Any:
-    """A residual to reach, as a scalar array; None stands for the default.
+    """How near to rest a state is to come, in state units, as a scalar array; None stands for the default.
 
     Raises:
         ValueError: for one that is no share of a state: below 0, or above 0.1.
@@ -134,7 +134,7 @@ def as_tolerance(tol: Any) -> Any:
     tol = as_scalar(tol)
     if tol is not None and is_concrete(tol) and not 0 <= float(tol) <= _LOOSEST:
         raise ValueError(
-            f"tol={float(tol):g}: a tolerance is a residual max |mu| of at most {_LOOSEST:g}, such as 1e-6; above that "
+            f"tol={float(tol):g}: a tolerance is in state units and at most {_LOOSEST:g}, such as 1e-6; above that "
             "every state is at rest"
         )
     return tol
