@@ -80,9 +80,10 @@ def checked_data(name: str, value: ArrayLike, width: int, dtype: jnp.dtype) -> I
     """`value` as a (batch, width) array.
 
     Raises:
-        ValueError: naming `name`, what is wrong with it and how to mend it: a wrong shape, NaN or infinity, or a
-            number that the type does not hold.
+        ValueError: naming `name`, what is wrong with it and how to mend it: no real numbers, a wrong shape, NaN or
+            infinity, or a number that the type does not hold.
     """
+    value = real_numbers(name, value)
     array = cast(value, dtype)
     if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] != width:
         raise ValueError(
@@ -94,6 +95,24 @@ def checked_data(name: str, value: ArrayLike, width: int, dtype: jnp.dtype) -> I
         what, mend = not_finite(value, dtype)
         raise ValueError(f"{name} holds {what} in {bad} of {array.shape[0]} rows; {mend}")
     return array
+
+
+def real_numbers(name: str, value: Any) -> Any:
+    """`value` as an array of real numbers, whose cast loses neither an imaginary part nor a mask.
+
+    Raises:
+        ValueError: naming `name`, and what it holds instead.
+    """
+    if not isinstance(value, np.ndarray | jax.Array):
+        try:
+            value = np.asarray(value) if is_concrete(value) else jnp.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} is no array: give real numbers, as many in every row") from error
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries: give a number for each, or leave their rows out")
+    if not any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise ValueError(f"{name} holds {value.dtype} values: give real numbers")
+    return value
 
 
 def checked_pair(

@@ -1,4 +1,4 @@
-"""Numbers of the user's that float32 does not hold."""
+"""What becomes an array of a user's data, and what is refused: no numbers, or such as float32 does not hold."""
 
 import warnings
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
+from eqprop_field._arrays import real_numbers
 from eqprop_field.sequence import fit, signal_model
 from eqprop_field.signals import Signal
 from eqprop_field.vector_fields import draw_network
@@ -47,3 +48,13 @@ def test_what_is_not_finite_is_told_apart():
         Signal.sampled(missing, missing=True)
     with pytest.raises(ValueError, match="holds NaN or infinity at 2 of its 3 samples"):
         Signal.sampled(missing)
+
+
+def test_lists_of_equal_rows_are_numbers():
+    np.testing.assert_array_equal(real_numbers("x", [[1, 0.5], [True, 2]]), [[1, 0.5], [1, 2]])
+
+
+@pytest.mark.parametrize("value", [[[1, 2], [3]], [["no"]], [[None]], {"a": 1}, "abc", None])
+def test_what_is_no_array_is_named(value):
+    with pytest.raises(ValueError, match="x is no array: give real|x holds .* values: give real"):
+        real_numbers("x", value)

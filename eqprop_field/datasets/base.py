@@ -116,6 +116,8 @@ def _array(name: str, value: ArrayLike) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} has rows of different lengths: give as many numbers in every row") from error
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries: give a number for each, or leave their rows out")
     if array.dtype.kind not in "fiub" or array.ndim == 0:
         raise ValueError(f"{name} holds {array.dtype} values of shape {array.shape}: give an array of real numbers")
     return array

@@ -15,12 +15,14 @@ from .inheritance import is_builtin
 _checked: set[Any] = set()
 
 
-def check_once(field: AbstractVectorField) -> None:
+def check_once(field: Any) -> None:
     """`check_members` of a class of the user's, once for fields of one structure.
 
     Raises:
-        ValueError: as `check_members`.
+        ValueError: as `check_members`, and for what is no field at all.
     """
+    if not isinstance(field, AbstractVectorField):
+        raise ValueError(f"a {type(field).__name__} is no vector field: give a GraphField, field(mu, ...) or the like")
     if is_builtin(type(field)):
         return
     leaves, structure = jax.tree.flatten(field)

@@ -50,6 +50,7 @@ def with_row(array, row, value):
         (X, 1e300 * np.ones(20), "y holds NaN or infinity in row 0"),
         (X, ["no", "yes"] * 10, "y holds <U3 values"),
         (X, np.array(0), "y holds int64 values of shape ()"),
+        (np.ma.masked_less(X, 0.5), LABELS, "x has masked entries: give a number for each, or leave their rows out"),
         (X[0], LABELS[:3], "x has shape (3,) and y (3,): give x as (samples, inputs)"),
         (X, np.zeros((20, 2, 1)), "x has shape (20, 3) and y (20, 2, 1)"),
     ],

@@ -175,6 +175,10 @@ def test_what_makes_no_network_is_refused(make, said):
         (np.ones(5), r"x has shape \(5,\)"),
         (np.ones((0, 5)), r"x has shape \(0, 5\)"),
         (np.array([[0, 1, np.nan, 0, 0], [0, 0, 0, 0, 0]]), "NaN or infinity in 1 of 2 rows"),
+        (np.ones((2, 5)) + 1j, "x holds complex128 values: give real numbers"),
+        (jnp.ones((2, 5)) + 1j, "x holds complex128 values"),
+        (np.full((2, 5), "0"), "x holds <U1 values"),
+        (np.ma.masked_greater(np.ones((2, 5)), 0), "x has masked entries: give a number for each"),
     ],
 )
 @pytest.mark.parametrize("substrate", [epf.Equilibrium(), epf.Trajectory()], ids=["equilibrium", "trajectory"])

@@ -18,7 +18,7 @@ from eqprop_field.datasets import Dataset, Samples
 from eqprop_field.storage import describe
 from eqprop_field.vector_fields import FIELDS, AbstractLayered, flatten_state, is_leaky_integrator
 from eqprop_field.vector_fields.leaky import require
-from eqprop_field.vector_fields.members import check_members
+from eqprop_field.vector_fields.members import check_members, check_once
 
 from .user_field import Competition
 
@@ -257,6 +257,11 @@ def test_leaky_integrators_by_their_matrices_are_the_same_graph():
 def test_what_needs_more_says_what(field, ask, what):
     with pytest.raises(ValueError, match=what):
         ask(field)
+
+
+def test_what_is_no_field_is_named():
+    with pytest.raises(ValueError, match="a dict is no vector field: give a GraphField"):
+        check_once({"W": np.eye(2)})
 
 
 def test_members_that_do_not_fit_are_named(field):
