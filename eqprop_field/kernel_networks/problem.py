@@ -36,6 +36,8 @@ class BackwardPass(NamedTuple):
 class Problem(eqx.Module):
     r"""The problem $\min_W \rho(x) + R(W)$ where x obeys the network's equations (equation 2 of Vieville et al. 2017).
 
+    Its methods hold arrays, which `jax.jit` cannot hash: `equinox.filter_jit(problem.cost)` compiles them.
+
     Attributes:
         network: the network before learning.
         task: inputs and targets; sequences of a batch are the report's epochs, each from rest.

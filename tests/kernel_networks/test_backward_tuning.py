@@ -242,6 +242,13 @@ def test_kappas_change_the_step_as_they_say(kappa):
         np.testing.assert_allclose(weights[n], now[n] + np.linalg.solve(a, b - a @ now[n]), rtol=1e-9)
 
 
+def test_methods_of_a_problem_compile_by_filter_jit(problem):
+    theta = problem.network.parameters
+    assert float(eqx.filter_jit(problem.cost)(theta)) == pytest.approx(float(problem.cost(theta)), rel=1e-12)
+    with pytest.raises(TypeError, match="unhashable"):  # as the docstring says
+        jax.jit(problem.cost)(theta)
+
+
 def test_retropropagated_values_fit_the_equations_better(problem):
     """x-hat has the targets, and breaks the network's own equations less than clamping alone does."""
     theta = problem.network.parameters
