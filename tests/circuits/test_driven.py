@@ -74,6 +74,9 @@ def with_readout(field: epf.GraphField, weights, biases):
     return driven_netlist(field, [0.0, 1.0], [[0.0], [1.0]], readout=Readout(jnp.asarray(weights), jnp.asarray(biases)))
 
 
+OTHER = epf.field(lambda w, x, s: x - w * s**3, jnp.ones(1), state=1, inputs=1, outputs=1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -83,6 +86,7 @@ def with_readout(field: epf.GraphField, weights, biases):
         (lambda f: driven_netlist(f, [0.0, 1.0], [[0.0], [np.nan]]), "finite numbers"),
         (lambda f: with_readout(f, np.ones((1, 1)), np.full(1, np.inf)), "NaN or infinity"),
         (lambda f: with_readout(f, np.ones((1, 3)), np.ones(1)), r"needs \(outputs, 1\)"),
+        (lambda f: driven_netlist(OTHER, [0.0, 1.0], [[0.0], [1.0]]), "needs leaky integrators"),
     ],
 )  # fmt: skip
 def test_what_no_circuit_can_be_driven_by_is_refused(make, message):
