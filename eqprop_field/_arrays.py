@@ -63,6 +63,34 @@ def is_concrete(*values: object) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
+def check_positive(owner: object, *names: str) -> None:
+    """Refuses attributes that are no finite numbers above 0; None, and what JAX traces, pass.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    _check_numbers(owner, names, np.greater, "give a finite number above 0")
+
+
+def check_not_negative(owner: object, *names: str) -> None:
+    """Refuses attributes that are no finite numbers of at least 0; None, and what JAX traces, pass.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    _check_numbers(owner, names, np.greater_equal, "give a finite number of at least 0")
+
+
+def _check_numbers(owner: object, names: tuple[str, ...], compare: np.ufunc, mend: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if value is None or not is_concrete(value):
+            continue
+        numbers = np.asarray(value)
+        if numbers.dtype.kind in "cOSU" or not (np.isfinite(numbers) & compare(numbers, 0)).all():
+            raise ValueError(f"{name}={' '.join(str(value).split()):.40}: {mend}")
+
+
 def checked_key(key: Any) -> Key[Array, ""]:
     """One JAX random key, of the new kind or the old.
 

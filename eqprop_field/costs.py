@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, PyTree
 
-from ._arrays import as_scalar, is_concrete
+from ._arrays import as_scalar, check_positive, is_concrete
 from .activations import ACTIVATIONS, Activation, hard_sigmoid
 
 
@@ -231,6 +231,9 @@ class Huber(AbstractOutputCost):
     width: Float[Array, ""] = eqx.field(converter=as_scalar, default=1.0)
     weight_decay: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.0)
 
+    def __check_init__(self) -> None:
+        check_positive(self, "width")
+
     def __call__(
         self, output: Inexact[Array, "batch outputs"], target: Float[Array, "batch outputs"]
     ) -> Inexact[Array, " batch"]:
@@ -257,6 +260,9 @@ class Margin(AbstractOutputCost):
 
     margin: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.5)
     weight_decay: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.0)
+
+    def __check_init__(self) -> None:
+        check_positive(self, "margin")
 
     def __call__(
         self, output: Inexact[Array, "batch outputs"], target: Float[Array, "batch outputs"]

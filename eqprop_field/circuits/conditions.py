@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
+from .._arrays import check_positive
 from ..substrates.nudging import Nudging
 from ..substrates.solution import as_tolerance
 from .levels import AbstractLevel, Behavioural, OpAmp
@@ -47,6 +48,7 @@ class Conditions:
         for name, time in (("time", self.time), ("nudged_time", self.nudged_time)):
             if time is not None and not 0 < time < math.inf:
                 raise ValueError(f"{name}={time!r}: give a phase a positive, finite duration")
+        check_positive(self, "noise_interval")
         as_tolerance(self.tol)
         self.nudging()
 

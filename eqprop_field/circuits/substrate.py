@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
-from .._arrays import float64, in_float64
+from .._arrays import check_positive, float64, in_float64
 from ..costs import Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
@@ -81,7 +81,8 @@ class NgspiceSubstrate(AbstractSubstrate):
         fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
 
     Raises:
-        ValueError: for less than one sample a run, or a tolerance above 0.1 where there is no noise.
+        ValueError: for less than one sample a run, times or points without meaning, or a tolerance above 0.1 where
+            there is no noise.
     """
 
     engine: AbstractEngine = eqx.field(static=True, default_factory=Batch)
@@ -102,6 +103,9 @@ class NgspiceSubstrate(AbstractSubstrate):
     def __check_init__(self) -> None:
         if self.samples_per_run < 1:
             raise ValueError(f"samples_per_run={self.samples_per_run}: clamp at least one sample in a run")
+        if self.saved_points < 2:
+            raise ValueError(f"saved_points={self.saved_points}: keep at least 2 points of every trajectory")
+        check_positive(self, "free_time", "nudged_time", "longest_time")
         if self.noise is None:
             as_tolerance(self.tol)
 

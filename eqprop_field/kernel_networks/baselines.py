@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from .._arrays import check_positive
 from .criteria import LeastSquares
 from .optimiser import AbstractOptimiser, RunRecord
 from .problem import Problem, Theta
@@ -30,6 +31,9 @@ class Adam(AbstractOptimiser):
     iterations: int = 6000
     target: float = 0.0
     seconds: float = np.inf
+
+    def __check_init__(self) -> None:
+        check_positive(self, "rate")
 
     def search(self, record: RunRecord) -> str:
         theta = record.problem.network.parameters

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._arrays import as_scalar
+from .._arrays import as_scalar, check_not_negative, check_positive
 from ..signals import Task
 
 States = Float[Array, "time batch nodes"]
@@ -50,6 +50,10 @@ class AbstractPointwise(AbstractCriterion):
     """
 
     gains: eqx.AbstractVar[Gains | None]
+
+    def __check_init__(self) -> None:
+        if hasattr(self, "width"):
+            check_positive(self, "width")
 
     @abc.abstractmethod
     def profile(self, outputs: Outputs, targets: Outputs, previous: Outputs) -> Outputs:
@@ -170,6 +174,9 @@ class AbstractActivityPenalty(AbstractCriterion):
     strength: eqx.AbstractVar[Float[Array, ""]]
     nodes: eqx.AbstractVar[int | None]
 
+    def __check_init__(self) -> None:
+        check_not_negative(self, "strength")
+
     @abc.abstractmethod
     def cost(self, states: States, previous: States) -> Float[Array, "time batch"]:
         """The cost of every sample."""
@@ -188,6 +195,9 @@ class SparseActivity(AbstractActivityPenalty):
     floor: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
     nodes: int | None = eqx.field(static=True, default=None)
 
+    def __check_init__(self) -> None:
+        check_positive(self, "floor")
+
     def cost(self, states: States, previous: States) -> Float[Array, "time batch"]:
         return jnp.sum(states**2 / (self.floor + jnp.abs(previous)), axis=-1)
 
@@ -199,6 +209,9 @@ class SoftBound(AbstractActivityPenalty):
     steepness: Float[Array, ""] = eqx.field(converter=as_scalar, default=10.0)
     strength: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
     nodes: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_positive(self, "steepness")
 
     def cost(self, states: States, previous: States) -> Float[Array, "time batch"]:
         return jnp.sum(jnp.exp(jnp.minimum(self.steepness * (states - self.bound), 50)), axis=-1)
@@ -215,6 +228,9 @@ class Orthogonality(AbstractCriterion):
     reweighted: ClassVar[bool] = True
     strength: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
     nodes: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_not_negative(self, "strength")
 
     def __call__(self, states: States, task: Task, previous: States) -> Float[Array, ""]:
         valid = task.valid.at[0].set(False)[..., None]
@@ -241,6 +257,10 @@ class SparseWeights(AbstractRegulariser):
 
     strength: Float[Array, "*parameters"] = eqx.field(converter=as_scalar, default=1e-4)
     floor: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
+
+    def __check_init__(self) -> None:
+        check_not_negative(self, "strength")
+        check_positive(self, "floor")
 
     def __call__(self, theta: Float[Array, " parameters"], previous: Float[Array, " parameters"]) -> Float[Array, ""]:
         return jnp.sum(self.strength * theta**2 / (self.floor + jnp.abs(previous)))

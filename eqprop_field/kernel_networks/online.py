@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from .._arrays import check_positive
 from ..results import AbstractResult
 from . import dynamics
 from .dynamics import Past
@@ -68,6 +69,7 @@ class OnlineBackwardTuning(eqx.Module):
     def __check_init__(self) -> None:
         if not 1 <= self.stride <= self.window:
             raise ValueError(f"window={self.window}, stride={self.stride}: give 1 <= stride <= window")
+        check_positive(self, "rate")
 
     def fit(self, problem: Problem) -> OnlineTuningResult:
         """Runs through the task once, learning.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from .._arrays import as_scalar
+from .._arrays import as_scalar, check_not_negative, check_positive
 from .._linalg import pseudo_inverse, solve
 from ..signals import Recording, Task
 from ..vector_fields import AbstractGraph, AbstractVectorField
@@ -57,6 +57,9 @@ class APRL(AbstractOnlineRule):
     carry_errors: bool = eqx.field(static=True, default=False)
     biases: bool = eqx.field(static=True, default=False)
 
+    def __check_init__(self) -> None:
+        check_positive(self, "ridge")
+
     def init(self, neurons: int, outputs: int, mask: Float[Array, "rows sources"]) -> RuleState:
         width = mask.shape[1]
         ridge = self.ridge.astype(mask.dtype)
@@ -101,6 +104,9 @@ class BatchAPRL(eqx.Module):
     ridge: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-4)
     relative: bool = eqx.field(static=True, default=True)
     biases: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        check_not_negative(self, "ridge")
 
     def estimate(
         self,

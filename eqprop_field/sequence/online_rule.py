@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._arrays import check_not_negative
 from ..vector_fields import AbstractGraph
 
 RuleState = PyTree[Array]
@@ -63,6 +64,10 @@ class AbstractOnlineRule(eqx.Module):
     """
 
     biases: eqx.AbstractVar[bool]
+
+    def __check_init__(self) -> None:
+        if hasattr(self, "rate"):
+            check_not_negative(self, "rate")
 
     @abc.abstractmethod
     def init(self, neurons: int, outputs: int, mask: Float[Array, "rows sources"]) -> RuleState:

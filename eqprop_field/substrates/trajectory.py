@@ -80,6 +80,8 @@ class Trajectory(AbstractComputedSubstrate):
             ("free_times", self.free_times, self.free_time),
             ("nudged_times", self.nudged_times, self.nudged_time),
         ):
+            if is_concrete(end) and not float(end) > 0:
+                raise ValueError(f"{name.replace('times', 'time')}={float(end):g}: give a phase a time above 0")
             if times is not None and is_concrete(times, end):
                 if times.ndim != 1 or bool(jnp.any(jnp.diff(times) <= 0)) or times[0] < 0 or times[-1] > end:
                     raise ValueError(f"{name} must increase strictly within [0, {float(end):g}]")
