@@ -223,8 +223,8 @@ class Architecture:
 
     @property
     def described(self) -> bool:
-        """Whether --sizes or --graph describe a network."""
-        return bool(self.sizes) or self.graph != 0
+        """Whether any of these options was given."""
+        return self != type(self)()
 
     def draw(self, seed: int, symmetry: float) -> "AbstractVectorField":
         """A new network with weights of this symmetry.
@@ -232,10 +232,10 @@ class Architecture:
         Raises:
             Refused: for options that describe no network, or two.
         """
-        if not self.described:
+        if not (self.sizes or self.graph):
             raise Refused("no network is described: give --sizes 64,32,10, or --graph 50 --inputs 5 --outputs 5")
-        if self.sizes and self.graph:
-            raise Refused("--sizes and --graph describe two networks: give one of them")
+        if self.sizes and (self.graph or self.inputs or self.outputs or self.density != 1):
+            raise Refused("--sizes and --graph, --inputs, --outputs, --density describe two networks: give one of them")
         if self.graph and not (self.inputs and self.outputs):
             raise Refused("--graph needs --inputs and --outputs too, such as --graph 50 --inputs 5 --outputs 5")
 

@@ -38,7 +38,7 @@ def network(net: Path | None, architecture: Architecture, seed: int, symmetry: f
     if net is None:
         return architecture.draw(seed, symmetry)
     if architecture.described:
-        raise Refused("a network file and --sizes or --graph describe two networks: give one of them")
+        raise Refused("a network file and --sizes, --graph, --gain and the like describe two networks: give one")
     if symmetry != 0.0:
         raise Refused("--symmetry is for a network that is drawn, and a network file has its weights: leave it away")
     return read_network(net)

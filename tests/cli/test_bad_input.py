@@ -103,6 +103,12 @@ def test_numbers_without_meaning(run, folder, sample, options, about):
     assert_refused(run("simulate", *sample, *options, "--out", folder / "o"), about, folder / "o")
 
 
+@pytest.mark.parametrize("option", ["--sizes 3,2", "--gain 4", "--activation tanh", "--density 0.5", "--tau 2"])
+def test_a_network_file_is_not_described_anew(run, folder, option):
+    net = folder / "net.safetensors"
+    assert_refused(run("stability", net, *option.split(), "--out", folder / "o"), "two networks", folder / "o")
+
+
 @pytest.mark.parametrize("command", ["export", "circuit"])
 def test_beta_of_a_circuit(run, folder, sample, command):
     out = folder / "o.cir"
@@ -118,6 +124,8 @@ def test_beta_of_a_circuit(run, folder, sample, command):
         (["--sizes", f"1{400 * '0'},2"], "whole numbers of at least 1 and below 2^31"),
         (["--graph", f"1{400 * '0'}", "--inputs", "2", "--outputs", "1"], "neurons=1000"),
         (["--sizes", "3,2", "--graph", "5"], "two networks"),
+        (["--sizes", "3,2", "--density", "0.5"], "two networks"),
+        (["--gain", "0.3"], "no network is described"),
         (["--graph", "5"], "--inputs"),
         (["--graph", "5", "--inputs", "2", "--outputs", "9"], "outputs"),
         (["--graph", "5", "--inputs", "2", "--outputs", "1", "--density", "0"], "density"),
