@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ._arrays import as_scalar, cast, is_concrete, not_finite
+from ._arrays import as_scalar, cast, is_concrete, not_finite, real_numbers
 from .results import AbstractPytreeResult
 
 EXPLOSION_BOUND = 1e6  # a state beyond this has exploded
@@ -60,9 +60,10 @@ class Signal(eqx.Module):
                 where there are more sequences than samples, which would be taken for the other order.
 
         Raises:
-            ValueError: for another shape, fewer than two samples, NaN or infinity where it is not allowed, or axes that
-                are not said where they are in doubt.
+            ValueError: for what holds no real numbers, another shape, fewer than two samples, NaN or infinity where it
+                is not allowed, or axes that are not said where they are in doubt.
         """
+        values = real_numbers("a signal", values)
         array = cast(values, jnp.result_type(float))
         if axes not in (None, TIME_FIRST, BATCH_FIRST):
             raise ValueError(f"axes={axes!r}: choose {TIME_FIRST} or {BATCH_FIRST}")
@@ -74,7 +75,7 @@ class Signal(eqx.Module):
                 f"an array of shape {array.shape} holds {one} samples of {other} sequences, or {one} sequences of "
                 f"{other} samples: say axes={TIME_FIRST!r} or axes={BATCH_FIRST!r}"
             )
-        if array.ndim == 2:
+        if array.ndim == 2 and array.size:
             array = array.reshape(len(array), 1, -1)
         if array.ndim != 3 or array.shape[0] < 2 or 0 in array.shape:
             raise ValueError(

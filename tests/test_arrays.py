@@ -8,8 +8,9 @@ import pytest
 
 import eqprop_field as epf
 from eqprop_field._arrays import real_numbers
-from eqprop_field.sequence import fit, signal_model
-from eqprop_field.signals import Signal
+from eqprop_field.circuits import driven_netlist
+from eqprop_field.sequence import Readout, fit, signal_model
+from eqprop_field.signals import Signal, Task
 from eqprop_field.vector_fields import draw_network
 
 GRAPH = {"neurons": 3, "inputs": 1, "outputs": 1}
@@ -48,6 +49,31 @@ def test_what_is_not_finite_is_told_apart():
         Signal.sampled(missing, missing=True)
     with pytest.raises(ValueError, match="holds NaN or infinity at 2 of its 3 samples"):
         Signal.sampled(missing)
+
+
+MASKED = np.ma.masked_greater(np.arange(6.0)[:, None], 3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Signal.sampled,
+        lambda y: Task.of(np.ones((6, 1)), y),
+        lambda y: Readout.fit(np.ones((6, 2)), y),
+        lambda x: driven_netlist(draw_network(jax.random.key(0), graph=GRAPH), np.arange(6.0), x),
+        lambda y: fit(ESN, np.ones((6, 2)), y),
+    ],
+    ids=["signal", "task", "readout", "driven", "fit"],
+)
+def test_a_mask_and_an_imaginary_part_are_not_lost(make):
+    for wrong, said in ((MASKED, "masked"), (np.asarray(MASKED) + 1j, "complex")):
+        with pytest.raises(ValueError, match=said):
+            make(wrong)
+
+
+def test_no_samples_are_no_signal():
+    with pytest.raises(ValueError, match=r"a signal of shape \(0, 2\): give"):
+        Signal.sampled(np.zeros((0, 2)))
 
 
 def test_lists_of_equal_rows_are_numbers():

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy.interpolate import PchipInterpolator
 
+from .._arrays import real_numbers
 from ..results import AbstractResult
 from ..sequence import Readout
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
@@ -90,7 +91,8 @@ def driven_netlist(
     """
     field = require(field, AbstractLeakyIntegrator, "a driven circuit")
     level = Behavioural(accuracy=TIGHT) if level is None else level
-    corners, values = np.asarray(times, np.float64), np.asarray(rates, np.float64)
+    named = (("the array of times", times), ("the array of rates", rates))
+    corners, values = (np.asarray(real_numbers(name, array), np.float64) for name, array in named)
     if corners.ndim != 1 or len(corners) < 2 or corners[0] != 0 or not (np.diff(corners) > 0).all():
         raise ValueError("the times of a signal must increase strictly from 0, and be at least two")
     if values.shape != (len(corners), field.n_inputs) or not np.isfinite(values).all():

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._arrays import is_concrete
+from .._arrays import is_concrete, real_numbers
 
 _CONVERGED = 1e-8  # the last correction of the weights, relative to them
 
@@ -53,7 +53,8 @@ class Readout(eqx.Module):
         """
         if not (is_concrete(states) and is_concrete(targets)):
             raise ValueError("Readout.fit solves on the host in float64: call it outside of jax.jit and jax.vmap")
-        x, y = np.asarray(states, np.float64), np.asarray(targets, np.float64)
+        named = (("the array of states", states), ("the array of targets", targets))
+        x, y = (np.asarray(real_numbers(name, array), np.float64) for name, array in named)
         if x.ndim not in (2, 3) or y.ndim != x.ndim or x.shape[:-1] != y.shape[:-1]:
             raise ValueError(f"states {x.shape} and targets {y.shape}: give one target for every state")
         if not 0 <= ridge < np.inf:

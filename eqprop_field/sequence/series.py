@@ -27,6 +27,8 @@ def as_series(values: Any, name: str) -> list[Series]:
     found = []
     for one in values if many else [values]:
         try:
+            if np.ma.is_masked(one) or np.iscomplexobj(one):
+                raise ValueError("entries are masked or complex; a target that is missing is NaN")
             array = np.asarray(one, float)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the {name} hold something other than numbers: {error}") from error

@@ -9,6 +9,7 @@ from typing import NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import checked_data, is_concrete
@@ -107,10 +108,12 @@ class AbstractSubstrate(eqx.Module):
             throw: whether to raise if a sample does not settle. Nothing is raised while JAX traces.
 
         Raises:
-            ValueError: if x does not fit the field or is not finite, or for a nudge that the substrate cannot follow.
+            ValueError: if x or the start does not fit the field, x is not finite, or for a nudge that the substrate
+                cannot follow.
             NotSettledError: if a sample did not settle and `throw` is true.
         """
         x = self._checked(field, x, [] if nudge is None else [nudge])
+        start = None if start is None else _checked_start(field, start, len(x))
         solution = self._settle(field, x, nudge, start, throw=throw)
         return _passed("free" if nudge is None else "nudged", solution, throw)
 
@@ -314,6 +317,24 @@ def _rest_of(substrate: AbstractComputedSubstrate, system: Dynamics, start: Stat
 def _finished_rest(substrate: AbstractComputedSubstrate, system: Dynamics, start: State | None) -> Solution:
     """Both steps, compiled together: under `jax.grad`, single operations would be slow."""
     return substrate._finished(system, _rest_of(substrate, system, start))
+
+
+def _checked_start(field: AbstractVectorField, start: State, batch: int) -> State:
+    """A state to start from, its whole numbers as real ones.
+
+    Raises:
+        ValueError: for one that has not the form of the field's states.
+    """
+    like = jax.eval_shape(lambda: field.initial_state(batch))
+    given, needed = (jax.tree.map(lambda leaf: str(np.shape(leaf)), state) for state in (start, like))
+    if jax.tree.structure(given) != jax.tree.structure(needed) or jax.tree.leaves(given) != jax.tree.leaves(needed):
+        shown, right = (str(form).replace("'", "") for form in (given, needed))
+        raise ValueError(
+            f"the start has the shape {shown:.80}, and the states of this network have {right}: give one like "
+            f"field.initial_state({batch})"
+        )
+    real = lambda leaf, to: leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else jnp.asarray(leaf, to.dtype)  # noqa: E731
+    return jax.tree.map(real, start, like)
 
 
 def _passed(phase: str, solution: Solution, throw: bool) -> Solution:

@@ -1,5 +1,7 @@
 """Vector fields against the paper's equations written out in numpy, neuron by neuron."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eqprop_field as epf
+from eqprop_field.substrates.base import _checked_start
 from eqprop_field.vector_fields.base import active_set, flatten_state, jacobian, project, unflatten_state
 
 KEY = jax.random.key(7)
@@ -186,6 +189,18 @@ def test_what_makes_no_network_is_refused(make, said):
 def test_bad_input_is_named(make, substrate, x, said):
     with pytest.raises(ValueError, match=said):
         substrate.settle(make(), x)
+
+
+@pytest.mark.parametrize("substrate", [epf.Equilibrium(), epf.Trajectory()], ids=["equilibrium", "trajectory"])
+def test_a_start_has_the_form_of_the_states(substrate):
+    field = graph()
+    x, whole = np.full((2, 5), 0.5), jnp.zeros((2, field.n_neurons))
+    np.testing.assert_array_equal(substrate.settle(field, x, start=whole).state, substrate.settle(field, x).state)
+    unchecked = inspect.unwrap(_checked_start)  # without the tests' own check of types
+    assert unchecked(field, np.zeros((2, field.n_neurons), int), 2).dtype == field.dtype
+    for wrong in (whole[:1], whole[:, :2], (whole,)):
+        with pytest.raises(ValueError, match=r"the start has the shape .*: give one like field.initial_state\(2\)"):
+            substrate.settle(field, x, start=wrong)
 
 
 @pytest.mark.parametrize(
