@@ -6,20 +6,17 @@ import importlib.metadata
 import io
 import itertools
 import os
-import signal
 import sys
-import threading
 import traceback
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union
 
 import tyro
 
+from .._terminal import open_what_is_closed, speak_any_encoding, terminable, warnings_as_sentences, write_to_nobody
 from .command import AbstractCommand, Outcome
 from .commands import COMMANDS, command_class, word_of
 
-_AGAIN_S = 3.0
 _IMPORT = "--import"
 DESCRIPTION = """Equilibrium propagation in vector fields: simulate it, learn with it, run it as a circuit.
 
@@ -34,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
-    _open_what_is_closed()
-    _speak_any_encoding()
+    open_what_is_closed()
+    speak_any_encoding()
     try:
-        with _terminable(), _warnings_as_sentences():
+        with terminable(), warnings_as_sentences():
             with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
                 arguments = _import_extensions(arguments)
             if arguments == ["--version"]:
@@ -52,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped before the end; files that were written are whole", 130, as_json)
     except BrokenPipeError:
-        _write_to_nobody()  # whoever read our output has gone, as `head` does
+        write_to_nobody()  # whoever read our output has gone, as `head` does
         return 0
     except Exception as error:
         if os.environ.get("EQPROP_FIELD_DEBUG"):
@@ -81,37 +78,11 @@ def _import_extensions(arguments: list[str]) -> list[str]:
     return arguments
 
 
-@contextlib.contextmanager
-def _warnings_as_sentences() -> Iterator[None]:
-    """A warning is said as an error is."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"eqprop-field: {message}", file=sys.stderr)
-        yield
-
-
 def _version() -> str:
     try:
         return importlib.metadata.version("eqprop-field")
     except importlib.metadata.PackageNotFoundError:
         return "run from its folder, not installed"
-
-
-def _open_what_is_closed() -> None:
-    """What is written to a closed standard stream goes nowhere, and to no file that is opened in its place."""
-    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
-            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
-
-
-def _speak_any_encoding() -> None:
-    """A terminal without Greek letters is shown an escape in their place."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _parse(arguments: Sequence[str]) -> AbstractCommand:
@@ -173,12 +144,8 @@ def _fail(sentence: str, code: int, as_json: bool) -> int:
             _print_json({"ok": False, "error": sentence})
         sys.stdout.flush()
     except OSError:  # it may be stdout that failed, and would again when Python ends
-        _write_to_nobody()
+        write_to_nobody()
     return code
-
-
-def _write_to_nobody() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
@@ -226,33 +193,3 @@ def _about_file(error: OSError) -> str:
     }.get(error.errno or 0, "see whether the disk is sound")
     path = f"{error.filename}: " if error.filename else ""
     return f"{path}{(error.strerror or 'input or output error').lower()}; {mend}"
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Ctrl-C, a request to terminate and a closed terminal unwind, so that temporary files go and child processes end.
-
-    The exception is lost where it meets compiled code that calls Python and ignores what comes of it, as JAX's does now
-    and then: it is raised again, every few seconds, until it unwinds.
-    """
-
-    def unwind(number: int, frame: Any) -> None:
-        del frame
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
-        if number == signal.SIGALRM and isinstance(sys.exc_info()[1], KeyboardInterrupt):
-            return  # on its way: clean-up is not disturbed
-        raise KeyboardInterrupt
-
-    if os.name != "posix" or threading.current_thread() is not threading.main_thread():  # signals are not ours
-        yield
-        return
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGALRM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, unwind) for number in numbers}
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,7 +9,7 @@ from .level import LevelOptions
 from .numbers import Workers
 
 if TYPE_CHECKING:
-    from ..circuits import NgspiceSubstrate
+    from ..substrates import AbstractSubstrate
     from ..training import Recipe
 
 
@@ -17,25 +17,30 @@ if TYPE_CHECKING:
 class SubstrateOptions:
     """Where the phases run."""
 
-    substrate: Literal["equilibrium", "circuit"] = "equilibrium"
-    """A fixed-point solver, or ngspice."""
+    substrate: Literal["equilibrium", "trajectory", "euler", "circuit"] = "equilibrium"
+    """A fixed-point solver, an ODE solver, clipped Euler steps of 0.5 (equation 77), or ngspice."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
     time: Times = (40.0, 30.0)
     """With --substrate circuit: durations of a free and of a nudged phase, in time constants."""
     workers: Workers = None
     """With --substrate circuit: how many simulators run at once."""
 
-    def build(self, recipe: "Recipe") -> "NgspiceSubstrate | None":
-        """The circuit as a substrate, with the recipe's tolerance; None for the recipe's own substrate.
+    def build(self, recipe: "Recipe") -> "AbstractSubstrate | None":
+        """The substrate, with the recipe's tolerance; None for the recipe's own.
 
         Raises:
             Refused: for options of the circuit without it.
             NgspiceMissing: if there is no ngspice.
         """
         if self.substrate != "circuit":
-            if self != SubstrateOptions():
+            if self != SubstrateOptions(substrate=self.substrate):
                 raise Refused("--time, --workers and the options of a circuit belong to --substrate circuit")
-            return None
+            if self.substrate == "equilibrium":
+                return None
+            from ..substrates import ProjectedEuler, Trajectory
+
+            steps = {"solver": ProjectedEuler(), "step": 0.5} if self.substrate == "euler" else {}
+            return Trajectory(tol=recipe.tol, **steps)
         from ..circuits import training_substrate
 
         return training_substrate(

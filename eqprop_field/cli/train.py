@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .arguments import Convolutions, OptionalFloat, OptionalInt, OptionalSizes, Rates, RecipeNudge, Repair, Scale
-from .command import AbstractCommand, Outcome
+from .arguments import (
+    Convolutions,
+    Names,
+    OptionalFile,
+    OptionalFloat,
+    OptionalInt,
+    OptionalSizes,
+    Rates,
+    RecipeNudge,
+    Repair,
+    Scale,
+)
+from .command import AbstractCommand, Outcome, Refused
 from .numbers import OF_RECIPE, RecipeGain, RecipeSymmetry, at_least
 from .substrate import SubstrateOptions
 
@@ -24,8 +35,8 @@ if TYPE_CHECKING:
 _FOLLOWED = 2000  # neurons, whose Jacobian takes 16 MB and some seconds for 100 samples
 # The options that are a recipe's or its settings' by the same name.
 _OF_RECIPE = (
-    "data", "rule", "epochs", "batch_size", "cost", "weight_decay", "optimiser", "schedule", "input_noise", "gain",
-    "symmetry", "seed",
+    "activation", "data", "rule", "epochs", "batch_size", "cost", "weight_decay", "optimiser", "schedule",
+    "input_noise", "gain", "symmetry", "seed",
 )  # fmt: skip
 
 
@@ -43,16 +54,23 @@ class Train(AbstractCommand):
     Example: eqprop-field train --data digits --sizes 64,32,10 --epochs 20 --out digits
     """
 
-    data: Literal["digits", "mnist", "fashion", "xor"] | None = None
-    """What to learn; digits, the default, come with scikit-learn."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: digits)")] = None
+    """What to learn: digits, mnist, fashion or xor; or your own: a .csv file whose first line names its columns, or a
+    .npz file of the arrays x and y."""
+    label: Names = ()
+    """The column of a .csv file with the classes, or those with the targets. (default: the last)"""
     recipe: Annotated[
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the first of the data)")
     ] = None
     """Network, rule and settings in one word, such as mnist-1x512; other options change it."""
     data_dir: Path | None = None
     """The folder with the IDX files of mnist or fashion."""
+    network: OptionalFile = None
+    """A network file to begin with, of any field; one of your own after --import."""
     sizes: OptionalSizes = ()
     """Neurons per layer, input first (default: the recipe's)."""
+    activation: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
+    """Firing rate of the neurons."""
     convolutions: Convolutions = ()
     """Layers of feature maps between the image, the first of --sizes, and the others: channels x kernel / pooling."""
     rule: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
@@ -105,13 +123,18 @@ class Train(AbstractCommand):
 
         from ..training import load_dataset, train, write_tensorboard
         from .files import folder_for
+        from .inputs import read_network
 
         recipe = self._recipe()
+        dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed, labels=self.label)
+        recipe = recipe.fitted_to(dataset)
+        field = recipe.field() if self.network is None else read_network(self.network)
+        if self.network is not None:
+            recipe = recipe.continued(field).changed(learning_rates=self.learning_rates or None)
         rule = recipe.learning_rule(self.substrate.build(recipe))
-        dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed)
         folder = folder_for(self.out)
         run = train(
-            recipe.field(),
+            field,
             rule,
             dataset,
             recipe.settings,
@@ -126,7 +149,8 @@ class Train(AbstractCommand):
             return Outcome(run.summary(), [*run.lines(), "written by process 0"], run.failure)
         if self.tensorboard:
             write_tensorboard(folder, run.history)
-        return Outcome.saved(run, folder, **recipe.summary(), substrate=self.substrate.substrate)
+        more = {**recipe.summary(), "substrate": self.substrate.substrate}
+        return Outcome.saved(run, folder, notes=[dataset.described], **more)
 
     def _measure(self, rule: "AbstractLearningRule", dataset: "Dataset") -> "Measure":
         """What is followed over training; None if nothing is."""
@@ -145,6 +169,9 @@ class Train(AbstractCommand):
         """The recipe, changed by the options that were given."""
         from ..training import find_recipe
 
+        drawn = (self.sizes, self.convolutions, self.gain, self.symmetry, self.activation)
+        if self.network is not None and any(option not in ((), None) for option in drawn):
+            raise Refused("--network has its own layers and weights: leave away what draws a network, such as --sizes")
         changes = {name: getattr(self, name) for name in _OF_RECIPE} | dataclasses.asdict(self.nudge)
         for name in ("sizes", "convolutions", "learning_rates", "random_sign", "warm_start"):
             changes[name] = getattr(self, name) or None

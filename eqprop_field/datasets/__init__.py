@@ -13,6 +13,7 @@ from .idx import fashion as fashion
 from .idx import mnist as mnist
 from .roessler import roessler as roessler
 from .series import read_series as read_series
+from .table import read_dataset as read_dataset
 from .voltages import Voltages as Voltages
 from .voltages import voltages as voltages
 from .xor import xor as xor

@@ -1,6 +1,8 @@
 """Labelled samples, split once into what is learnt from, what choices are made on, and what is reported."""
 
 import dataclasses
+import sys
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -105,8 +107,84 @@ class Dataset:
     test: Samples
     classes: tuple[str, ...]
 
+    @property
+    def described(self) -> str:
+        """One line: how many samples, inputs, classes or targets, and how they are split."""
+        parts = [len(part) for part in (self.train, self.validation, self.test)]
+        what = f"{len(self.classes)} classes" if self.classes else f"{self.train.y.shape[-1]} targets"
+        return (
+            f"{self.name}: {self.train.x.shape[1]} inputs, {what}; {parts[0]} samples to learn from, {parts[1]} for "
+            f"validation, {parts[2]} for the test"
+        )
 
-def _array(name: str, value: ArrayLike) -> np.ndarray:
+    @classmethod
+    def of(
+        cls,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        name: str = "mine",
+        validation: float = 0.15,
+        test: float = 0.15,
+        seed: int = 0,
+        scale: tuple[float, float] | None = (0.0, 1.0),
+        classes: Sequence[str] = (),
+    ) -> "Dataset":
+        """One's own data, split at random.
+
+        Args:
+            x: the inputs, (samples, inputs).
+            y: the classes, integers from 0, (samples,), or their names; or targets, numbers that are no integers,
+                (samples,) or (samples, outputs).
+            name: of the data, in messages.
+            validation: the share on which choices are made; test: the share that is reported. At least one sample each.
+            seed: of the split.
+            scale: where the lowest and the highest value of every input come to lie, of the samples that are learnt
+                from; what lies beyond, in the others, is cut off. A constant input becomes the lower one. None leaves
+                the inputs as they are.
+            classes: the classes' names; by default those in `y`, numbers first and in their order, or their numbers.
+
+        Raises:
+            ValueError: for data that are no samples, as `Samples`, shares that leave nothing to learn from, or a
+                single class.
+        """
+        y = _array("y", y, "fiubU")
+        if y.dtype.kind == "U":
+            classes = classes or sorted(
+                set(y.tolist()), key=lambda name: (not name.isdigit(), name.isdigit() and int(name), name)
+            )
+            y = np.array([classes.index(name) if name in classes else -1 for name in y.tolist()])
+        samples = Samples(x, y)
+        if samples.y.ndim == 1:
+            classes = classes or [str(number) for number in range(int(samples.y.max()) + 1)]
+            if len(classes) < 2:
+                raise ValueError(f"y has one class alone, {classes[0]}: give at least two")
+            samples = Samples.of(samples.x, samples.y, len(classes), name=name)
+        counts = [
+            max(1, round(share * len(samples))) if 0 <= share < 1 else len(samples) for share in (validation, test)
+        ]
+        if (learnt := len(samples) - sum(counts)) < 1:
+            raise ValueError(
+                f"validation={validation}, test={test} of {len(samples)} samples: give shares from 0 that leave "
+                "something to learn from"
+            )
+        order = np.random.default_rng(seed).permutation(len(samples))
+        parts = np.split(order, [learnt, learnt + counts[0]])
+        x = samples.x if scale is None else _scaled(samples.x, parts[0], scale)
+        return cls(name, *(Samples(x[rows], samples.y[rows]) for rows in parts), classes=tuple(classes))
+
+
+def _numbers_first(name: str) -> tuple[int, str]:
+    return (int(name) if name.isdecimal() else sys.maxsize), name
+
+
+def _scaled(x: np.ndarray, learnt: np.ndarray, to: tuple[float, float]) -> np.ndarray:
+    low, high = x[learnt].min(axis=0), x[learnt].max(axis=0)
+    shares = (x - low) / np.where(high > low, high - low, 1)
+    return to[0] + (to[1] - to[0]) * np.clip(shares, 0, 1)
+
+
+def _array(name: str, value: ArrayLike, kinds: str = "fiub") -> np.ndarray:
     """Numbers as an array of at least one axis.
 
     Raises:
@@ -118,7 +196,7 @@ def _array(name: str, value: ArrayLike) -> np.ndarray:
         raise ValueError(f"{name} has rows of different lengths: give as many numbers in every row") from error
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: give a number for each, or leave their rows out")
-    if array.dtype.kind not in "fiub" or array.ndim == 0:
+    if array.dtype.kind not in kinds or array.ndim == 0:
         raise ValueError(f"{name} holds {array.dtype} values of shape {array.shape}: give an array of real numbers")
     return array
 

@@ -47,43 +47,63 @@ def read_series(
 
 
 def _csv(path: str | os.PathLike, what: str, names: list[str]) -> dict[str, np.ndarray]:
+    return {
+        name: numbers(cells, f"{what}, column {name}")[:, None] for name, cells in read_cells(path, what, names).items()
+    }
+
+
+def read_cells(path: str | os.PathLike, what: str, names: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The text of a CSV file by column; of all of them, or of these.
+
+    Args:
+        path: a file whose first line names its columns.
+        what: the first words of messages.
+        names: of the columns that are wanted.
+
+    Raises:
+        ValueError: for a file that is no such table.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, restval="")
             header = [name.strip() for name in reader.fieldnames or []]
             _must_have(names, header, what)
             if len(set(header)) < len(header):
                 raise ValueError(f"{what} has two columns of one name: {', '.join(header)}"[:300])
             reader.fieldnames = header
-            columns: dict[str, list[float]] = {name: [] for name in names}
+            columns: dict[str, list[str]] = {name: [] for name in names or header}
             for row in reader:
                 if None in row:
                     raise ValueError(
                         f"{what}, line {reader.line_num} has more cells than there are names: write decimal points, "
                         "and one cell a column"
                     )
-                for name in columns:
-                    columns[name].append(_number(row[name], f"{what}, line {reader.line_num}, column {name}"))
+                for name, column in columns.items():
+                    column.append(row[name].strip())
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{what} is no CSV file in UTF-8: {error}") from error
-    return {name: np.array(column)[:, None] for name, column in columns.items()}
+    return columns
 
 
-def _number(cell: str | None, where: str) -> float:
-    text = (cell or "").strip()
-    try:
-        return float(text) if text else np.nan
-    except ValueError as error:
-        raise ValueError(f"{where} holds {text!r:.40}: give a number, or nothing where it is missing") from error
+def numbers(cells: Sequence[str], where: str) -> Float[np.ndarray, " cells"]:
+    """Cells as numbers, NaN where one is empty.
+
+    Raises:
+        ValueError: naming the first row, from 1, that holds something else.
+    """
+    found = []
+    for row, cell in enumerate(cells, 1):
+        try:
+            found.append(float(cell) if cell else np.nan)
+        except ValueError as error:
+            raise ValueError(
+                f"{where}, row {row} holds {cell!r:.40}: give a number, or nothing where it is missing"
+            ) from error
+    return np.array(found)
 
 
 def _npz(path: str | os.PathLike, what: str, names: list[str]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            _must_have(names, list(file.files), what)
-            found = {name: file[name] for name in names}
-    except (zipfile.BadZipFile, EOFError, SyntaxError, OverflowError, NotImplementedError) as error:
-        raise ValueError(f"{what} is no sound .npz file: write it again with numpy.savez") from error
+    found = read_arrays(path, what, names)
     for name, array in found.items():
         if array.dtype.kind not in "fiub" or array.ndim not in (1, 2):
             raise ValueError(
@@ -92,6 +112,16 @@ def _npz(path: str | os.PathLike, what: str, names: list[str]) -> dict[str, np.n
     return {name: np.asarray(array, float).reshape(len(array), -1) for name, array in found.items()}
 
 
-def _must_have(names: list[str], there: list[str], what: str) -> None:
+def read_arrays(path: str | os.PathLike, what: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of a `.npz` file by their names; arguments and errors as for `read_cells`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            _must_have(names, list(file.files), what)
+            return {name: file[name] for name in names}
+    except (zipfile.BadZipFile, EOFError, SyntaxError, OverflowError, NotImplementedError) as error:
+        raise ValueError(f"{what} is no sound .npz file: write it again with numpy.savez") from error
+
+
+def _must_have(names: Sequence[str], there: list[str], what: str) -> None:
     if absent := [name for name in names if name not in there]:
         raise ValueError(f"{what} has no {', '.join(absent)}: it has {', '.join(there) or 'nothing'}"[:400])

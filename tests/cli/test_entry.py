@@ -94,7 +94,7 @@ def test_an_interrupt_that_is_lost_comes_again_and_spares_the_clean_up(run, monk
             cleaned.append(True)
 
     monkeypatch.setattr(Init, "run", losing)
-    monkeypatch.setattr("eqprop_field.cli.entry._AGAIN_S", 0.2)
+    monkeypatch.setattr("eqprop_field._terminal._AGAIN_S", 0.2)
     began = time.monotonic()
     said = run("init", "--out", tmp_path / "n.safetensors")
     assert (said.code, cleaned) == (130, [True])

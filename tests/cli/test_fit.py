@@ -68,7 +68,7 @@ def test_a_fit_that_keeps_nothing_for_a_test_says_so(run, series, tmp_path):
     ("options", "sentence"),
     [
         (["--inputs", "v"], "has no v: it has y, u, name"),
-        (["--inputs", "name"], "line 2, column name holds 'text'"),
+        (["--inputs", "name"], "column name, row 1 holds 'text'"),
         (["--inputs", "u,"], "name the columns"),
         (["--inputs", "y"], "NaN"),
         (["--data", "none.csv"], "does not exist"),

@@ -47,7 +47,7 @@ def with_row(array, row, value):
         (with_row(X, 7, np.nan), LABELS, "x holds NaN or infinity in row 7, one of 1"),
         (X, with_row(np.zeros((20, 2)), slice(3, 5), np.inf), "y holds NaN or infinity in row 3, one of 2"),
         (X, with_row(np.zeros(20), 4, np.nan), "y holds NaN or infinity in row 4"),
-        (X, 1e300 * np.ones(20), "y holds NaN or infinity in row 0"),
+        (X, 1e300 * np.ones(20), "y holds numbers above 3.4e+38 in row 0"),
         (X, ["no", "yes"] * 10, "y holds <U3 values"),
         (X, np.array(0), "y holds int64 values of shape ()"),
         (np.ma.masked_less(X, 0.5), LABELS, "x has masked entries: give a number for each, or leave their rows out"),

@@ -111,6 +111,8 @@ def test_the_cosine_falls_from_one_to_zero():
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_fit_themselves(name):
     recipe = RECIPES[name].changed(seed=5)
+    if name == "own":
+        recipe = recipe.fitted_to(epf.Dataset.of(np.eye(3), [0, 1, 1]))
     field = recipe.field()
     assert (field.n_inputs, field.n_outputs) == (recipe.sizes[0], recipe.sizes[-1]) and recipe.settings.seed == 5
     rates_of(field, recipe.settings.learning_rates)
@@ -136,5 +138,8 @@ def test_a_recipe_changes_in_itself_and_in_its_settings():
 def test_recipes_are_found_by_name_or_data():
     assert find_recipe() is find_recipe("digits") is RECIPES["digits"]
     assert find_recipe(data="mnist") is RECIPES["mnist-1x512"]
+    assert find_recipe(data="my.csv") == dataclasses.replace(RECIPES["own"], data="my.csv")
+    with pytest.raises(ValueError, match="no layers before it has seen its samples"):
+        RECIPES["own"].field()
     with pytest.raises(ValueError, match="unknown recipe 'cake'"):
         find_recipe("cake")
