@@ -10,7 +10,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from .command import Refused
-from .numbers import OF_RECIPE, Gain
+from .numbers import OF_RECIPE, Gain, OptionalFloat
 
 if TYPE_CHECKING:
     from ..substrates import Nudging
@@ -145,8 +145,6 @@ Numbers = Annotated[
     _one_word(_numbers("values"), lambda v: ",".join(f"{one:g}" for one in v), "VALUE,..."),
     tyro.conf.arg(help_behavior_hint=""),
 ]
-OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), OF_RECIPE]
-OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECIPE]
 Times = Annotated[
     tuple[float, float],
     _one_word(_times, lambda v: f"{v[0]:g},{v[1]:g}" if v[0] != v[1] else f"{v[0]:g}", "FREE,NUDGED"),

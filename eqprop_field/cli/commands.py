@@ -36,6 +36,7 @@ COMMANDS = {
         "learn_in_circuit", "LearnInCircuit", "Lets a circuit learn by itself, in one transient of ngspice."
     ),
     "train": Entry("train", "Train", "Trains a network; checkpoints and resumes."),
+    "compare": Entry("compare", "Compare", "Trains the same networks by several rules, and compares their errors."),
     "align-training": Entry("align_training", "AlignTraining", "Follows alignment and symmetry while rules train."),
     "budget": Entry("budget", "Budget", "Divides the error of an update among its causes."),
     "error-processes": Entry(

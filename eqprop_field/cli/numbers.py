@@ -37,6 +37,8 @@ def at_least(least: int) -> Any:
 
 
 AtLeastOne = Annotated[int, at_least(1)]
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N"), OF_RECIPE]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="NUMBER"), OF_RECIPE]
 Workers = Annotated[int | None, at_least(1), tyro.conf.arg(help_behavior_hint="(default: one a core)")]
 _positive = _number(float, "NUMBER", lambda v: 0 < v < math.inf, "give a finite number above 0")
 Positive = Annotated[float, _positive]

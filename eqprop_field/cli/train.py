@@ -8,20 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .arguments import (
-    Convolutions,
-    Names,
-    OptionalFile,
-    OptionalFloat,
-    OptionalInt,
-    OptionalSizes,
-    Rates,
-    RecipeNudge,
-    Repair,
-    Scale,
-)
+from .arguments import Convolutions, Names, OptionalFile, OptionalSizes, Rates, RecipeNudge, Repair, Scale
 from .command import AbstractCommand, Outcome, Refused
-from .numbers import OF_RECIPE, RecipeGain, RecipeSymmetry, at_least
+from .numbers import OF_RECIPE, OptionalFloat, OptionalInt, RecipeGain, RecipeSymmetry, at_least
 from .substrate import SubstrateOptions
 
 if TYPE_CHECKING:
@@ -35,24 +24,14 @@ if TYPE_CHECKING:
 _FOLLOWED = 2000  # neurons, whose Jacobian takes 16 MB and some seconds for 100 samples
 # The options that are a recipe's or its settings' by the same name.
 _OF_RECIPE = (
-    "activation", "data", "rule", "epochs", "batch_size", "cost", "weight_decay", "optimiser", "schedule",
+    "activation", "data", "epochs", "batch_size", "cost", "weight_decay", "optimiser", "schedule",
     "input_noise", "gain", "symmetry", "seed",
 )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Train(AbstractCommand):
-    """Trains a network by local learning, and reports the error on samples it has never seen.
-
-    Writes net.safetensors (the best epoch by validation error), checkpoint.safetensors, history.csv, history.jsonl,
-    learning_curve.png and summary.json. MNIST and Fashion-MNIST need their four IDX files: name their folder with
-    --data-dir.
-
-    With --substrate circuit every phase of every sample runs in ngspice, several samples in one transient and several
-    simulators side by side; only the update is computed outside.
-
-    Example: eqprop-field train --data digits --sizes 64,32,10 --epochs 20 --out digits
-    """
+class AbstractTraining(AbstractCommand):
+    """A command that trains: what is learnt, the network, and the settings of a recipe."""
 
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: digits)")] = None
     """What to learn: digits, mnist, fashion or xor; or your own: a .csv file whose first line names its columns, or a
@@ -65,16 +44,12 @@ class Train(AbstractCommand):
     """Network, rule and settings in one word, such as mnist-1x512; other options change it."""
     data_dir: Path | None = None
     """The folder with the IDX files of mnist or fashion."""
-    network: OptionalFile = None
-    """A network file to begin with, of any field; one of your own after --import."""
     sizes: OptionalSizes = ()
     """Neurons per layer, input first (default: the recipe's)."""
     activation: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
     """Firing rate of the neurons."""
     convolutions: Convolutions = ()
     """Layers of feature maps between the image, the first of --sizes, and the others: channels x kernel / pooling."""
-    rule: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
-    """The learning rule."""
     epochs: OptionalInt = None
     """How many times every sample is seen."""
     batch_size: OptionalInt = None
@@ -102,6 +77,39 @@ class Train(AbstractCommand):
     """Symmetry of the first weights, from -1 to 1: 0 for independent feedback, 1 for W_back = W_fwd^T at the start."""
     repair: Repair = dataclasses.field(default_factory=Repair)
     substrate: SubstrateOptions = dataclasses.field(default_factory=SubstrateOptions)
+    out: Path = tyro.MISSING
+    """The folder for the results."""
+
+    def _recipe(self, **more: Any) -> "Recipe":
+        """The recipe, changed by the options that were given."""
+        from ..training import find_recipe
+
+        changes = {name: getattr(self, name) for name in _OF_RECIPE} | dataclasses.asdict(self.nudge) | more
+        for name in ("sizes", "convolutions", "learning_rates", "random_sign", "warm_start"):
+            changes[name] = getattr(self, name) or None
+        if self.repair != Repair():
+            changes["repair"] = self.repair.settings()
+        return find_recipe(self.recipe, self.data or "digits").changed(**changes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(AbstractTraining):
+    """Trains a network by local learning, and reports the error on samples it has never seen.
+
+    Writes net.safetensors (the best epoch by validation error), checkpoint.safetensors, history.csv, history.jsonl,
+    learning_curve.png and summary.json. MNIST and Fashion-MNIST need their four IDX files: name their folder with
+    --data-dir.
+
+    With --substrate circuit every phase of every sample runs in ngspice, several samples in one transient and several
+    simulators side by side; only the update is computed outside.
+
+    Example: eqprop-field train --data digits --sizes 64,32,10 --epochs 20 --out digits
+    """
+
+    rule: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
+    """The learning rule."""
+    network: OptionalFile = None
+    """A network file to begin with, of any field; one of your own after --import."""
     resume: bool = False
     """Go on from the checkpoint in --out."""
     overwrite: bool = False
@@ -112,8 +120,6 @@ class Train(AbstractCommand):
     scale: Scale = dataclasses.field(default_factory=Scale)
     tensorboard: bool = False
     """Write TensorBoard events too (needs the extra [tensorboard])."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision()
@@ -125,7 +131,10 @@ class Train(AbstractCommand):
         from .files import folder_for
         from .inputs import read_network
 
-        recipe = self._recipe()
+        recipe = self._recipe(rule=self.rule)
+        drawn = (self.sizes, self.convolutions, self.gain, self.symmetry, self.activation)
+        if self.network is not None and any(option not in ((), None) for option in drawn):
+            raise Refused("--network has its own layers and weights: leave away what draws a network, such as --sizes")
         dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed, labels=self.label)
         recipe = recipe.fitted_to(dataset)
         field = recipe.field() if self.network is None else read_network(self.network)
@@ -164,17 +173,3 @@ class Train(AbstractCommand):
             return {} if large and self.follow is None else snapshot(field, rule, x, y).summary()
 
         return measure if samples and rule.substrate.traceable else None
-
-    def _recipe(self) -> "Recipe":
-        """The recipe, changed by the options that were given."""
-        from ..training import find_recipe
-
-        drawn = (self.sizes, self.convolutions, self.gain, self.symmetry, self.activation)
-        if self.network is not None and any(option not in ((), None) for option in drawn):
-            raise Refused("--network has its own layers and weights: leave away what draws a network, such as --sizes")
-        changes = {name: getattr(self, name) for name in _OF_RECIPE} | dataclasses.asdict(self.nudge)
-        for name in ("sizes", "convolutions", "learning_rates", "random_sign", "warm_start"):
-            changes[name] = getattr(self, name) or None
-        if self.repair != Repair():
-            changes["repair"] = self.repair.settings()
-        return find_recipe(self.recipe, self.data or "digits").changed(**changes)

@@ -1,6 +1,7 @@
 """Arrays in, matplotlib Axes out: the only room that imports matplotlib."""
 
 from . import agreement as agreement
+from . import comparison as comparison
 from . import fidelity as fidelity
 from . import in_circuit as in_circuit
 from . import kernel_networks as kernel_networks

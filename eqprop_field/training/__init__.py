@@ -2,6 +2,8 @@
 
 from .checkpoint import CHECKPOINT as CHECKPOINT
 from .checkpoint import CheckpointError as CheckpointError
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .data import fitted as fitted
 from .loop import NotFiniteError as NotFiniteError
 from .loop import train as train
@@ -12,6 +14,7 @@ from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
 from .recipes import find_recipe as find_recipe
 from .recipes import load_dataset as load_dataset
+from .recipes import recipe_for as recipe_for
 from .records import RECORDS as RECORDS
 from .records import write_records as write_records
 from .records import write_tensorboard as write_tensorboard

@@ -115,11 +115,11 @@ class Recipe:
         """The same for a network that is there already, of any field: with its activation; and where it has not as many
         layers as there are learning rates, with the output's for all.
         """
-        rates, own = self.settings.learning_rates, isinstance(field, AbstractNeuralNetwork)
+        rates = self.settings.learning_rates
         settings = dataclasses.replace(
             self.settings, learning_rates=rates if len(rates) == len(field.layers()) else rates[:1]
         )
-        rho = field.activation.name if own else self.activation
+        rho = field.activation.name if isinstance(field, AbstractNeuralNetwork) else self.activation
         return dataclasses.replace(self, sizes=tuple(getattr(field, "sizes", ())), activation=rho, settings=settings)
 
     def changed(self, **options: Any) -> "Recipe":
@@ -253,6 +253,11 @@ def find_recipe(name: str | None = None, data: str = "digits") -> Recipe:
     if (name := name or _FIRST[data]) not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
     return dataclasses.replace(RECIPES[name], data=data) if own else RECIPES[name]
+
+
+def recipe_for(dataset: Dataset) -> Recipe:
+    """The first recipe of the package's data sets; for one's own data `own`, with layers for them."""
+    return find_recipe(data=dataset.name) if dataset.name in _FIRST else RECIPES["own"].fitted_to(dataset)
 
 
 def load_dataset(

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -16,6 +16,7 @@ from ..vector_fields.inheritance import upholds
 from ..vector_fields.leaky import is_a, require
 
 Feedback = Literal["learned", "kolen_pollack", "fixed", "tied"]
+FEEDBACK: tuple[Feedback, ...] = get_args(Feedback)
 _PROBES = 1  # random vectors a sample and step: a batch averages over its samples, and training over its steps
 
 
@@ -53,9 +54,8 @@ class SymmetryRepair:
     homeostasis: float | None = None
 
     def __post_init__(self) -> None:
-        choices = ("learned", "kolen_pollack", "fixed", "tied")
-        if self.feedback not in choices:
-            raise ValueError(f"unknown feedback {self.feedback!r}: choose one of {', '.join(choices)}")
+        if self.feedback not in FEEDBACK:
+            raise ValueError(f"unknown feedback {self.feedback!r}: choose one of {', '.join(FEEDBACK)}")
         if (self.decay is not None) != (self.feedback == "kolen_pollack"):
             raise ValueError(
                 f"decay={self.decay} with feedback={self.feedback!r}: the decay belongs to kolen_pollack, which needs "
