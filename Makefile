@@ -31,9 +31,11 @@ lowest: $(PYTHON)  ## try the lowest versions of all dependencies, in an environ
 	$(PYTHON) -m uv pip install --quiet --python build/lowest --resolution lowest-direct .
 	build/lowest/bin/python scripts/smoke.py
 
-py313: $(PYTHON)  ## try Python 3.13, which uv fetches where it is not installed
+py313: $(PYTHON)  ## try Python 3.13: the one that is installed, or uv's where none is
 	@$(PIP) install uv
-	$(PYTHON) -m uv venv --quiet --clear --python 3.13 build/py313
+	for python in python3.13 $$HOME/.pyenv/versions/3.13.*/bin/python; do \
+		$$python -c '' 2>/dev/null && break; python=3.13; \
+	done; $(PYTHON) -m uv venv --quiet --clear --python $$python build/py313
 	$(PYTHON) -m uv pip install --quiet --python build/py313 .
 	build/py313/bin/python scripts/smoke.py
 

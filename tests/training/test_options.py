@@ -146,7 +146,7 @@ def test_free_outputs_are_not_clipped():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_draws_its_network_and_rule(name):
-    recipe = RECIPES[name]
+    recipe = RECIPES[name].fitted_to(FEW)
     field = recipe.field()
     assert len(recipe.settings.learning_rates) in (1, len(field.layers()))
     assert (field.n_inputs, field.n_outputs) == (recipe.sizes[0], recipe.sizes[-1])
