@@ -211,6 +211,12 @@ def test_own_dataset(run):
     assert printed[-1][0] < 2.0
 
 
+def test_own_table(run):
+    _, printed = run("own_table.py")
+    (network,), (line,) = printed
+    assert network < line - 5
+
+
 @needs_ngspice
 def test_own_level(run):
     names, printed = run("own_level.py")
