@@ -43,7 +43,7 @@ def gather(package: str) -> None:
     module = importlib.import_module(package)
     folder = pathlib.Path(module.__path__[0])
     rooms = {path.stem for path in folder.iterdir()}
-    names = [name for name, value in vars(module).items() if not name.startswith("_")]
+    names = [name for name in dir(module) if not name.startswith("_")]
     # A function may bear the name of the room that it lives in; a room by itself is not public.
     module.__all__ = sorted(n for n in names if n not in rooms or callable(getattr(module, n)))
     if bare := [n for n in module.__all__ if callable(getattr(module, n)) and not getattr(module, n).__doc__]:
