@@ -1,7 +1,7 @@
 """Packages whose public names are imported when they are first asked for."""
 
 import ast
-import importlib
+import importlib.util
 import sys
 import types
 from pathlib import Path
@@ -14,10 +14,10 @@ class _LazyPackage(types.ModuleType):
     _modules: dict[str, str | None]  # where each name is; None for a submodule
 
     def __getattr__(self, name: str) -> Any:
-        if name not in self._modules:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        module = self._modules[name]
+        module = self._modules.get(name)
         if module is None:
+            if name.startswith("_") or importlib.util.find_spec(f"{self.__name__}.{name}") is None:
+                raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
             return importlib.import_module(f".{name}", self.__name__)
         found = getattr(importlib.import_module(f".{module}", self.__name__), name)
         setattr(self, name, found)  # it is looked up once

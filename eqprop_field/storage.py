@@ -1,7 +1,7 @@
 """Networks and settled phases in files that other programs can read."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,15 @@ from jaxtyping import Array, ArrayLike
 
 from ._files import PathLike, write_atomically, write_npz
 from ._tensor_file import TensorFileError, described_tensors, tensor_file
-from .learning.base import Estimate
-from .substrates.solution import Solution, Verdict
 from .vector_fields.base import AbstractVectorField, State
 from .vector_fields.generic_file import field_from_file
 from .vector_fields.inheritance import is_builtin
 from .vector_fields.members import check_members
 from .vector_fields.registry import FIELDS, registered_name
+
+if TYPE_CHECKING:  # a network file is read and written without what settles the network
+    from .learning.base import Estimate
+    from .substrates.solution import Solution
 
 _KEY = "eqprop_field"
 _FORMAT = 1
@@ -28,7 +30,7 @@ class NetworkFileError(ValueError):
 
 
 def save_phases(
-    path: PathLike, field: AbstractVectorField, free: Solution, nudged: Solution, estimate: Estimate
+    path: PathLike, field: AbstractVectorField, free: "Solution", nudged: "Solution", estimate: "Estimate"
 ) -> None:
     """Writes a free and a nudged phase, and the update they give, as `phases.npz`.
 
@@ -41,6 +43,8 @@ def save_phases(
     Raises:
         OSError: as for `write_atomically`.
     """
+    from .substrates.solution import Verdict
+
     del field  # the state's own structure names the arrays
     arrays: dict[str, ArrayLike] = {}
     for phase, short, solution in (("free", "s0", free), ("nudged", "sbeta", nudged)):

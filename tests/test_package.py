@@ -71,6 +71,8 @@ def test_every_public_name_is_there_and_listed():
         "assert set(epf.__all__) <= set(dir(epf)) and not hasattr(epf, 'absent')\n"
         "from eqprop_field import *\n"
         "assert all(globals()[name] is value for name, value in found.items())\n"
+        "assert epf.circuits.levels.base.__name__ == 'eqprop_field.circuits.levels.base'\n"
+        "assert not hasattr(epf, '__main__') and not hasattr(epf.circuits, 'absent')\n"
         "print(epf.circuits.Circuit.__name__, epf.learning.base.Estimate is epf.Estimate, epf.train.__name__)"
     )
     assert run_python(code) == "Circuit True train"

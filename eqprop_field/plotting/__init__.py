@@ -1,35 +1,5 @@
 """Arrays in, matplotlib Axes out: the only room that imports matplotlib."""
 
-from . import agreement as agreement
-from . import comparison as comparison
-from . import fidelity as fidelity
-from . import in_circuit as in_circuit
-from . import kernel_networks as kernel_networks
-from . import learning as learning
-from . import reverse_engineering as reverse_engineering
-from . import roessler as roessler
-from . import sequence as sequence
-from .alignment import alignment as alignment
-from .alignment import snapshot as snapshot
-from .alignment import training_alignment as training_alignment
-from .budget import budget as budget
-from .digits import digits as digits
-from .draw import draw as draw
-from .error_processes import error_processes as error_processes
-from .gdu import successive_updates as successive_updates
-from .matrices import heat_maps as heat_maps
-from .phases import layer_names as layer_names
-from .ratios import ratios as ratios
-from .stability import good_parameters as good_parameters
-from .stability import stability as stability
-from .stdp import poisson_pairs as poisson_pairs
-from .stdp import rate_histogram as rate_histogram
-from .stdp import spike_pairs as spike_pairs
-from .stdp import stdp as stdp
-from .style import COLOURS as COLOURS
-from .style import CYCLE as CYCLE
-from .style import STYLE as STYLE
-from .style import panels as panels
-from .style import png as png
-from .style import save as save
-from .style import styled as styled
+from .. import _lazy
+
+_lazy.attach_stub(__name__)

@@ -1,29 +1,5 @@
 """Substrates: how a vector field settles."""
 
-from .base import AbstractComputedSubstrate as AbstractComputedSubstrate
-from .base import AbstractSubstrate as AbstractSubstrate
-from .capabilities import Capability as Capability
-from .clamping import RateClamp as RateClamp
-from .dynamics import AbstractSystem as AbstractSystem
-from .dynamics import Dynamics as Dynamics
-from .equilibrium import Equilibrium as Equilibrium
-from .euler import EulerSteps as EulerSteps
-from .implicit import LinearSolve as LinearSolve
-from .nudging import AbstractNudge as AbstractNudge
-from .nudging import CostNudge as CostNudge
-from .nudging import Nudging as Nudging
-from .oscillation import Oscillation as Oscillation
-from .solution import NotSettledError as NotSettledError
-from .solution import Solution as Solution
-from .solution import Verdict as Verdict
-from .solution import count_verdicts as count_verdicts
-from .solution import judge as judge
-from .solution import residual_of as residual_of
-from .solvers import AbstractIteration as AbstractIteration
-from .solvers import Iterate as Iterate
-from .solvers import NewtonKrylov as NewtonKrylov
-from .solvers import PerSample as PerSample
-from .solvers import Sweeps as Sweeps
-from .trajectory import ProjectedEuler as ProjectedEuler
-from .trajectory import Trajectory as Trajectory
-from .transposing import TransposingNudge as TransposingNudge
+from .. import _lazy
+
+_lazy.attach_stub(__name__)

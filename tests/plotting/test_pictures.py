@@ -39,6 +39,24 @@ def test_importing_plotting_loads_no_pyplot_and_changes_no_settings():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_drawing_a_simulation_loads_no_circuits_and_every_result_is_drawn_in_its_file():
+    code = """
+import importlib, pathlib, sys
+from eqprop_field import plotting
+from eqprop_field.plotting.draw import _FILES
+import eqprop_field.analysis.simulation
+draw = plotting.draw
+import eqprop_field.plotting.phases
+assert {'eqprop_field.circuits', 'eqprop_field.sequence'} & set(sys.modules) == set()
+for file in pathlib.Path(plotting.__file__).parent.glob('*.py'):
+    importlib.import_module(f'eqprop_field.plotting.{file.stem}')
+assert plotting.draw is draw
+found = {of.__module__: drawing.__module__ for of, drawing in draw.registry.items() if of is not object}
+assert found == {f'eqprop_field.{of}': f'eqprop_field.plotting.{file}' for of, file in _FILES.items()}, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def simulation(free: object, nudged: object, beta: float, times: np.ndarray = TIMES) -> Simulation:
     """The result of a batch of one whose states took these ways, (time, neurons) a layer."""
 
