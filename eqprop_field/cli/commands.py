@@ -28,9 +28,7 @@ COMMANDS = {
     "align": Entry("align", "Align", "Measures alignment with the gradient against symmetry."),
     "export": Entry("export", "Export", "Writes a netlist that any ngspice runs."),
     "circuit": Entry("circuit", "Circuit", "Runs the netlist in ngspice and compares with the ODE."),
-    "fidelity": Entry(
-        "fidelity", "Fidelity", "Asks whether a circuit still learns, one swept parameter after another."
-    ),
+    "fidelity": Entry("fidelity", "Fidelity", "Asks whether a circuit still learns, one parameter after another."),
     "montecarlo": Entry("montecarlo", "MonteCarlo", "Runs many chips, and shows how good their updates are."),
     "learn-in-circuit": Entry(
         "learn_in_circuit", "LearnInCircuit", "Lets a circuit learn by itself, in one transient of ngspice."

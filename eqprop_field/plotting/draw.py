@@ -56,7 +56,7 @@ def draw(result: Any, ax: Axes | None = None) -> Axes:
     Raises:
         NoPictureError: for a result without a picture.
     """
-    package = __package__.rpartition(".")[0]
+    package = __name__.partition(".")[0]
     for module in (of.__module__.removeprefix(f"{package}.") for of in type(result).__mro__):
         if module in _FILES:
             importlib.import_module(f".{_FILES[module]}", __package__)
