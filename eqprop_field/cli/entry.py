@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from .._compilation_cache import keep_compilations
+from .._startup import configure
 from .._terminal import open_what_is_closed, speak_any_encoding, terminable, warnings_as_sentences, write_to_nobody
 from .command import AbstractCommand, Outcome
 from .commands import COMMANDS, command_class, word_of
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
-    keep_compilations()
+    configure()
     open_what_is_closed()
     speak_any_encoding()
     try:

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from eqprop_field import _compilation_cache
+from eqprop_field import _startup
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # A network whose velocity raises an error while it is computed, once its states have left 0.
@@ -83,21 +83,21 @@ def test_compilations_are_not_kept_where_the_user_says_so_or_nothing_can_be_writ
 
 
 def test_where_too_much_is_kept_the_oldest_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(_compilation_cache, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(_startup, "_MOST_BYTES", 1000)
     for age in range(10):
         path = tmp_path / f"{age}-cache"
         path.write_bytes(b"x" * 100)
         os.utime(path, (1e9 - age, 1e9 - age))
-    _compilation_cache._bound(tmp_path)
+    _startup._bound(tmp_path)
     assert len(list(tmp_path.iterdir())) == 10
     (tmp_path / "new-cache").write_bytes(b"x")
-    _compilation_cache._bound(tmp_path)
+    _startup._bound(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"new-cache", *(f"{age}-cache" for age in range(4))}
 
 
 def test_a_program_that_has_loaded_jax_keeps_its_own_settings(monkeypatch):
     before = dict(os.environ)
-    _compilation_cache.keep_compilations()
+    _startup.configure()
     assert dict(os.environ) == before
 
 

@@ -1,6 +1,7 @@
-"""What the commands compile, kept in the user's cache folder for the next one. Imports no JAX: it is settled before."""
+"""What the commands settle before JAX is imported, so that less is waited for. Imports no JAX."""
 
 import contextlib
+import gc
 import os
 import platform
 import sys
@@ -11,8 +12,8 @@ _VARIABLE = "EQPROP_FIELD_CACHE"
 _MOST_BYTES = 128 * 2**20
 
 
-def keep_compilations() -> None:
-    """Has JAX keep what it compiles, so that a command is waited for once.
+def configure() -> None:
+    """Has JAX keep what it compiles in the user's cache folder, so that a command is waited for once.
 
     All of it is said by variables of the environment, which processes that are started here inherit. What the user has
     set wins: JAX_COMPILATION_CACHE_DIR, another folder; EQPROP_FIELD_CACHE=off, none. Nothing changes where JAX is
@@ -20,6 +21,8 @@ def keep_compilations() -> None:
     """
     if "jax" in sys.modules:
         return
+    # Imports and tracing make many objects that live long: a seventh of a short command was the look for garbage.
+    gc.set_threshold(100_000, 20, 20)
     # An error that is raised while a program runs is a call back to Python, and such a program is not kept. As NaN it
     # ends as a verdict, and diffrax, which checks its times so, compiles in half the time.
     os.environ.setdefault("EQX_ON_ERROR", "nan")
