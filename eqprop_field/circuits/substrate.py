@@ -18,7 +18,7 @@ from ..costs import Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
-from ..substrates.nudging import AbstractNudge, CostNudge
+from ..substrates.nudging import AbstractNudge, switched_off
 from ..substrates.oscillation import Oscillation, repetition_verdict
 from ..substrates.solution import Solution, Verdict, as_tolerance, judge
 from ..substrates.trajectory import Trajectory
@@ -338,7 +338,10 @@ class NgspiceSubstrate(AbstractSubstrate):
         """The durations of the free phase and of every nudged one: as given, or chosen from the ODE."""
         if self.free_time is not None and (self.nudged_time is not None or not nudges):
             return self.free_time, self.nudged_time or self.free_time
-        free_time, free = self._chosen_time(field, x, *_as_nudged(field, nudges))
+        # With beta = 0 it compiles with the nudged phases.
+        off = switched_off(nudges)
+        start = None if off is None else field.initial_state(len(off.target))
+        free_time, free = self._chosen_time(field, x, off, start)
         if self.free_time is not None:
             free_time = self.free_time
         elif self.from_operating_point:
@@ -366,16 +369,6 @@ class NgspiceSubstrate(AbstractSubstrate):
         if not math.isfinite(time):
             time = longest
         return float(np.clip(_MARGIN * time, min(_SHORTEST * slowest, longest), longest)), result.state
-
-
-def _as_nudged(
-    field: AbstractVectorField, nudges: Sequence[AbstractNudge]
-) -> tuple[AbstractNudge | None, State | None]:
-    """The nudge and the start of a free phase; with beta = 0 where that adds 0: it compiles with the nudged phases."""
-    nudge = nudges[0] if nudges else None
-    if not isinstance(nudge, CostNudge) or not isinstance(nudge.cost, Quadratic):
-        return None, None
-    return dataclasses.replace(nudge, beta=jnp.zeros_like(nudge.beta)), field.initial_state(len(nudge.target))
 
 
 def _return_verdict(free: Solution, back: Solution, within: float) -> np.ndarray:

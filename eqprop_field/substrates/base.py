@@ -194,10 +194,15 @@ class AbstractSubstrate(eqx.Module):
         self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool
     ) -> Iterator[Solution]:
         """The free phase, then the nudged ones, each when it is asked for: here by one `_settle` after another."""
-        free = self._settle(field, x, None, None, throw=throw)
+        free = self._free(field, x, nudges, throw=throw)
         yield free
         for nudge in nudges:
             yield self._settle(field, x, nudge.anchored(field, x, free.state), free.state, throw=throw)
+
+    def _free(self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool) -> Solution:
+        """The free phase from rest that these nudges follow."""
+        del nudges
+        return self._settle(field, x, None, None, throw=throw)
 
     def _oscillate(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool
@@ -285,19 +290,20 @@ def _from_inputs(
     if not is_concrete(substrate, field, x, nudge, start):
         system = Dynamics(field, drive_of(field, x), nudge)
         return system, _from_start(substrate, system, start)
-    drive, found = _driven_rest_of(substrate, field, x, nudge, start)
+    drive, found = driven_rest_of(substrate, field, x, nudge, start)
     system = Dynamics(field, drive, nudge)
     return system, substrate._finished(system, found)
 
 
 @compiled
-def _driven_rest_of(
+def driven_rest_of(
     substrate: AbstractComputedSubstrate,
     field: AbstractVectorField,
     x: Array,
     nudge: AbstractNudge | None,
     start: State | None,
 ) -> tuple[State, Solution]:
+    """The drive, and what a phase comes to, compiled together and not yet finished."""
     system = Dynamics(field, field.drive(x), nudge)
     return system.drive, _rest_of(substrate, system, start)
 

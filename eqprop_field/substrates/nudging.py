@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Inexact, Key
 
 from .._arrays import as_scalar, is_concrete, per_sample
-from ..costs import AbstractCost
+from ..costs import AbstractCost, Quadratic
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.leaky import AbstractNeuralNetwork
 from .capabilities import Capability
@@ -103,6 +103,17 @@ class CostNudge(AbstractNudge):
 
     def stiffness(self, field: AbstractVectorField, state: State) -> Inexact[Array, "batch outputs"] | float:
         return self.beta * self.cost.curvature(field, state, self.target)
+
+
+def switched_off(nudges: Sequence[AbstractNudge]) -> CostNudge | None:
+    """The first nudge with beta = 0, where that adds exactly 0: with it a free phase is compiled as a nudged one is.
+
+    None where there is none such: the slopes of other costs may be infinite, and complex nudges make states complex.
+    """
+    nudge = nudges[0] if nudges else None
+    if type(nudge) is not CostNudge or type(nudge.cost) is not Quadratic or jnp.iscomplexobj(nudge.beta):
+        return None
+    return dataclasses.replace(nudge, beta=jnp.zeros_like(nudge.beta))
 
 
 def _needs_of(*betas: Array) -> frozenset[Capability]:

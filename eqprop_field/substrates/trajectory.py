@@ -12,9 +12,10 @@ import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arrays import as_scalar, is_concrete
-from ..vector_fields.base import State
-from .base import AbstractComputedSubstrate
-from .dynamics import AbstractSystem, real_parts
+from ..vector_fields.base import AbstractVectorField, State
+from .base import AbstractComputedSubstrate, driven_rest_of
+from .dynamics import AbstractSystem, Dynamics, real_parts
+from .nudging import AbstractNudge, switched_off
 from .rest import checked_rest
 from .solution import Solution, Verdict, as_tolerance, default_tolerance, has_diverged, judge, residual_of
 
@@ -85,6 +86,15 @@ class Trajectory(AbstractComputedSubstrate):
             if times is not None and is_concrete(times, end):
                 if times.ndim != 1 or bool(jnp.any(jnp.diff(times) <= 0)) or times[0] < 0 or times[-1] > end:
                     raise ValueError(f"{name} must increase strictly within [0, {float(end):g}]")
+
+    def _free(self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool) -> Solution:
+        off = switched_off(nudges)
+        if off is None or not is_concrete(self, field, x, off):
+            return super()._free(field, x, nudges, throw=throw)
+        # As a nudged phase with beta = 0 it shares their compilation, most of what a small network costs.
+        as_nudged = dataclasses.replace(self, nudged_time=self.free_time, nudged_times=self.free_times)
+        drive, found = driven_rest_of(as_nudged, field, x, off, field.initial_state(len(x)))
+        return self._finished(Dynamics(field, drive), found)
 
     def _rest(self, system: AbstractSystem, start: State) -> Solution:
         start = system.typed(start)

@@ -188,3 +188,24 @@ def test_a_fixed_step_is_fixed_and_the_last_one_shorter(end, expected):
     found = substrate.settle(one_neuron(1.0), jnp.ones((1, 1)), throw=False)
     assert found.steps.tolist() == [len(expected)] and float(found.time) == end
     np.testing.assert_allclose(1 - found.state[0], np.prod(1 - np.array(expected)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("cost", "beta", "hidden", "compilations"),  # sizes of their own: what was compiled would not be again
+    [(epf.Quadratic(), 0.2, 7, 1), (epf.Matching(), 0.2, 8, 2), (epf.Quadratic(), jnp.asarray(0.2j), 9, 2)],
+)
+def test_both_phases_are_one_compilation_where_a_nudge_can_be_switched_off(
+    monkeypatch, cost, beta, hidden, compilations
+):
+    solved = []
+    solve = diffrax.diffeqsolve
+    monkeypatch.setattr(diffrax, "diffeqsolve", lambda *args, **kwargs: solved.append(1) or solve(*args, **kwargs))
+    linear = {"activation": epf.activation("linear"), "gain": 0.4, "projected": False}
+    field = epf.LayeredField.create(KEY, (3, hidden, 2), **linear)
+    x, nudge = jnp.full((1, 3), 0.4), epf.CostNudge(beta, jnp.full((1, 2), 0.7), cost)
+    substrate = epf.Trajectory(tol=1e-9, free_time=60.0, nudged_time=50.0)
+    free, _ = substrate.phases(field, x, [nudge])
+    assert len(solved) == compilations
+    alone = substrate.settle(field, x)
+    np.testing.assert_array_equal(flatten_state(free.state), flatten_state(alone.state))
+    assert free.time == alone.time and free.steps == alone.steps
