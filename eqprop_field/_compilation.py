@@ -14,7 +14,8 @@ from ._arrays import is_concrete
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_LITTLE = 2**12  # numbers that go in: a batch of a few samples, and a few thousand weights
+# Numbers that go in: a batch of a few samples, and a few thousand weights. Vectors, such as saved times, cost little.
+_LITTLE = 2**12
 
 
 @functools.cache
@@ -50,7 +51,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         leaves = jax.tree.leaves((args, kwargs))
-        little = sum(leaf.size for leaf in leaves if eqx.is_array(leaf)) <= _LITTLE
+        little = sum(leaf.size for leaf in leaves if eqx.is_array(leaf) and leaf.ndim != 1) <= _LITTLE
         alone = little and is_concrete(leaves, jnp.zeros(()))  # zeros are traced where everything is
         return quick()(*args, **kwargs) if alone else thorough(*args, **kwargs)
 

@@ -1,6 +1,7 @@
 """Costs: C(theta, s, y) of settled states, their derivatives, and what the parameters themselves cost."""
 
 import abc
+import math
 import sys
 import types
 from collections.abc import Callable
@@ -28,7 +29,7 @@ class AbstractCost(eqx.Module):
     weight_decay: eqx.AbstractVar[Float[Array, ""]]
 
     def __check_init__(self) -> None:
-        if is_concrete(self.weight_decay) and not 0 <= self.weight_decay < jnp.inf:
+        if is_concrete(self.weight_decay) and not 0 <= float(self.weight_decay) < math.inf:
             raise ValueError(f"weight_decay={self.weight_decay:g}: give a strength of at least 0, such as 1e-4")
 
     @abc.abstractmethod

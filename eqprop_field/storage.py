@@ -43,6 +43,7 @@ def save_phases(
     Raises:
         OSError: as for `write_atomically`.
     """
+    from .learning.base import negative
     from .substrates.solution import Verdict
 
     del field  # the state's own structure names the arrays
@@ -56,7 +57,7 @@ def save_phases(
             arrays |= _by_leaf(phase, solution.trajectory)
     arrays |= {f"update_{name}": tensor for name, tensor in estimate.update.tensors().items()}
     if estimate.path_gradient is not None:
-        update = jax.tree.map(jnp.negative, estimate.path_gradient)
+        update = negative(estimate.path_gradient)
         arrays |= {f"update_path_{name}": tensor for name, tensor in update.tensors().items()}
     write_npz(path, **arrays)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
@@ -53,13 +54,15 @@ class Simulation(AbstractResult):
     @property
     def phases(self) -> dict[str, tuple[float, Solution]]:
         """Every phase by its name, with the real part of its influence parameter."""
-        betas = [float(np.real(beta)) for beta in self.nudging.betas]
+        betas = [float(np.real(np.asarray(beta))) for beta in self.nudging.betas]
         names = ["nudged", *(f"nudged_{k}" for k in range(2, len(betas) + 1))]
         nudged = zip(betas, self.estimate.nudged, strict=True)
         return {"free": (0.0, self.estimate.free)} | dict(zip(names, nudged, strict=True))
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a sample and phase."""
+        cost, phases = np.asarray(self.estimate.cost), self.phases
+        read = {name: (beta, jax.tree.map(np.asarray, solution)) for name, (beta, solution) in phases.items()}
         return [
             {
                 "sample": i,
@@ -69,10 +72,10 @@ class Simulation(AbstractResult):
                 "residual": float(solution.residual[i]),
                 "time": None if solution.time is None else float(solution.time),
                 "evaluations": int(solution.evaluations[i]),
-                "cost": float(self.estimate.cost[i]),
+                "cost": float(cost[i]),
             }
             for i in range(len(self.y))
-            for name, (beta, solution) in self.phases.items()
+            for name, (beta, solution) in read.items()
         ]
 
     def summary(self) -> dict[str, Any]:
@@ -90,7 +93,7 @@ class Simulation(AbstractResult):
         }
         groups = {"free": [estimate.free], "nudged": list(estimate.nudged)}
         for name, group in groups.items():
-            summary[f"verdict_{name}"] = count_verdicts(jnp.asarray(_worst([s.verdict for s in group])))
+            summary[f"verdict_{name}"] = count_verdicts(_worst([s.verdict for s in group]))
             summary[f"residual_{name}"] = _finite(_worst([s.residual for s in group]).max())
             summary[f"time_{name}"] = max((float(s.time) for s in group if s.time is not None), default=None)
             summary[f"evaluations_{name}"] = int(_worst([s.evaluations for s in group]).max())

@@ -3,10 +3,12 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._compilation import compiled
 from ..vector_fields.base import AbstractVectorField, State, active_set, flatten_state, jacobian
 from ..vector_fields.leaky import AbstractNeuralNetwork, require
 
 
+@compiled
 def weight_symmetry(field: AbstractVectorField) -> Float[Array, ""]:
     r"""$\langle W, W^\top\rangle / \lVert W\rVert^2$ of the recurrent weights: 1 symmetric, -1 antisymmetric."""
     w = require(field, AbstractNeuralNetwork, "weight symmetry").recurrent_matrix()

@@ -12,6 +12,7 @@ from scipy.interpolate import PchipInterpolator
 
 from .._arrays import float64, in_float64
 from .._compilation import compiled
+from ..substrates.base import drive_of
 from ..substrates.dynamics import Dynamics
 from ..substrates.nudging import AbstractNudge
 from ..substrates.rest import checked_rest
@@ -161,7 +162,7 @@ def solution(
     with float64():
         wide, nudge = in_float64(field), in_float64(nudge)
         state = unflatten_state(wide.initial_state(1), jnp.asarray(measured))
-        system = Dynamics(wide, wide.drive(jnp.asarray(x, jnp.float64)), nudge)
+        system = Dynamics(wide, drive_of(wide, jnp.asarray(x, jnp.float64)), nudge)
         judged = jax.tree.map(np.asarray, _judged(system, state, tol if exact else np.inf))
         state, residual, verdict = judged.state, judged.residual, judged.verdict
     if not exact:
@@ -192,7 +193,7 @@ _judge = compiled(judge)
 def _judged(system: Dynamics, state: State, tol: float) -> Solution:
     limit = jnp.asarray(tol, jnp.float64)
     state, residual, verdict = _judge(system, state, limit)
-    none = jnp.zeros(residual.shape, jnp.int32)
+    none = jnp.asarray(np.zeros(residual.shape, np.int32))
     return checked_rest(system, Solution(state, residual, verdict, none, none), limit, stability=system.is_free)
 
 

@@ -364,7 +364,7 @@ class NgspiceSubstrate(AbstractSubstrate):
             ode = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest).unchecked()
             start = None if start is None else in_float64(start)
             result = ode.settle(exact, np.asarray(x, np.float64), in_float64(nudge), start, throw=False)
-            slowest = max(float(np.max(tau)) for tau in jax.tree.leaves(exact.time_constants()))
+            slowest = max(float(np.asarray(tau).max()) for tau in jax.tree.leaves(exact.time_constants()))
             time = longest if result.time is None else float(result.time)
         if not math.isfinite(time):
             time = longest

@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from .._arrays import checked_pair, float64, in_float64
 from ..costs import Quadratic
 from ..learning import EqProp, finite_beta
-from ..learning.base import Estimate, tree_dot, tree_norm
+from ..learning.base import Estimate
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.solution import Solution, Verdict
 from ..substrates.trajectory import Trajectory
@@ -58,7 +58,7 @@ class _PhasePair(NamedTuple):
 
     @property
     def settled(self) -> Bool[np.ndarray, " batch"]:
-        return np.asarray(self.circuit.converged & self.ode.converged)
+        return np.asarray(self.circuit.converged) & np.asarray(self.ode.converged)
 
     @property
     def left(self) -> Bool[np.ndarray, " batch"]:
@@ -237,15 +237,16 @@ def _estimate(problem: _Problem, phases: Sequence[Solution]) -> Estimate:
 
 def _compare_updates(problem: _Problem, phases: list[_PhasePair]) -> tuple[float, float]:
     """Cosine of the updates and share of equal signs, over the samples that settled in all phases of both."""
-    worst = jnp.max(jnp.stack([s.verdict for pair in phases for s in (pair.circuit, pair.ode)]), axis=0)
+    worst = jnp.asarray(np.max([s.verdict for pair in phases for s in (pair.circuit, pair.ode)], axis=0))
     judged = [[eqx.tree_at(lambda s: s.verdict, s, worst) for s in (pair.circuit, pair.ode)] for pair in phases]
     gradients = [_estimate(problem, solutions).gradient for solutions in zip(*judged, strict=True)]
-    norms = float(tree_norm(gradients[0]) * tree_norm(gradients[1]))
+    measured, expected = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(g)]) for g in gradients)
+    norms = float(np.linalg.norm(measured) * np.linalg.norm(expected))
     if not norms > 0:
         return math.nan, math.nan
-    measured, expected = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(g)]) for g in gradients)
     counted = np.abs(expected) > _SIGNIFICANT * np.abs(expected).max()
-    return float(tree_dot(*gradients)) / norms, float(np.mean((measured * expected > 0)[counted]))
+    cosine = float(np.clip(measured @ expected / norms, -1, 1))
+    return cosine, float(np.mean((measured * expected > 0)[counted]))
 
 
 def _same_branch(problem: _Problem, nudge: AbstractNudge | None, circuit: Solution, ode: Solution) -> np.ndarray:
@@ -255,7 +256,7 @@ def _same_branch(problem: _Problem, nudge: AbstractNudge | None, circuit: Soluti
     """
     theirs = np.asarray(flatten_state(ode.state))
     near = np.abs(np.asarray(flatten_state(circuit.state)) - theirs).max(axis=1) <= _SAME_STATE
-    near |= ~np.asarray(circuit.converged & ode.converged)
+    near |= ~(np.asarray(circuit.converged) & np.asarray(ode.converged))
     if near.all():
         return near
     beside = jax.tree.map(lambda c, o: jnp.where(jnp.isfinite(c), c, o), circuit.state, ode.state)
@@ -278,7 +279,7 @@ def _verdict(
         return AgreementVerdict.wrong_branch
     if not all(pair.settled.all() for pair in phases):
         return AgreementVerdict.not_settled
-    if not all((estimate.verdict == Verdict.converged).all() for estimate in estimates):
+    if any(np.asarray(estimate.verdict).any() for estimate in estimates):
         return AgreementVerdict.below_resolution
     if estimates[0].path_differs:
         return AgreementVerdict.path_differs

@@ -25,7 +25,8 @@ def read_network(path: Path) -> AbstractVectorField:
     """
     must_be_file(path, f"network {path}")
     wide = jnp.result_type(float)
-    return jax.tree.map(lambda leaf: leaf.astype(wide) if eqx.is_inexact_array(leaf) else leaf, load_network(path))
+    widened = lambda leaf: jnp.asarray(np.asarray(leaf), wide) if eqx.is_inexact_array(leaf) else leaf  # noqa: E731
+    return jax.tree.map(widened, load_network(path))
 
 
 def network(net: Path | None, architecture: Architecture, seed: int, symmetry: float = 0.0) -> AbstractVectorField:

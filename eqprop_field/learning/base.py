@@ -1,6 +1,7 @@
 """Learning rules: one way from data to an estimate, and the product that turns displacements into parameter changes."""
 
 import abc
+import math
 from collections.abc import Sequence
 from typing import ClassVar, final
 
@@ -50,7 +51,7 @@ class Estimate(eqx.Module):
     @property
     def update(self) -> AbstractVectorField:
         """The negative gradient: the STDP-compatible change of the parameters."""
-        return jax.tree.map(jnp.negative, self.gradient)
+        return negative(self.gradient)
 
     @property
     def path_difference(self) -> Float[Array, ""] | None:
@@ -62,18 +63,18 @@ class Estimate(eqx.Module):
     @property
     def path_differs(self) -> bool:
         """Whether the two forms differ by 100 % and more: the phases did not do what either of them assumes."""
-        return self.path_difference is not None and bool(self.path_difference >= _WRONG)
+        return self.path_difference is not None and float(self.path_difference) >= _WRONG
 
     def accuracy(self) -> list[str]:
         """What people read about how far the update is to be relied upon; nothing where nothing is known."""
         lines, path, resolution = [], self.path_difference, self.resolution
-        if path is not None and bool(jnp.isfinite(path)):
-            warning = " - too much for an update: lower beta" if bool(path >= _SUSPECT) else ""
+        if path is not None and math.isfinite(path):
+            warning = " - too much for an update: lower beta" if float(path) >= _SUSPECT else ""
             lines.append(f"update       trajectory and end-point form differ by {100 * float(path):.2g} %{warning}")
-        if resolution is not None and bool(jnp.isfinite(resolution)):
+        if resolution is not None and math.isfinite(resolution):
             share = 100 * float(resolution)
             lines.append(f"resolution   what the phases had still to go is {share:.2g} % of the update")
-        if self.finite_beta is not None and bool(jnp.isfinite(self.finite_beta)):
+        if self.finite_beta is not None and math.isfinite(self.finite_beta):
             share = 100 * float(self.finite_beta)
             lines.append(f"finite beta  what is due to a beta that is not 0 is {share:.2g} % of the update")
         return lines
@@ -81,8 +82,7 @@ class Estimate(eqx.Module):
     @property
     def objective(self) -> Float[Array, ""]:
         """The mean cost of the samples that settled (0 if none did)."""
-        settled = self.verdict == Verdict.converged
-        return jnp.sum(jnp.where(settled, self.cost, 0)) / jnp.maximum(jnp.sum(settled), 1)
+        return _mean_cost(self.cost, self.verdict)
 
 
 class Reading(eqx.Module):
@@ -223,6 +223,12 @@ _compiled = compiled(_estimate)
 
 
 @compiled
+def negative(gradient: AbstractVectorField) -> AbstractVectorField:
+    """The change of the parameters that descends along a gradient."""
+    return jax.tree.map(jnp.negative, gradient)
+
+
+@compiled
 def pull_back(field: AbstractVectorField, x: Array, state: State, displacement: State) -> AbstractVectorField:
     r"""$(\partial\mu/\partial\theta)^\top$ displacement, summed over the batch: equations 5 and 19, for every field.
 
@@ -296,6 +302,13 @@ def tree_norm(a: AbstractVectorField) -> Float[Array, ""]:
     return jnp.sqrt(tree_dot(a, a))
 
 
+@compiled
+def _mean_cost(cost: Float[Array, " batch"], verdict: Int[Array, " batch"]) -> Float[Array, ""]:
+    settled = verdict == Verdict.converged
+    return jnp.sum(jnp.where(settled, cost, 0)) / jnp.maximum(jnp.sum(settled), 1)
+
+
+@compiled
 def _relative(other: AbstractVectorField, a: AbstractVectorField) -> Float[Array, ""]:
     return tree_norm(jax.tree.map(jnp.subtract, other, a)) / tree_norm(a)
 

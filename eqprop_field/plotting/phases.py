@@ -30,7 +30,7 @@ def _simulation(result: Simulation, ax: Axes | None = None) -> Axes:
     """The states of the pictured sample through the free and the first nudged phase, a panel a layer, and what learning
     reads: the displacement (s(t) - s(0)) / beta of the output layer during the nudged phase.
     """
-    field, sample, beta = result.field, result.pictured, float(np.real(result.nudging.betas[0]))
+    field, sample, beta = result.field, result.pictured, float(np.real(np.asarray(result.nudging.betas[0])))
     target = np.asarray(result.y[sample]) if field.n_outputs <= _MOST_TARGETS else None
     phases = _paths(result.estimate.free, sample), _paths(result.estimate.nudged[0], sample)
     return _two_phases(phases, ax, beta, target)

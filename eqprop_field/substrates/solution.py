@@ -101,7 +101,7 @@ class Solution(eqx.Module):
         return self.verdict == Verdict.converged
 
 
-def count_verdicts(verdict: Shaped[Array, " batch"]) -> dict[str, int]:
+def count_verdicts(verdict: Shaped[Array | np.ndarray, " batch"]) -> dict[str, int]:
     """How many samples ended in each verdict, by name; only verdicts that occur."""
     codes, counts = np.unique(np.asarray(verdict), return_counts=True)
     return {Verdict(int(code)).name: int(n) for code, n in zip(codes, counts, strict=True)}

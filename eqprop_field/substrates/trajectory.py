@@ -8,6 +8,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
@@ -84,7 +85,8 @@ class Trajectory(AbstractComputedSubstrate):
             if is_concrete(end) and not float(end) > 0:
                 raise ValueError(f"{name.replace('times', 'time')}={float(end):g}: give a phase a time above 0")
             if times is not None and is_concrete(times, end):
-                if times.ndim != 1 or bool(jnp.any(jnp.diff(times) <= 0)) or times[0] < 0 or times[-1] > end:
+                times = np.asarray(times)
+                if times.ndim != 1 or (np.diff(times) <= 0).any() or times[0] < 0 or times[-1] > float(end):
                     raise ValueError(f"{name} must increase strictly within [0, {float(end):g}]")
 
     def _free(self, field: AbstractVectorField, x: Array, nudges: Sequence[AbstractNudge], *, throw: bool) -> Solution:

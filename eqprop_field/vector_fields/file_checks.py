@@ -108,16 +108,17 @@ def checked_tensors(
             )
         if tensor.dtype != dtype or dtype.kind != "f":
             raise TensorFileError(f"has tensor {name} as {tensor.dtype}, where all must be float32 or all float64")
-        arrays[name] = jnp.asarray(tensor)
-        if not bool(jnp.isfinite(arrays[name]).all()):
+        # By numpy, as all that looks at values once: JAX would compile every operation.
+        if not np.isfinite(tensor).all():
             raise TensorFileError(f"has NaN or infinity in tensor {name}")
-        if name in taus and not bool((arrays[name] > 0).all()):
+        if name in taus and not (tensor > 0).all():
             raise TensorFileError(f"has a time constant in {name} that is not positive")
+        arrays[name] = jnp.asarray(tensor)
     # Only now: what the description claims fits tensors that the file holds.
     return arrays if given else arrays | {name: jnp.asarray(np.ones(shape, dtype)) for name, shape in taus.items()}
 
 
 def tensors_with_taus(tensors: Mapping[str, Array], taus: Mapping[str, Array]) -> dict[str, np.ndarray]:
     """The tensors that a file holds: time constants are among them unless all are 1."""
-    held = dict(tensors) if all(bool(jnp.all(tau == 1)) for tau in taus.values()) else {**tensors, **taus}
+    held = dict(tensors) if all((np.asarray(tau) == 1).all() for tau in taus.values()) else {**tensors, **taus}
     return {name: np.asarray(tensor) for name, tensor in held.items()}

@@ -91,7 +91,7 @@ class LayeredField(AbstractLayered):
         depth = len(n) - 1
         dtype = jnp.result_type(float)
         taus = [jnp.broadcast_to(as_real("tau", t, dtype), (n[i],)) for i, t in enumerate(tau or [1.0] * depth)]
-        if len(taus) != depth or not all(bool(jnp.all(t > 0)) for t in taus):
+        if len(taus) != depth or not all((np.asarray(t) > 0).all() for t in taus):
             raise ValueError(f"tau needs one positive entry for each of the {depth} layers behind the input")
         blank = cls(  # pyright: ignore[reportCallIssue]  # n_outputs is a property here
             forward=tuple(jnp.zeros((n[i], n[i + 1]), dtype) for i in range(depth)),
