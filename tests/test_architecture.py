@@ -17,7 +17,7 @@ _PACKAGE = "eqprop_field"
 # Lowest first. Rooms on one floor do not see each other. The package's own name stands for its `__init__`.
 _FLOORS = {
     "eqprop_field": (
-        {"_arrays", "_lazy", "_startup", "_tensor_file", "_terminal", "_tracing", "extensions"},
+        {"_arrays", "_lazy", "_progress", "_startup", "_tensor_file", "_terminal", "_tracing", "extensions"},
         {"_compilation", "_linalg"},
         {"_files"},
         {"activations", "results"},

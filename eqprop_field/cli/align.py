@@ -49,12 +49,12 @@ class Align(AbstractCommand):
 
         import jax
 
+        from .._progress import bar
         from ..analysis import align
         from ..learning import RULES, named_rules
         from ..substrates import Equilibrium
         from . import inputs
         from .files import folder_for
-        from .progress import bar
 
         every = "all" in self.rules
         rules = named_rules(RULES if every else self.rules, self.nudge.build(), Equilibrium(tol=self.tol))

@@ -51,13 +51,13 @@ class AlignTraining(AbstractCommand):
 
         import jax
 
+        from .._progress import bar
         from ..activations import activation
         from ..analysis import align_training
         from ..learning import RULES, named_rules
         from ..training import find_recipe, load_dataset
         from ..vector_fields import field_class
         from .files import folder_for
-        from .progress import bar
 
         options = {"sizes": self.sizes or None, "epochs": self.epochs, "schedule": "constant", "seed": self.seed}
         options |= {"gain": self.gain, "repair": self.repair.settings(), **dataclasses.asdict(self.nudge)}

@@ -33,9 +33,9 @@ class Bench(AbstractCommand):
         if self.x64:
             raise Refused("--x64: the goals are for float32; leave it away")
 
+        from .._progress import bar
         from ..benchmarks import benchmark
         from .files import folder_for
-        from .progress import bar
 
         folder = None if self.out is None else folder_for(self.out)
         with bar("benchmarks") as progress:

@@ -69,10 +69,10 @@ class AbstractCampaign(AbstractCommand):
             ValueError: as the library does.
             OSError: for files that cannot be written.
         """
+        from .._progress import bar
         from ..circuits import TaskFailed, WorkerDied
         from . import inputs
         from .files import folder_for
-        from .progress import bar
 
         field = inputs.read_network(self.net)
         x, y = inputs.samples_or_random(field, self.input, self.target, self.seed, self.samples)

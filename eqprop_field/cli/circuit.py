@@ -50,11 +50,11 @@ class Circuit(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
         self.choose_precision(1e-8)  # the comparison is about the last digits
+        from .._progress import bar
         from ..circuits import Batch, Shared, verify
         from .files import folder_for
         from .inputs import read_network, read_samples
         from .level import durations
-        from .progress import bar
 
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()

@@ -26,9 +26,9 @@ class Compare(AbstractTraining):
     def run(self) -> Outcome:
         self.choose_precision()
 
+        from .._progress import bar
         from ..training import compare, load_dataset
         from .files import folder_for
-        from .progress import bar
 
         recipe = self._recipe()
         dataset = load_dataset(recipe.data, self.data_dir, seed=self.seed, labels=self.label)

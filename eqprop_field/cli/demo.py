@@ -21,9 +21,9 @@ class Demo(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision()
 
+        from .._progress import bar
         from ..demo import demo
         from .files import folder_for
-        from .progress import bar
 
         folder = folder_for(self.out)
         with bar("demo") as progress:

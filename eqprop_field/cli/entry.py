@@ -6,6 +6,7 @@ import importlib.metadata
 import io
 import itertools
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from .._progress import waiting
 from .._startup import configure
 from .._terminal import open_what_is_closed, speak_any_encoding, terminable, warnings_as_sentences, write_to_nobody
 from .command import AbstractCommand, Outcome
@@ -37,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     speak_any_encoding()
     try:
         with terminable(), warnings_as_sentences():
-            with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            with waiting("eqprop-field"), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
                 arguments = _import_extensions(arguments)
             if arguments == ["--version"]:
                 print(f"eqprop-field {_version()}")
                 return 0
             command = _parse(arguments)
-            with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            with waiting(word_of(command)), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
                 outcome = command.run()
             return _report(outcome, as_json, word_of(command))
     except SystemExit as end:
@@ -116,7 +118,8 @@ def _summary(name: str) -> Any:
 
 def _in_a_sentence(boxed: str) -> str:
     """The parser's framed message in one line, without the help it repeats."""
-    inside = (line.strip(" │╭╮╰╯─\n") for line in boxed.splitlines()[1:])
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", boxed)  # a terminal's colours
+    inside = (line.strip(" │╭╮╰╯─\n") for line in plain.splitlines()[1:])
     message = itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full helptext")), inside)
     return " ".join(line for line in message if any(map(str.isalnum, line)))
 

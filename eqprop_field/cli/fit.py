@@ -50,10 +50,10 @@ class Fit(AbstractCommand):
     def run(self) -> Outcome:
         self.choose_precision()
 
+        from .._progress import bar
         from ..datasets import read_series
         from ..sequence import fit, signal_model
         from .files import folder_for
-        from .progress import bar
 
         folder = folder_for(self.out)
         x, y = read_series(self.data, self.inputs.split(","), self.targets.split(","))

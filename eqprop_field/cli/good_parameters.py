@@ -50,12 +50,12 @@ class MapGoodParameters(AbstractCommand):
 
         import jax
 
+        from .._progress import bar
         from ..analysis import good_parameters
         from ..learning import named_rules
         from ..substrates import Trajectory
         from . import inputs
         from .files import folder_for
-        from .progress import bar
 
         substrate = Trajectory(tol=self.tol, free_time=self.time[0], nudged_time=self.time[1])
         (rule,) = named_rules((self.rule,), self.nudge.build(), substrate).values()

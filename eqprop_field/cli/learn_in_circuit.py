@@ -50,9 +50,9 @@ class LearnInCircuit(AbstractCommand):
         if self.level == "behavioural" and (self.multiplier, self.process) != ("behavioural", ProcessOptions()):
             raise Refused("--multiplier transistor, --pdk, --corner and --celsius are options of --level transistor")
 
+        from .._progress import bar
         from ..circuits import LEARNING, Behavioural, Transistor, learn_in_circuit
         from .files import folder_for
-        from .progress import bar
 
         level = Behavioural(accuracy=LEARNING)
         if self.level == "transistor":

@@ -42,9 +42,9 @@ class ReverseEngineer(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
+        from .._progress import bar
         from ..kernel_networks import reverse_engineer
         from .files import folder_for
-        from .progress import bar
 
         folder = folder_for(self.out)
         with bar("reverse engineering") as progress:

@@ -45,9 +45,9 @@ class Roessler(AbstractCommand):
 
         import jax
 
+        from .._progress import bar
         from ..sequence import roessler
         from .files import folder_for
-        from .progress import bar
 
         folder = folder_for(self.out)
         with bar("Roessler attractor") as progress:

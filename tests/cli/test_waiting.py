@@ -101,6 +101,40 @@ def test_a_program_that_has_loaded_jax_keeps_its_own_settings(monkeypatch):
     assert dict(os.environ) == before
 
 
+def on_a_terminal(*arguments: object) -> tuple[str, int]:
+    """What a command writes to a terminal of 80 columns, and its exit code."""
+    termios = pytest.importorskip("termios")
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    env = os.environ | {"PYTHONPATH": str(_ROOT), "TERM": "xterm-256color"}
+    started = [sys.executable, "-m", "eqprop_field", *map(str, arguments)]
+    running = subprocess.Popen(started, env=env, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    try:
+        while part := os.read(ours, 4096):
+            written += part
+    except OSError:  # Linux's end of a terminal
+        pass
+    os.close(ours)
+    return written.decode(), running.wait()
+
+
+def test_a_terminal_shows_that_something_runs_and_is_clean_afterwards(tmp_path):
+    written, code = on_a_terminal("init", "--sizes", "2,2", "--out", tmp_path / "n.safetensors")
+    assert code == 0
+    shown, _, said = written.rpartition("\r" + " " * 10)
+    assert "\rinit: 00:00" in shown
+    assert said.strip().startswith(str(tmp_path))
+
+
+def test_a_mistake_is_one_plain_sentence_on_a_terminal_with_colours():
+    written, code = on_a_terminal("train", "--sizze", "3")
+    assert code == 2
+    assert "\x1b" not in written and "─" not in written and "│" not in written
+    assert "--sizze" in written and len(written.splitlines()) == 1
+
+
 def test_an_error_raised_while_a_network_runs_is_a_verdict(tmp_path):
     mine = tmp_path / "guarded_field.py"
     mine.write_text(FIELD)
