@@ -295,27 +295,27 @@ _INTEGRALS = {
 }
 
 
-_NAMED: dict[str, Callable[[Any], AbstractCost]] = {
+_NAMED: dict[str, Callable[[Activation], AbstractCost]] = {
     "quadratic": lambda _: Quadratic(),
-    "matching": lambda field: Matching(activation=getattr(field, "activation", hard_sigmoid)),
+    "matching": lambda rho: Matching(activation=rho),
     "cross-entropy": lambda _: CrossEntropy(),
     "huber": lambda _: Huber(),
     "margin": lambda _: Margin(),
 }
 
 
-def named_cost(name: str, field: Any) -> AbstractCost:
+def named_cost(name: str, of: Any) -> AbstractCost:
     """A cost by its name, or `module:attribute`: a cost, or a function C(theta, s, y), of a module that is loaded.
 
     Args:
         name: quadratic, matching, cross-entropy, huber or margin; or such as `my_costs:mine`.
-        field: the network, whose activation the matching loss takes.
+        of: the network, or its activation, which the matching loss takes; the hard sigmoid where it has none.
 
     Raises:
         ValueError: for a name that is not known, and for what is no cost.
     """
     if name in _NAMED:
-        return _NAMED[name](field)
+        return _NAMED[name](of if isinstance(of, Activation) else getattr(of, "activation", hard_sigmoid))
     module, _, attribute = name.partition(":")
     if not attribute:
         raise ValueError(f"unknown cost {name!r}: choose one of {', '.join(_NAMED)}, or name yours as module:attribute")

@@ -193,7 +193,7 @@ def align(
         keys: one JAX key a network that is drawn; one by default.
         leave_out: whether rules that cannot serve this network are left out, and named in `refused`, instead of
             refusing the whole sweep.
-        truth: how the true gradient is computed (its substrate is not used).
+        truth: how the true gradient is computed (its substrate is not used); by default of each rule's own cost.
         progress: called with the parts done and their number.
 
     Raises:
@@ -201,9 +201,8 @@ def align(
             cannot be drawn anew, or a rule on a circuit.
     """
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-    for name, rule in rules.items():
-        if not rule.substrate.traceable:
-            raise ValueError(f"rule {name!r} settles outside JAX: measure alignment on an ODE substrate")
+    if outside := [name for name, rule in rules.items() if not rule.substrate.traceable]:
+        raise ValueError(f"rule {outside[0]!r} settles outside JAX: measure alignment on an ODE substrate")
     cs, keys = _checked_draws(field, symmetries, keys)
     refused = _refused(rules, field, x, y) if leave_out else {}
     rules = {name: rule for name, rule in rules.items() if name not in refused}
@@ -213,10 +212,11 @@ def align(
     pairs = len(cs) * seeds
     of_pair = None if keys is None else (jnp.repeat(jnp.asarray(cs, field.dtype), seeds), jnp.tile(keys, len(cs)))
     size = _chunk(field, len(x), len(rules), pairs)
+    measured, truths = _with_truths(rules, truth)
     parts = []
     for start in range(0, pairs, size):
         chunk = jax.tree.map(lambda values, start=start: values[start : start + size], of_pair)
-        part = _sweep(field, x, y, chunk, rules=rules, truth=truth or ImplicitGradient())
+        part = _sweep(field, x, y, chunk, rules=measured, truths=truths)
         parts.append(jax.tree.map(np.asarray, part))
         if progress is not None:
             progress(start // size + 1, pairs // size)
@@ -268,6 +268,20 @@ def _refused(
     return refused
 
 
+def _with_truths(
+    rules: Mapping[str, AbstractLearningRule], given: ImplicitGradient | None
+) -> tuple[dict[str, tuple[AbstractLearningRule, int]], list[ImplicitGradient]]:
+    """Every rule with the place of its truth among these, each of them there once."""
+    found, truths = {}, []
+    for name, rule in rules.items():
+        truth = given or ImplicitGradient(cost=rule.cost)
+        same = [k for k, other in enumerate(truths) if eqx.tree_equal(truth, other, typematch=True)]
+        if not same:
+            truths.append(truth)
+        found[name] = (rule, same[0] if same else len(truths) - 1)
+    return found, truths
+
+
 def _beta(rule: AbstractLearningRule) -> float:
     """The influence parameter of a rule's first nudged phase; NaN for rules without one."""
     nudging = getattr(rule, "nudging", None)
@@ -288,20 +302,24 @@ def _sweep(
     y: Float[Array, "sample outputs"],
     draws: tuple[Float[Array, " pair"], Key[Array, " pair"]] | None,
     *,
-    rules: dict[str, AbstractLearningRule],
-    truth: ImplicitGradient,
+    rules: dict[str, tuple[AbstractLearningRule, int]],
+    truths: list[ImplicitGradient],
 ) -> dict[str, Any]:
-    """The measurements of every pair of a symmetry and a key; of the template itself, as one pair, without."""
+    """The measurements of every pair of a symmetry and a key; of the template itself, as one pair, without.
+
+    Each rule comes with the number of its truth.
+    """
 
     def sample(field: AbstractVectorField, x: Array, y: Array) -> dict[str, Any]:
         x, y = x[None], y[None]
-        estimates = {name: rule.estimate(field, x, y, throw=False) for name, rule in rules.items()}
-        first, free = next(iter(rules.values())), next(iter(estimates.values())).free
-        at_first = truth.at(field, x, y, free)
+        estimates = {name: rule.estimate(field, x, y, throw=False) for name, (rule, _) in rules.items()}
+        (first, _), free = next(iter(rules.values())), next(iter(estimates.values())).free
+        at_first = [truth.at(field, x, y, free) for truth in truths]
         compared = {}
         for name, estimate in estimates.items():
-            alike = jax.tree.structure(rules[name].substrate) == jax.tree.structure(first.substrate)
-            true = at_first if alike else truth.at(field, x, y, estimate.free)
+            rule, which = rules[name]
+            alike = jax.tree.structure(rule.substrate) == jax.tree.structure(first.substrate)
+            true = at_first[which] if alike else truths[which].at(field, x, y, estimate.free)
             verdict = jnp.maximum(estimate.verdict, true.verdict)
             apart = speed_of(jax.tree.map(jnp.subtract, estimate.free.state, free.state)) > _SAME_STATE
             elsewhere = alike & apart & (verdict == Verdict.converged)

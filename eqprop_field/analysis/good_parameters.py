@@ -107,7 +107,7 @@ def good_parameters(
         spread: the width of the random starts where states have no bounds.
         name_cycles: whether to look for limit cycles where a network does not converge (by `stability`, one network
             after another).
-        truth: how the true gradient is computed (its substrate is not used).
+        truth: how the true gradient is computed, and of which cost (its substrate is not used); by default the rule's.
         progress: called with the gains done and their number.
 
     Raises:
@@ -127,7 +127,7 @@ def good_parameters(
         raise ValueError(f"starts={starts}: give at least one, rest")
     if not rule.substrate.traceable:
         raise ValueError("the rule settles outside JAX: measure good parameters on an ODE substrate")
-    settings = (template, rule, truth or ImplicitGradient(), starts, spread)
+    settings = (template, rule, truth or ImplicitGradient(cost=rule.cost), starts, spread)
     shares = np.full((len(gains), len(symmetries), 3), np.nan)
     for g, gain in enumerate(gains):
         scale = jnp.asarray(gain / getattr(template, "gain", 1.0), template.dtype)

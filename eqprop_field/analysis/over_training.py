@@ -72,7 +72,7 @@ def snapshot(
         field: the network, as a rule one that is being trained.
         rule: whose update; its substrate must run under JAX.
         x: inputs, (sample, inputs); y: targets, (sample, outputs).
-        truth: how the true gradient is computed (its substrate is not used).
+        truth: how the true gradient is computed, and of which cost (its substrate is not used); by default the rule's.
 
     Raises:
         ValueError: for data that do not fit, or a rule on a circuit.
@@ -80,7 +80,7 @@ def snapshot(
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     if not rule.substrate.traceable:
         raise ValueError("the rule settles outside JAX: measure alignment on an ODE substrate")
-    cosine, asymmetry, symmetry, settled = _measured(field, rule, truth or ImplicitGradient(), x, y)
+    cosine, asymmetry, symmetry, settled = _measured(field, rule, truth or ImplicitGradient(cost=rule.cost), x, y)
     layers = ("all", *field.layers())
     return Snapshot(layers, np.asarray(cosine, float), float(asymmetry), float(symmetry), float(settled))
 

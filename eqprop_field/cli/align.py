@@ -37,6 +37,8 @@ class Align(AbstractCommand):
     rules: Names = ("eqprop",)
     """Rules, joined by commas, or all."""
     nudge: NudgeOptions = dataclasses.field(default_factory=lambda: NudgeOptions(beta=1e-4, nudging="symmetric"))
+    cost: str = "quadratic"
+    """What nudges, and whose gradient is the truth; as for `simulate`."""
     tol: Tolerance = 1e-8
     """Residual at which a phase is settled; below 1e-6 everything is computed in float64."""
     by_layer: bool = False
@@ -51,14 +53,16 @@ class Align(AbstractCommand):
 
         from .._progress import bar
         from ..analysis import align
+        from ..costs import named_cost
         from ..learning import RULES, named_rules
         from ..substrates import Equilibrium
         from . import inputs
         from .files import folder_for
 
         every = "all" in self.rules
-        rules = named_rules(RULES if every else self.rules, self.nudge.build(), Equilibrium(tol=self.tol))
         template = inputs.network(self.net, self.network, self.seed)
+        how = (self.nudge.build(), Equilibrium(tol=self.tol), named_cost(self.cost, template))
+        rules = named_rules(RULES if every else self.rules, *how)
         x, y = inputs.random_samples(template, self.seed, self.samples)
         folder = folder_for(self.out)
         sweep = {"rules": rules, "leave_out": every}
@@ -71,5 +75,5 @@ class Align(AbstractCommand):
         of_rates = [name for name in found.rules if RULES[name].error_of == "rates"]
         if of_rates and template.config().get("activation") not in ("hard_sigmoid", "linear"):
             notes.append(f"with an error of the output's RATES, not its states: {', '.join(of_rates)}")
-        context = {**dataclasses.asdict(self.nudge), "tol": self.tol, "error_of_rates": of_rates}
+        context = {**dataclasses.asdict(self.nudge), "cost": self.cost, "tol": self.tol, "error_of_rates": of_rates}
         return Outcome.saved(found, folder, notes=notes, **context)

@@ -59,8 +59,8 @@ class AbstractTraining(AbstractCommand):
     nudge: RecipeNudge = dataclasses.field(default_factory=RecipeNudge)
     random_sign: bool = False
     """With one-sided nudging: by +beta or -beta, at random, in every step."""
-    cost: Annotated[Literal["quadratic", "matching"] | None, OF_RECIPE] = None
-    """What the outputs' errors cost; matching is the loss whose derivative is the error of the rate."""
+    cost: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
+    """What errors cost, as for `simulate`; matching is the loss whose derivative is the error of the rate."""
     weight_decay: OptionalFloat = None
     """Strength of the quadratic penalty on the parameters."""
     optimiser: Annotated[Literal["sgd", "momentum", "adam"] | None, OF_RECIPE] = None

@@ -1,7 +1,6 @@
 """What is known to work on each data set, in one place: the command `train` and Python users get the same."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -9,7 +8,7 @@ from typing import Any, Literal
 import jax
 
 from ..activations import activation
-from ..costs import Matching, Quadratic
+from ..costs import named_cost
 from ..datasets import Dataset, digits, fashion, mnist, read_dataset, xor
 from ..learning.base import AbstractLearningRule
 from ..learning.catalogue import named_rules
@@ -20,8 +19,6 @@ from ..substrates.solvers import Sweeps
 from ..vector_fields import AbstractNeuralNetwork, AbstractVectorField, draw_network
 from .settings import Settings
 from .symmetry_repair import SymmetryRepair
-
-Cost = Literal["quadratic", "matching"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Recipe:
         symmetry: c of the initial feedback weights, c W^T + sqrt(1 - c^2) R; they learn on their own from there.
         beta: the influence parameter.
         nudging: to one side or to both, for rules whose name or method does not say it.
-        cost: C at the outputs, `Quadratic` or `Matching`.
+        cost: C, as `named_cost` has them.
         weight_decay: lambda of (lambda / 2) ||theta||^2.
         projected: whether hidden states are clipped.
         free_outputs: whether the output neurons are linear even so.
@@ -59,7 +56,7 @@ class Recipe:
     symmetry: float = 0.0
     beta: float = 0.2
     nudging: Literal["one-sided", "symmetric"] = "symmetric"
-    cost: Cost = "quadratic"
+    cost: str = "quadratic"
     weight_decay: float = 0.0
     convolutions: tuple[tuple[int, int, int], ...] = ()
     projected: bool = True
@@ -93,8 +90,9 @@ class Recipe:
             ValueError: for a rule that is not known, or a beta without meaning.
         """
         nudging = (Nudging.symmetric if self.nudging == "symmetric" else Nudging.one_sided)(self.beta)
-        costs = {"quadratic": Quadratic, "matching": functools.partial(Matching, activation(self.activation))}
-        cost = costs[self.cost](weight_decay=self.weight_decay)
+        cost = named_cost(self.cost, activation(self.activation))
+        if self.weight_decay:
+            cost = dataclasses.replace(cost, weight_decay=self.weight_decay)
         substrate = substrate or Equilibrium(tol=self.tol, solver=Sweeps(self.max_iterations))
         return named_rules((self.rule,), nudging, substrate, cost)[self.rule]
 

@@ -161,6 +161,19 @@ def test_a_rule_is_compared_with_the_truth_where_it_rests_itself():
     np.testing.assert_allclose(cosines, 1, atol=1e-5)
 
 
+def test_the_truth_is_of_each_rules_own_cost():
+    x, y = data(2)
+    rules = {
+        name: epf.AEP(epf.Nudging.symmetric(1e-4), TIGHT, cost)
+        for name, cost in (("quadratic", epf.Quadratic()), ("huber", epf.Huber(0.1)), ("wider", epf.Huber(0.2)))
+    }
+    found = epf.align(fields()[1], x, y, rules=rules)
+    np.testing.assert_allclose(found.cosine, 1, atol=1e-6)
+    of_one = epf.align(fields()[1], x, y, rules=rules, truth=epf.ImplicitGradient(cost=epf.Huber(0.1)))
+    np.testing.assert_allclose(of_one.cosine[1], 1, atol=1e-6)
+    assert np.nanmin(of_one.cosine[[0, 2], ..., 0], axis=(1, 2, 3)).max() < 0.99
+
+
 def test_parts_that_fit_in_memory_give_the_same_sweep(monkeypatch):
     template = fields()[0]
     x, y = data(2)

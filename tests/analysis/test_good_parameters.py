@@ -44,6 +44,13 @@ def test_symmetric_clipped_networks_are_always_good_where_something_can_be_learn
     assert (found.good == 1.0).all() and (found.descending == 1.0).all()
 
 
+def test_what_descends_is_the_rules_own_cost():
+    upwards = epf.cost(lambda theta, s, y: -jnp.sum((s[:2] - y) ** 2))
+    rule = epf.AEP(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-10), upwards)
+    found = good_parameters(TEMPLATE, X, Y, gains=[0.5], symmetries=[0.0], keys=jax.random.split(KEY, 3), rule=rule)
+    assert found.descending[0, 0] == 1.0
+
+
 def test_nothing_converges_has_no_direction():
     hopeless = epf.EqProp(epf.Nudging.symmetric(1e-3), epf.Equilibrium(tol=1e-30, solver=epf.Sweeps(20)))
     found = good_parameters(TEMPLATE, X, Y, gains=[1.0], symmetries=[0.0], keys=KEY[None], rule=hopeless)

@@ -32,6 +32,14 @@ def test_snapshot_is_the_cosine_of_the_mean_updates():
     assert [row["layer"] for row in found.rows()] == ["all", "0", "1"]
 
 
+def test_the_truth_of_a_snapshot_is_of_the_rules_own_cost():
+    matching = epf.AEP(epf.Nudging.symmetric(1e-4), epf.Equilibrium(tol=1e-12), epf.Matching(TANH))
+    y = 0.9 * DATA.train.y - 0.3
+    np.testing.assert_allclose(epf.snapshot(FIELD, matching, DATA.train.x, y).cosine, 1, atol=1e-6)
+    quadratic = epf.snapshot(FIELD, matching, DATA.train.x, y, truth=epf.ImplicitGradient())
+    assert quadratic.cosine[0] < 1 - 2e-6
+
+
 def test_samples_that_do_not_settle_are_left_out_of_both():
     impatient = epf.EqProp(epf.Nudging.symmetric(0.01), epf.Equilibrium(tol=1e-30, solver=epf.Sweeps(8)))
     found = epf.snapshot(FIELD, impatient, DATA.train.x, DATA.train.y)

@@ -60,6 +60,15 @@ def test_a_network_file_alone_is_measured_itself(run, folder):
     assert all(float(row[name]) == pytest.approx(own) for row in rows for name in ("symmetry", "weight_symmetry"))
 
 
+def test_rules_follow_the_cost_that_is_asked_for(run, folder):
+    exact = ("align", folder / "net.safetensors", "--rules", "aep", "--samples", "2", "--cost", "huber")
+    said = run(*exact, "--out", folder / "huber", "--json")
+    assert said.code == 0 and said.json["cost"] == "huber"
+    cosines = [float(row["cosine"]) for row in table(folder / "huber") if row["layer"] == "all"]
+    np.testing.assert_allclose(cosines, 1, atol=1e-4)
+    assert "unknown cost 'cake'" in run(*exact[:-1], "cake", "--out", folder / "no").err
+
+
 def test_a_sweep_in_which_nothing_settles_is_no_success(run, tmp_path):
     said = run("align", "--sizes", "3,4,2", "--tol", "1e-30", *SWEEP, "--out", tmp_path / "o", "--json")
     assert said.code == 1

@@ -76,6 +76,7 @@ def test_every_substrate_teaches_the_same(run, table, tmp_path, substrate):
         (("--label", "kind", "--sizes", "5,4,3"), "has 2 inputs and 3 targets"),
         (("--label", "kind", "--network", "nowhere.safetensors"), "nowhere.safetensors does not exist"),
         (("--label", "kind", "--recipe", "cake"), "unknown recipe 'cake'"),
+        (("--label", "kind", "--cost", "cake"), "unknown cost 'cake'"),
         (("--data", "digit"), "a .csv or .npz file of your own"),
     ],
 )
