@@ -28,6 +28,20 @@ PathLike = str | os.PathLike
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp")
 
 
+def must_be_file(path: PathLike, what: str) -> None:
+    """Refuses a folder, a path that leads nowhere, and pipes and devices, which could be waited for without end.
+
+    Raises:
+        ValueError: with `what` as its first word.
+    """
+    if os.path.isdir(path):
+        raise ValueError(f"{what} is a folder: name a file")
+    if not os.path.exists(path):
+        raise ValueError(f"{what} does not exist: check the path")
+    if not os.path.isfile(path):
+        raise ValueError(f"{what} is a pipe or a device: write what it gives to a file, and name that")
+
+
 def write_atomically(path: PathLike, content: bytes) -> None:
     """Writes a file whole or not at all: beside its place first, then moved there. Missing folders are made.
 

@@ -104,9 +104,26 @@ def _read_checkpoint(path: pathlib.Path) -> Any:
     return _tensors(state.tensors()), state.history, state.batch, state.seconds
 
 
+_SAMPLES = np.linspace(0, 1, 18).reshape(6, 3)
+
+
 def _write_npy(folder: pathlib.Path) -> pathlib.Path:
-    np.save(folder / "x.npy", np.linspace(0, 1, 18).reshape(6, 3))
+    np.save(folder / "x.npy", _SAMPLES)
     return folder / "x.npy"
+
+
+def _write_npz(folder: pathlib.Path) -> pathlib.Path:
+    np.savez_compressed(folder / "x.npz", x=_SAMPLES)
+    return folder / "x.npz"
+
+
+def _write_csv(folder: pathlib.Path) -> pathlib.Path:
+    np.savetxt(folder / "x.csv", _SAMPLES, delimiter=",", header="a,b,c", comments="")
+    return folder / "x.csv"
+
+
+def _read_samples(path: pathlib.Path) -> Any:
+    return _tensors({"x": read_array(path, 3, np.float64)})
 
 
 def _write_idx(folder: pathlib.Path, pack: Callable[[bytes], bytes], ending: str) -> pathlib.Path:
@@ -166,7 +183,9 @@ READERS = {
     "network": Reader(_write_network, _read_network, epf.NetworkFileError, True),
     "checkpoint": Reader(_write_checkpoint, _read_checkpoint, CheckpointError, True),
     "campaign": Reader(_write_campaign, _read_campaign, has_checksums=True),
-    "npy": Reader(_write_npy, lambda path: _tensors({"x": read_array(path, 3, np.float64)})),
+    "npy": Reader(_write_npy, _read_samples),
+    "npz": Reader(_write_npz, _read_samples, has_checksums=True),
+    "csv": Reader(_write_csv, _read_samples),
     "idx": Reader(functools.partial(_write_idx, pack=bytes, ending=""), _read_idx, epf.DataError),
     "idx.gz": Reader(functools.partial(_write_idx, pack=_gzip, ending=".gz"), _read_idx, epf.DataError, True),
     "raw": Reader(_write_raw, lambda path: _tensors(parse_raw(path.read_bytes()))),

@@ -27,9 +27,9 @@ class Budget(AbstractCommand):
     symmetry: Symmetry = 0.0
     """Weight symmetry c of a network that is drawn."""
     input: OptionalFile = None
-    """x.npy, as for `simulate`; without it, samples are random."""
+    """Firing rates, as for `simulate`: .npy, .npz[:NAME], .csv, or - for CSV on stdin; random by default."""
     target: OptionalFile = None
-    """y.npy, as for `simulate`."""
+    """Target states, likewise."""
     samples: AtLeastOne = 20
     """Random samples."""
     rule: str = "eqprop"

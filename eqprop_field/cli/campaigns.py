@@ -24,9 +24,9 @@ class AbstractCampaign(AbstractCommand):
     net: NetworkFile
     """The network file."""
     input: OptionalFile = None
-    """x.npy, as for `simulate`; without it, samples are random."""
+    """Firing rates, as for `simulate`: .npy, .npz[:NAME], .csv, or - for CSV on stdin; random by default."""
     target: OptionalFile = None
-    """y.npy, as for `simulate`."""
+    """Target states, likewise."""
     samples: AtLeastOne = 4
     """Random samples."""
     nudge: NudgeOptions = dataclasses.field(default_factory=lambda: NudgeOptions(nudging="symmetric"))

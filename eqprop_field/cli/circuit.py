@@ -29,9 +29,9 @@ class Circuit(AbstractCommand):
     net: NetworkFile
     """The network file."""
     input: Path
-    """x.npy: firing rates of the input neurons, (batch, inputs)."""
+    """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
     target: Path
-    """y.npy: target states of the output neurons, (batch, outputs)."""
+    """Target states of the output neurons, (batch, outputs), likewise."""
     nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     engine: Literal["batch", "shared"] = "batch"
     """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""

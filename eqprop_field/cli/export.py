@@ -23,9 +23,9 @@ class Export(AbstractCommand):
     net: NetworkFile
     """The network file."""
     input: Path
-    """x.npy: firing rates of the input neurons, (batch, inputs)."""
+    """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
     target: Path
-    """y.npy: target states of the output neurons, (batch, outputs)."""
+    """Target states of the output neurons, (batch, outputs), likewise."""
     sample: int = 0
     """Which row of the input."""
     sequence: int = 1

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from .. import datasets
-from ..datasets.arrays import must_be_file
+from .._files import must_be_file
 from ..storage import load_network
 from ..vector_fields import AbstractVectorField
 from .arguments import Architecture

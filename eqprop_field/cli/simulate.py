@@ -27,9 +27,9 @@ class Simulate(AbstractCommand):
     net: NetworkFile
     """The network file."""
     input: Path
-    """x.npy: firing rates of the input neurons, (batch, inputs)."""
+    """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
     target: Path
-    """y.npy: target states of the output neurons, (batch, outputs)."""
+    """Target states of the output neurons, (batch, outputs), likewise."""
     nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     cost: str = "quadratic"
     """What nudges: quadratic, matching, cross-entropy, huber, margin, or yours of an --import, as module:attribute."""

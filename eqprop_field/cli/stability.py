@@ -27,7 +27,7 @@ class FindStability(AbstractCommand):
     symmetry: Symmetry = 0.0
     """Weight symmetry c of a network that is drawn."""
     input: OptionalFile = None
-    """x.npy, as for `simulate`; without it, inputs are random."""
+    """Firing rates, as for `simulate`: .npy, .npz[:NAME], .csv, or - for CSV on stdin; random by default."""
     samples: AtLeastOne = 6
     """Random inputs."""
     starts: AtLeastOne = 20

@@ -1,14 +1,19 @@
 """Series in files: the columns of a CSV file by their names, or the arrays of an npz file."""
 
+import contextlib
 import csv
+import io
 import os
+import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from .arrays import must_be_file
+from .._files import must_be_file
+
+_MOST_DEFLATED = 1032  # bytes that one of a zip archive can stand for
 
 
 def read_series(
@@ -50,6 +55,47 @@ def _csv(path: str | os.PathLike, what: str, names: list[str]) -> dict[str, np.n
     return {
         name: numbers(cells, f"{what}, column {name}")[:, None] for name, cells in read_cells(path, what, names).items()
     }
+
+
+def read_numbers(lines: Iterable[str], what: str) -> Float[np.ndarray, "rows columns"]:
+    """CSV text that is numbers throughout, NaN where a cell is empty; a first line of names is skipped.
+
+    Args:
+        lines: the text.
+        what: the first words of messages.
+
+    Raises:
+        ValueError: for text that is no such table.
+    """
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{what} is no CSV file in UTF-8: {error}") from error
+    if rows and _are_names(rows[0]):
+        rows = rows[1:]
+    if not rows:
+        raise ValueError(f"{what} holds no rows of numbers: write one row per sample, with commas between numbers")
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            raise ValueError(
+                f"{what}, row {number} has {len(row)} cells and the first row {len(rows[0])}: write decimal points, "
+                "and one cell a column"
+            )
+    columns = enumerate(zip(*rows, strict=True), 1)
+    return np.stack([numbers(cells, f"{what}, column {number}") for number, cells in columns], axis=1)
+
+
+def _are_names(row: Sequence[str]) -> bool:
+    """Whether these cells can only be names: all different, and none of them a number."""
+    return any(row) and len(set(row)) == len(row) and not any(map(_is_number, row))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def read_cells(path: str | os.PathLike, what: str, names: Sequence[str] = ()) -> dict[str, list[str]]:
@@ -112,14 +158,38 @@ def _npz(path: str | os.PathLike, what: str, names: list[str]) -> dict[str, np.n
     return {name: np.asarray(array, float).reshape(len(array), -1) for name, array in found.items()}
 
 
-def read_arrays(path: str | os.PathLike, what: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays of a `.npz` file by their names; arguments and errors as for `read_cells`."""
+def read_arrays(path: str | os.PathLike, what: str, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Arrays of a `.npz` file by their names, or its first one; arguments and errors as for `read_cells`."""
+    with open(path, "rb") as file:
+        with _soundness(what):
+            archive = zipfile.ZipFile(file)
+            found = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        names = list(names) or list(found)[:1]
+        _must_have(names or ["array"], list(found), what)
+        with _soundness(what):
+            return {name: _array(archive, found[name]) for name in names}
+
+
+@contextlib.contextmanager
+def _soundness(what: str) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            _must_have(names, list(file.files), what)
-            return {name: file[name] for name in names}
-    except (zipfile.BadZipFile, EOFError, SyntaxError, OverflowError, NotImplementedError) as error:
+        yield
+    except Exception as error:  # headers are Python literals, and errors of every kind come of a damaged one
         raise ValueError(f"{what} is no sound .npz file: write it again with numpy.savez") from error
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """One array of an archive, made of bytes that are there: a header that promises more allocates nothing."""
+    if entry.file_size > _MOST_DEFLATED * max(entry.compress_size, 1):
+        raise ValueError(f"{entry.file_size} bytes cannot come of {entry.compress_size}")
+    stream = io.BytesIO(archive.read(entry))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Python literals in the header
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version < (2, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read_header(stream)
+    array = np.frombuffer(stream.read(), dtype)
+    return array.reshape(shape[::-1]).T if by_columns else array.reshape(shape)
 
 
 def _must_have(names: Sequence[str], there: list[str], what: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import must_be_file
+from .._files import must_be_file
 from .base import Dataset
 from .series import numbers, read_arrays, read_cells
 
