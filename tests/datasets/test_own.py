@@ -15,7 +15,7 @@ X = RANDOM.normal(size=(40, 3))
 WORDS = np.array(["no", "yes", "perhaps", "yes"] * 10)
 
 
-@given(samples=st.integers(3, 60), validation=st.floats(0, 0.4), test=st.floats(0, 0.4), seed=st.integers(0, 9))
+@given(samples=st.integers(5, 60), validation=st.floats(0, 0.4), test=st.floats(0, 0.4), seed=st.integers(0, 9))
 def test_every_sample_is_in_one_part(samples, validation, test, seed):
     x, y = np.arange(2.0 * samples).reshape(samples, 2), np.arange(float(samples)) + 0.5
     data = epf.Dataset.of(x, y, validation=validation, test=test, seed=seed, scale=None)
