@@ -14,7 +14,7 @@ from ..results import NoPictureError
 from ..vector_fields import AbstractVectorField
 from .draw import draw
 from .phases import how_many, layer_names, mark_onset, shades, spread, until_settled
-from .style import COLOURS, CYCLE, INK, panels, styled
+from .style import COLOURS, CYCLE, INK, legend_above, panels, styled
 
 _MARKERS = 26  # of the circuit's points on each line
 _CIRCLES = {"linestyle": "", "marker": "o", "markersize": 4.2, "markerfacecolor": "white"}
@@ -53,12 +53,12 @@ def agreement(result: Agreement, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("time (τ), until nothing more is to be seen in any phase")
         _legend(ax)
         return ax
-    axes = panels([*[1.8] * len(layers), 2.5])
+    axes = panels([*[1.8] * len(layers), 2.7])
     for panel, layer, colour in zip(axes, layers, CYCLE * len(layers), strict=False):
         _states(panel, seen, layer, colour)
     axes[-2].set_xlabel("time (τ), until nothing more is to be seen in any phase")
     _legend(axes[0])
-    _difference(axes[-1], _whole(result.field, trace), result.thresholds.trajectory)
+    _difference(axes[-1], _whole(result.field, trace), result)
     return axes[0]
 
 
@@ -120,20 +120,22 @@ def _marked(phases: _Phases) -> Int[np.ndarray, " markers"]:
     return np.unique(np.searchsorted(phases.times, at).clip(0, len(phases.times) - 1))
 
 
-def _difference(ax: Axes, phases: _Phases, limit: float) -> None:
+def _difference(ax: Axes, phases: _Phases, result: Agreement) -> None:
+    limit = result.thresholds.trajectory
     apart = {name: np.abs(states - phases.circuit[name]).max(axis=1) for name, states in phases.ode.items()}
     largest = max(float(values.max()) for values in apart.values())
     for (name, values), colour in zip(apart.items(), CYCLE * len(apart), strict=False):
         ax.semilogy(phases.times, np.maximum(values, 1e-16), color=colour, linewidth=1.4, label=name)
-    # Not down to the 0 where both begin: the scale is for what there is to see.
-    ax.set_ylim(bottom=max(1e-16, 1e-3 * float(np.quantile(np.concatenate(list(apart.values())), 0.02))))
+    # Not down to the 0 where both begin, nor to rounding: the scale is for what there is to see.
+    ax.set_ylim(bottom=max(1e-16, 1e-6 * largest))
     if math.isfinite(limit):
         ax.axhline(limit, color=COLOURS["red"], linewidth=1.2, linestyle=(0, (5, 3)))
         ax.text(phases.times[-1], limit, f"limit {limit:.0e} ", color=COLOURS["red"], ha="right", va="bottom", size=10)
         ax.set_ylim(top=max(limit, largest) * 8)
     ax.set(xlim=(phases.times[0], phases.times[-1]))
     _mark_onsets(ax, phases)
-    ax.set(xlabel="time (τ), all phases whole", ylabel="largest |difference|")
-    ax.set_title(f"ODE and circuit differ by at most {largest:.1e} state units")
+    ax.set(xlabel="time (τ), all phases whole", ylabel="largest |difference| of s")
+    others = f" ({len(result.samples)} samples: {result.max_abs_trajectory:.1e})" if len(result.samples) > 1 else ""
+    ax.set_title(f"At most {largest:.1e} apart{others}")
     if len(phases.ode) > 1:
-        ax.legend(loc="lower left", ncols=2, columnspacing=1.2, frameon=True, framealpha=0.9, edgecolor="none")
+        legend_above(ax)

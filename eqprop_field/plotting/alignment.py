@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..analysis import Alignment, Snapshot, TrainingAlignment
 from .draw import draw
-from .style import CYCLE, INK, MARKERS, one_panel, panels, styled
+from .style import CYCLE, INK, MARKERS, darker, one_panel, panels, styled
 
 _FEW = 3  # rules that can share a panel with their layers and their spread
 _DASHES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.4)), (0, (5, 2, 1, 2))]
@@ -99,7 +99,7 @@ def snapshot(result: Snapshot, ax: Axes | None = None) -> Axes:
 def _legend_above(ax: Axes) -> None:
     """One legend of many rules for the whole figure."""
     entries = ax.get_legend_handles_labels()
-    ax.figure.legend(*entries, loc="outside upper center", ncols=3, fontsize=9, columnspacing=1.2)
+    ax.figure.legend(*entries, loc="outside upper center", ncols=3, fontsize=9, columnspacing=1.2, handlelength=2.8)
 
 
 def _over_epochs(ax: Axes, result: TrainingAlignment, values: Float[np.ndarray, "rule seed epoch"]) -> None:
@@ -113,13 +113,14 @@ def _over_epochs(ax: Axes, result: TrainingAlignment, values: Float[np.ndarray, 
 
 
 def rule_style(number: int) -> dict[str, Any]:
-    """Colour, marker and dashes of a rule by its number, different for the first 28; later ones are drawn smaller.
+    """Colour, marker and dashes of a rule by its number, different for the first 28; later ones are drawn smaller, and
+    each turn of the colours is darker than the one before.
 
     Rules that are all exact lie on one line, and smaller markers upon larger ones can still be seen.
     """
     turn = number // len(CYCLE)
     return {
-        "color": CYCLE[number % len(CYCLE)],
+        "color": darker(CYCLE[number % len(CYCLE)], 0.38 * min(turn, 2)),
         "marker": MARKERS[(number + turn) % len(MARKERS)],
         "linestyle": _DASHES[turn % len(_DASHES)],
         "markersize": max(3.0, 8.0 - 0.45 * number),

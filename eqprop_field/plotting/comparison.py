@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..training import Comparison
 from .draw import draw
-from .style import CYCLE, MARKERS, panels, styled
+from .style import CYCLE, MARKERS, legend_above, panels, styled
 
 
 @draw.register
@@ -15,7 +15,7 @@ def _comparison(result: Comparison, ax: Axes | None = None) -> Axes:
     """The validation error over epochs, a mean with the band of all seeds for every rule; below it the test errors, a
     point a seed and a bar at their mean. Runs that failed their own verdict are left out.
     """
-    axes = panels([3.2, 0.6 + 0.42 * len(result.runs)]) if ax is None else [ax]
+    axes = panels([3.4, 0.6 + 0.42 * len(result.runs)]) if ax is None else [ax]
     scale, label = result.error_kind.axis
     rules = list(result.runs)
     for k, rule in enumerate(rules):
@@ -34,7 +34,7 @@ def _comparison(result: Comparison, ax: Axes | None = None) -> Axes:
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_title(f"Validation error, mean and range of {len(result.seeds)} seeds")
     if axes[0].lines:
-        axes[0].legend(loc="upper right")
+        legend_above(axes[0])
     if ax is None:
         axes[1].set(yticks=range(len(rules)), yticklabels=rules, ylim=(len(rules) - 0.5, -0.5), xlabel=f"test {label}")
         axes[1].set_title("Test error, a point a seed, a bar at their mean")

@@ -3,13 +3,14 @@
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from ..circuits.fidelity import FidelitySweep
 from ..circuits.fidelity_campaign import JUDGED
 from ..circuits.montecarlo import MonteCarlo
 from ..results import NoPictureError
 from .draw import draw
-from .style import COLOURS, INK, MARKERS, panels, styled
+from .style import COLOURS, INK, MARKERS, legend_above, panels, styled
 
 _BINS = 30
 _DASHES = (0, (4, 2))
@@ -93,7 +94,7 @@ def _curve(
 def _montecarlo(result: MonteCarlo, ax: Axes | None = None) -> Axes:
     """How the measures are spread over the chips at rest, a panel each, with lines at 5, 50 and 95 % of them.
 
-    Both cosines have the pass line too.
+    Both cosines have the pass line too, or say where it is, where it would be far from all chips.
 
     Raises:
         NoPictureError: where no chip came to rest.
@@ -103,16 +104,28 @@ def _montecarlo(result: MonteCarlo, ax: Axes | None = None) -> Axes:
     drawn = {measure: values[np.isfinite(values)] for measure, values in columns.items() if np.isfinite(values).any()}
     if not drawn:
         raise NoPictureError("no chip came to rest in all its phases: there is nothing to draw")
-    axes = panels([2.3] * len(drawn)) if ax is None else np.array([ax])
+    axes = panels([2.5] * len(drawn)) if ax is None else np.array([ax])
     for panel, (measure, values), colour in zip(axes, drawn.items(), _COLOURS * len(drawn), strict=False):
         panel.hist(values, min(_BINS, max(5, len(values) // 4)), color=colour, alpha=0.85)
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))  # no halves of chips
         for share, form in ((5, _DASHES), (50, "-"), (95, _DASHES)):
             panel.axvline(float(np.percentile(values, share)), color=INK, linewidth=1.2, linestyle=form)
         if measure in JUDGED:
-            panel.axvline(result.passing, color=COLOURS["red"], linewidth=1.4, linestyle=":", label="pass line")
-            panel.legend(loc="best")
+            _pass_line(panel, values, result.passing)
         panel.set(xlabel=_SPREADS[measure][0], ylabel="chips")
         panel.grid(axis="x", visible=False)
     moving = f", {int((~rest).sum())} of them not at rest and left out" if not rest.all() else ""
-    axes[0].set_title(f"{len(rest)} chips{moving}; lines at 5, 50 and 95 % of those shown")
+    pad = 24 if next(iter(drawn)) in JUDGED else None  # its legend stands below the title
+    axes[0].set_title(f"{len(rest)} chips{moving}; lines at 5, 50 and 95 % of those shown", pad=pad)
     return axes[0]
+
+
+def _pass_line(ax: Axes, values: Float[np.ndarray, " chips"], passing: float) -> None:
+    low, high = float(values.min()), float(values.max())
+    look = {"color": COLOURS["red"], "linewidth": 1.8, "linestyle": ":"}
+    if abs(passing - (low + high) / 2) <= 2.5 * (high - low):
+        ax.axvline(passing, **look, label=f"pass line {passing:g}")
+    else:  # drawn, it would press all chips into one bar
+        where = "left" if passing < low else "right"
+        ax.plot([], [], **look, label=f"pass line {passing:g}, far to the {where}")
+    legend_above(ax)

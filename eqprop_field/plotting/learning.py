@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..training.run import TrainingRun
 from .draw import draw
-from .style import COLOURS, MARKERS, panels, styled
+from .style import COLOURS, MARKERS, legend_above, panels, styled
 
 _MOST_MARKED = 60  # epochs; more than these are a line without markers
 _FOLLOWED = {"cosine.all": "cosine of update and gradient", "weight_symmetry": "weight symmetry"}
@@ -28,7 +28,7 @@ def _training(run: TrainingRun, ax: Axes | None = None) -> Axes:
         _errors(ax, run, column)
         return ax
     followed = {title: column[name] for name, title in _FOLLOWED.items() if np.isfinite(column.get(name, np.nan)).all()}
-    axes = panels([2.2, 2.8, *([2.0] if followed else [])], share_x=True)
+    axes = panels([2.2, 3.0, *([2.2] if followed else [])], share_x=True)
     _line(axes[0], column["epoch"], column["train_objective"], "blue")
     axes[0].set(
         ylabel="objective J", yscale="log" if np.nanmin(column["train_objective"], initial=np.inf) > 0 else "linear"
@@ -41,7 +41,7 @@ def _training(run: TrainingRun, ax: Axes | None = None) -> Axes:
             _line(axes[2], column["epoch"], values, colour, marker=marker, label=title)
         lowest = min(0.0, *(values.min() for values in followed.values()))
         axes[2].set(title="Alignment with the gradient, and symmetry", ylim=(1.05 * lowest, 1.05), xlabel="epoch")
-        axes[2].legend(loc="lower right")
+        legend_above(axes[2])
     return axes[1]
 
 
@@ -61,7 +61,7 @@ def _errors(ax: Axes, run: TrainingRun, column: dict[str, Column]) -> None:
     ax.set(xlabel="epoch", ylabel=label, ylim=(0, None), xlim=(0, None))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title("Samples classified wrongly" if share else "Root mean square error")
-    ax.legend(loc="upper right")
+    legend_above(ax)
 
 
 def _line(

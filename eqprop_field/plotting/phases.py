@@ -147,7 +147,8 @@ def spread(final: np.ndarray) -> np.ndarray:
 
 def how_many(shown: np.ndarray, neurons: int) -> str:
     """How many neurons a panel shows, for its title."""
-    return f", {neurons} neurons" if len(shown) == neurons else f", {len(shown)} of {neurons} neurons"
+    of_all = f"{neurons} neuron{'s' if neurons > 1 else ''}"
+    return f", {of_all}" if len(shown) == neurons else f", {len(shown)} of {of_all}"
 
 
 def shades(colour: str, final: np.ndarray) -> np.ndarray:

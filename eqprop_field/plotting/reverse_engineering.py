@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..kernel_networks import ReverseEngineeringTable
 from ..kernel_networks.table import GOAL
 from .draw import draw
-from .style import CYCLE, INK, MARKERS, panels, styled
+from .style import CYCLE, INK, MARKERS, legend_above, styled
 
 
 @draw.register
@@ -26,7 +27,7 @@ def reverse_engineering(table: ReverseEngineeringTable, ax: Axes | None = None) 
     """
     rows = table.rows()
     units, rules = _first_seen(rows, "unit"), _first_seen(rows, "rule")
-    axes = [ax] if ax is not None else panels([2.9] * len(units), share_x=True)
+    axes = [ax] if ax is not None else _two_columns(len(units))
     for panel, unit in zip(axes, units, strict=False):
         for which, rule in enumerate(rules):
             _line(panel, [row for row in rows if row["unit"] == unit and row["rule"] == rule], rule, which, len(rules))
@@ -34,11 +35,29 @@ def reverse_engineering(table: ReverseEngineeringTable, ax: Axes | None = None) 
         panel.set(xscale="log", yscale="log", ylabel="NRMSE")
         panel.set_title(f"{unit} units")
     sizes = sorted({row["size"] for row in rows})
-    axes[-1].set_xticks(sizes, [str(size) for size in sizes])
-    axes[-1].minorticks_off()
-    axes[-1].set(xlabel="units")
-    axes[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    for panel in axes[-2:]:
+        panel.set(xlabel="units")
+        panel.tick_params(labelbottom=True)
+    for panel in axes:
+        panel.set_xticks(sizes, [str(size) for size in sizes])
+        panel.xaxis.minorticks_off()
+    entries = axes[0].get_legend_handles_labels()
+    if ax is None:
+        axes[0].figure.suptitle(f"Reverse engineering: median and range of all seeds; dashed: the goal, {GOAL:g}")
+        axes[0].figure.legend(*entries, loc="outside lower center", ncols=min(6, len(rules)))
+    else:
+        legend_above(ax)
     return axes[0]
+
+
+def _two_columns(panels_: int) -> list[Axes]:
+    """A new figure of two panels a row, as a tall one cannot be seen whole."""
+    rows = -(-panels_ // 2)
+    figure = Figure(figsize=(9.5, 2.6 * rows + 0.9), layout="constrained")
+    axes = list(figure.subplots(rows, 2, sharex=True, squeeze=False).flat)
+    for unused in axes[panels_:]:
+        unused.remove()
+    return axes[:panels_]
 
 
 def _first_seen(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:

@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from .._files import write_atomically
@@ -97,6 +98,17 @@ def panels(heights: list[float], *, share_x: bool = False, width: float = WIDTH)
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=share_x, squeeze=False, height_ratios=heights)
     return axes[:, 0]
+
+
+def darker(colour: str, share: float) -> tuple[float, ...]:
+    """The colour mixed with this share of black."""
+    return tuple((1 - share) * part for part in to_rgb(colour))
+
+
+def legend_above(ax: Axes) -> None:
+    """The legend between the title and the panel, where it covers no data."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, borderpad=0.3, columnspacing=1.4)
+    ax.set_title(ax.get_title("left"), pad=24)
 
 
 def one_panel(ax: Axes | None, height: float) -> Axes:

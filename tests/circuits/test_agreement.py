@@ -247,5 +247,6 @@ def test_an_agreement_has_a_table_a_picture_and_files(ngspice, tmp_path):
     assert "3.0e-03" in panels[-1].get_title(loc="left")
     hidden = np.asarray(panels[-1].get_lines()[1].get_ydata())
     assert hidden.argmax() == len(sample.ode[0].times) + 17 and hidden.max() == pytest.approx(3e-3, rel=0.1)
+    assert f"(2 samples: {found.max_abs_trajectory:.1e}" in found.plot().figure.axes[-1].get_title(loc="left")
     assert found.plot(panels[0]) is panels[0]
     assert "data:image/png" in found._repr_html_() and repr(found).startswith("Agreement(max_abs_trajectory=")

@@ -204,6 +204,9 @@ def test_many_chips_are_spread_over_those_for_which_a_measure_exists():
     shares = [line.get_xdata()[0] for line in panels[0].get_lines()]
     assert shares == [*np.percentile([1.0, 2.0, 3.0], (5, 50, 95)).tolist(), 2.0]  # and the pass line
     assert len(panels[1].get_lines()) == 4 and len(panels[2].get_lines()) == 3
+    assert all(tick == round(tick) for panel in panels for tick in panel.get_yticks())  # chips are counted
+    far = MonteCarlo(runs, passing=-20.0).plot()
+    assert far.get_legend().get_texts()[0].get_text() == "pass line -20, far to the left" and far.get_xlim()[0] > 0
     nothing = MonteCarlo(runs[3:], passing=0.5)
     assert nothing.pictures() == {} and nothing.summary()["measures"]["settling_free"]["mean"] is None
 

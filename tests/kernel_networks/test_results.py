@@ -1,6 +1,7 @@
 """Results of fits: their tables, summaries and pictures, and the table of reverse engineering, run by run."""
 
 import csv
+import dataclasses
 import json
 
 import jax
@@ -80,6 +81,9 @@ def test_a_cell_without_a_good_run_is_unsolved_and_its_whiskers_are_drawn():
     assert "| LNL | 2 | lm | 3 | 1 | - | - | 0.5 | 1/3 | 1 |" in table.markdown()
     assert table.lines()[-1].endswith("LNL 2")
     np.testing.assert_allclose(table.plot().get_lines()[0].get_xdata(), [2, 4])
+    five = [run | {"unit": unit} for run in runs for unit in ("LNL", "AIF", "L", "SoftMax", "LSTM")]
+    figure = dataclasses.replace(table, runs=five).plot().figure
+    assert len(figure.axes) == 5 and figure.get_figheight() < figure.get_figwidth() < 10  # one screen
 
 
 @pytest.mark.parametrize(

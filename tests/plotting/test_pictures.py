@@ -118,8 +118,27 @@ def test_learning_curve_marks_the_network_that_was_kept():
     star = next(line for line in ax.get_lines() if len(line.get_xdata()) == 1)
     assert (star.get_xdata()[0], star.get_ydata()[0]) == pytest.approx((3, 12.3))
     np.testing.assert_allclose(ax.figure.axes[2].get_lines()[0].get_ydata(), [0.5, 0.7, 0.9, 0.8, 0.8])
+    ax.figure.draw_without_rendering()
+    for panel in ax.figure.axes[1:]:  # a legend covers neither data nor the title
+        legend, title = panel.get_legend().get_window_extent(), panel._left_title.get_window_extent()
+        assert panel.get_window_extent().y1 <= legend.y0 + 1 and legend.y1 <= title.y0 + 1
     (alone,) = plotting.panels([2.0])
     assert run.plot(alone) is alone
+
+
+def test_ratios_say_what_colours_mean():
+    spreads, goals = np.array([[1.0, 2.0, 3.0]] * 3), [(1.5, True), (1.5, False), (None, True)]
+    ax = plotting.ratios(["a", "b", "c"], spreads, goals)
+    (legend,) = ax.figure.legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said == ["goal met", "goal missed", "no goal set", "goal, pointing to the good side"]
+    assert "median" in ax.get_title(loc="left")
+    assert len({line.get_color() for line in ax.get_lines() if line.get_label() in said[:3]}) == 3
+
+
+def test_one_neuron_is_no_plural():
+    ax = simulation(relaxing(1), relaxing(1), beta=0.1).plot()
+    assert ax.get_title(loc="left") == "Neurons, 1 neuron"
 
 
 def test_heat_maps_put_zero_in_the_middle_of_the_colours():
