@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
 import equinox as eqx
 
-from ._arrays import is_concrete
 from ._files import write_atomically, write_csv, write_json
 
 if TYPE_CHECKING:
@@ -24,7 +23,61 @@ class NoPictureError(TypeError):
     """There is no picture of a result: of its class, or of what it holds; the message says why."""
 
 
-class AbstractResult(abc.ABC):
+class AbstractDrawable(abc.ABC):
+    """What has a summary, a line of text without any whole array, a picture, and both in a notebook.
+
+    A subclass that is a dataclass says `repr=False`, which leaves it the representation that is defined here.
+    """
+
+    @abc.abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """The main figures, made of the types that JSON has."""
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draws the picture.
+
+        Args:
+            ax: where to draw the main panel alone; a new figure with all its panels by default.
+
+        Returns:
+            The Axes of the main panel; `.figure` is the picture.
+
+        Raises:
+            NoPictureError: for a result without a picture.
+        """
+        from .plotting import draw
+
+        return draw(self, ax)
+
+    def __repr__(self) -> str:
+        try:
+            figures = list(_scalars(self.summary()).items())[:6]
+        except Exception:  # a pytree may hold anything: what JAX traces, shapes, or the axes of a vmap
+            if isinstance(self, eqx.Module):
+                return eqx.tree_pformat(self)
+            raise
+        inside = ", ".join(f"{name}={value}" for name, value in figures)
+        return f"{type(self).__name__}({inside})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        body = "".join(
+            f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>"
+            for name, value in _scalars(self.summary()).items()
+        )
+        table = f"<table>{body}</table>"
+        try:
+            figure = self.plot().figure
+        except NoPictureError:
+            return table
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=110)  # pyright: ignore[reportAttributeAccessIssue]
+        picture = base64.b64encode(stream.getvalue()).decode("ascii")
+        return f'{table}<img alt="{escape(type(self).__name__)}" src="data:image/png;base64,{picture}">'
+
+
+class AbstractResult(AbstractDrawable):
     """A result: a table, a summary and a picture, which it can show and save by itself.
 
     A result that is a dataclass says `repr=False`, which leaves it the representation that is defined here.
@@ -51,22 +104,6 @@ class AbstractResult(abc.ABC):
     def lines(self) -> list[str]:
         """What people read on a terminal; `print(result)` shows it."""
         return [f"{name}: {value}" for name, value in _scalars(self.summary()).items()]
-
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draws the picture.
-
-        Args:
-            ax: where to draw the main panel alone; a new figure with all its panels by default.
-
-        Returns:
-            The Axes of the main panel; `.figure` is the picture.
-
-        Raises:
-            NoPictureError: for a result without a picture.
-        """
-        from .plotting import draw
-
-        return draw(self, ax)
 
     def pictures(self) -> "dict[str, Figure]":
         """The pictures that `save` writes, by file name; none for a result without one."""
@@ -123,27 +160,6 @@ class AbstractResult(abc.ABC):
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
-    def __repr__(self) -> str:
-        inside = ", ".join(f"{name}={value}" for name, value in list(_scalars(self.summary()).items())[:6])
-        return f"{type(self).__name__}({inside})"
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        body = "".join(
-            f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>"
-            for name, value in _scalars(self.summary()).items()
-        )
-        table = f"<table>{body}</table>"
-        try:
-            figure = self.plot().figure
-        except NoPictureError:
-            return table
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=110)  # pyright: ignore[reportAttributeAccessIssue]
-        picture = base64.b64encode(stream.getvalue()).decode("ascii")
-        return f'{table}<img alt="{escape(type(self).__name__)}" src="data:image/png;base64,{picture}">'
-
 
 def known(value: SupportsFloat) -> float | None:
     """The number, or None, an empty cell, for NaN and infinity."""
@@ -152,10 +168,7 @@ def known(value: SupportsFloat) -> float | None:
 
 
 class AbstractPytreeResult(AbstractResult, eqx.Module):
-    """A result that is a pytree, so that `jax.jit` and `jax.vmap` may return it; while JAX traces it has no values."""
-
-    def __repr__(self) -> str:
-        return super().__repr__() if is_concrete(self) else eqx.tree_pformat(self)
+    """A result that is a pytree, so that `jax.jit` and `jax.vmap` may return it."""
 
 
 def _scalars(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -3,28 +3,30 @@
 import abc
 import math
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._arrays import checked_pair, per_sample
 from .._compilation import compiled
 from ..costs import AbstractCost
+from ..results import AbstractDrawable, known
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.resolution import read_twice, resolved, rounding_of
-from ..substrates.solution import Solution, Verdict, raise_unless_converged
+from ..substrates.solution import Solution, Verdict, raise_unless_converged, verdict_text
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
 from ..vector_fields.members import check_once
 
 _SUSPECT, _WRONG = 0.1, 1.0  # differences of the two forms of an update
 
 
-class Estimate(eqx.Module):
+class Estimate(AbstractDrawable, eqx.Module):
     """A rule's estimate of dJ/dtheta for a batch, averaged over the samples whose phases all settled.
 
     Attributes:
@@ -83,6 +85,19 @@ class Estimate(eqx.Module):
     def objective(self) -> Float[Array, ""]:
         """The mean cost of the samples that settled (0 if none did)."""
         return _mean_cost(self.cost, self.verdict)
+
+    def summary(self) -> dict[str, Any]:
+        """How many samples there are and how they ended, the mean cost of those that settled, ||update||, and the
+        number of nudged phases; `resolution` and `finite_beta` where they are known.
+        """
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.gradient) if eqx.is_inexact_array(leaf)]
+        settled = np.asarray(self.cost)[np.asarray(self.verdict) == Verdict.converged]  # by NumPy: nothing to compile
+        told: dict[str, Any] = {"samples": self.verdict.size, "verdicts": verdict_text(self.verdict)}
+        told["cost"] = known(settled.mean()) if settled.size else None
+        told["update_norm"] = known(np.sqrt(sum(float(np.sum(np.abs(leaf) ** 2)) for leaf in leaves)))
+        told["nudged_phases"] = len(self.nudged)
+        shares = {"resolution": self.resolution, "finite_beta": self.finite_beta}
+        return told | {name: known(np.max(share)) for name, share in shares.items() if share is not None}
 
 
 class Reading(eqx.Module):

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
 
 from ..analysis.simulation import Simulation
 from ..learning.base import Estimate
@@ -39,16 +40,23 @@ def _simulation(result: Simulation, ax: Axes | None = None) -> Axes:
 @draw.register
 @styled
 def _estimate(result: Estimate, ax: Axes | None = None) -> Axes:
-    """As a simulation, for the first sample; an estimate knows no beta, and its displacement is not divided by it."""
+    """As a simulation, for the first sample; an estimate knows no beta, and its displacement is not divided by it.
+
+    Without trajectories: the states at the end of the free and the first nudged phase, and how far apart they are.
+    """
     if not result.nudged:
         return _solution(result.free, ax)
+    if result.free.trajectory is None or result.nudged[0].trajectory is None:
+        return _ends({"free": _end(result.free, 0), "nudged": _end(result.nudged[0], 0)}, ax)
     return _two_phases((_paths(result.free, 0), _paths(result.nudged[0], 0)), ax)
 
 
 @draw.register
 @styled
 def _solution(result: Solution, ax: Axes | None = None) -> Axes:
-    """The states of the first sample during one phase, a panel a layer."""
+    """The states of the first sample during one phase, a panel a layer; at its end, without a trajectory."""
+    if result.trajectory is None:
+        return _ends({"end of the phase": _end(result, 0)}, ax)
     times, layers = _paths(result, 0)
     axes = panels([1.75] * len(layers)) if ax is None else np.array([ax])
     for panel, (name, states), colour in zip(axes, layers.items(), CYCLE * len(layers), strict=False):
@@ -67,6 +75,40 @@ def _paths(solution: Solution, sample: int) -> tuple[np.ndarray, Layers]:
     return np.asarray(solution.times), {
         name: leaf[:, sample].reshape(len(leaf), -1) for name, leaf in zip(names, leaves, strict=True)
     }
+
+
+def _end(solution: Solution, sample: int) -> dict[str, np.ndarray]:
+    """One sample's states at the end of a phase by layer."""
+    leaves = [np.real(np.asarray(leaf)[sample]).reshape(-1) for leaf in jax.tree.leaves(solution.state)]
+    return dict(zip(layer_names(solution.state), leaves, strict=True))
+
+
+def _ends(phases: dict[str, dict[str, np.ndarray]], ax: Axes | None) -> Axes:
+    """Draws where phases end, a panel a layer with a mark a neuron; below them what the last phase displaced."""
+    free, last = next(iter(phases.values())), list(phases.values())[-1]
+    displaced = len(phases) > 1
+    axes = panels([1.75] * len(free) + [2.0] * displaced) if ax is None else np.array([ax])
+    layers = axes[: len(free)]
+    for panel, (name, states), colour in zip(layers, free.items(), CYCLE * len(free), strict=False):
+        neurons = np.arange(len(states))
+        panel.vlines(neurons, 0, states, color=colour, alpha=0.35, linewidth=2)
+        for (phase, ends), marker in zip(phases.items(), ("o", "x"), strict=False):
+            panel.plot(neurons, ends[name], marker, color=colour if marker == "o" else INK, markersize=5, label=phase)
+        _neurons(panel, len(states), f"{name}{how_many(neurons, len(states))}", "state s")
+    if displaced:
+        layers[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
+    if displaced and ax is None:
+        name = next(iter(free))
+        axes[-1].bar(np.arange(len(free[name])), last[name] - free[name], 0.6, color=CYCLE[0])
+        _neurons(axes[-1], len(free[name]), f"{name}: what the nudge displaces", "s − s⁰")
+    return axes[0]
+
+
+def _neurons(ax: Axes, neurons: int, title: str, label: str) -> None:
+    ax.axhline(0, color=INK, linewidth=0.8)
+    ax.set(xlabel="neuron", ylabel=label, xlim=(-0.5, neurons - 0.5))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_title(title)
 
 
 def layer_names(state: Any) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Shaped
 
 from .._arrays import as_scalar, is_concrete
+from ..results import AbstractDrawable, known
 from ..vector_fields.base import State
 from .dynamics import AbstractSystem
 
@@ -59,7 +60,7 @@ class NotSettledError(RuntimeError):
     """A phase was asked to settle and some samples did not; the message counts them and says what to do."""
 
 
-class Solution(eqx.Module):
+class Solution(AbstractDrawable, eqx.Module):
     r"""The end of a phase of a batch, and the way there where the substrate keeps it.
 
     Attributes:
@@ -100,11 +101,23 @@ class Solution(eqx.Module):
         """Which samples are at rest."""
         return self.verdict == Verdict.converged
 
+    def summary(self) -> dict[str, Any]:
+        """How many samples there are and how they ended, the largest residual, and when the phase ended."""
+        ended = {} if self.time is None else {"time": known(np.max(self.time))}
+        saved = {} if self.times is None else {"saved_times": np.shape(self.times)[-1]}
+        found = {"samples": self.verdict.size, "verdicts": verdict_text(self.verdict)}
+        return found | {"residual": known(np.max(self.residual)), "steps": int(np.max(self.steps))} | ended | saved
+
 
 def count_verdicts(verdict: Shaped[Array | np.ndarray, " batch"]) -> dict[str, int]:
     """How many samples ended in each verdict, by name; only verdicts that occur."""
     codes, counts = np.unique(np.asarray(verdict), return_counts=True)
     return {Verdict(int(code)).name: int(n) for code, n in zip(codes, counts, strict=True)}
+
+
+def verdict_text(verdict: Shaped[Array, "*batch"]) -> str:
+    """How many samples ended in each verdict, such as `9 converged, 1 not_settled`."""
+    return ", ".join(f"{count} {name}" for name, count in count_verdicts(verdict.reshape(-1)).items())
 
 
 def raise_unless_converged(phase: str, verdict: Int[Array, " batch"]) -> None:

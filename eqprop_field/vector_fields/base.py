@@ -141,6 +141,17 @@ class AbstractVectorField(eqx.Module):
         """The interval that the states of every leaf are confined to; infinite by default."""
         return (UNBOUNDED,) * len(self.colours)
 
+    def __repr__(self) -> str:
+        """One line of sizes, without any array; as equinox has it where only the structure is a field's."""
+        try:
+            sizes = f"inputs={self.n_inputs}, neurons={self.n_neurons}, outputs={self.n_outputs}, dtype={self.dtype}"
+            parameters = sum(leaf.size for leaf in jax.tree.leaves(self) if _trains(leaf))
+        except Exception:  # noqa: BLE001  # of any kind, for its leaves may be anything
+            return eqx.tree_pformat(self)
+        activation = getattr(self, "activation", None)
+        rho = "" if activation is None else f", activation={getattr(activation, 'name', type(activation).__name__)}"
+        return f"{type(self).__name__}({sizes}, parameters={parameters}{rho})"
+
     @property
     def _state_shapes(self) -> PyTree:
         return jax.eval_shape(lambda: self.initial_state(1))
