@@ -11,3 +11,4 @@ from .reservoirs import reservoirs as reservoirs
 from .sequences import sequences as sequences
 from .settling import settling as settling
 from .training import training as training
+from .waiting import waiting as waiting

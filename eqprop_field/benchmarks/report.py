@@ -15,12 +15,13 @@ from .reservoirs import reservoirs
 from .sequences import sequences
 from .settling import settling
 from .training import training
+from .waiting import waiting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # How many ratios every part gives, for the progress.
-_COUNTS = {"settling": 26, "circuits": 7, "training": 5, "reservoirs": 9, "sequences": 15}
+_COUNTS = {"settling": 26, "circuits": 7, "training": 5, "reservoirs": 9, "sequences": 15, "waiting": 11}
 PARTS = tuple(_COUNTS)
 
 
@@ -92,7 +93,7 @@ def benchmark(
     epoch: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Benchmark:
-    """Measures settling, circuits, training, reservoirs and sequences, against others and against the hardware.
+    """Measures settling, circuits, training, reservoirs and sequences against others and the hardware; and waiting.
 
     Args:
         parts: some of `PARTS`.
@@ -113,6 +114,7 @@ def benchmark(
         "training": lambda: training(turns, epoch=epoch),
         "reservoirs": lambda: reservoirs(turns),
         "sequences": lambda: sequences(turns),
+        "waiting": lambda: waiting(turns),
     }
     ratios: list[Ratio] = []
     for name in parts:

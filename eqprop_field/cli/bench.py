@@ -10,7 +10,8 @@ from .numbers import AtLeastOne
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench(AbstractCommand):
-    """Measures settling, circuits, training, reservoirs and sequences: against others and against the hardware.
+    """Measures settling, circuits, training, reservoirs and sequences: against others and against the hardware; and
+    what a user waits for.
 
     Each ratio is the median over turns in which both sides ran one after the other, with the lowest and the highest
     turn. What is not installed is left out and named (pip install 'eqprop-field[bench]'). With --out: bench.csv,
@@ -19,7 +20,7 @@ class Bench(AbstractCommand):
     Example: eqprop-field bench --quick
     """
 
-    parts: Names = ("settling", "circuits", "training", "reservoirs", "sequences")
+    parts: Names = ("settling", "circuits", "training", "reservoirs", "sequences", "waiting")
     """What to measure."""
     quick: bool = False
     """Three turns instead of eleven, and no epoch of MNIST."""

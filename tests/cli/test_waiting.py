@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from eqprop_field import _startup
+from eqprop_field.benchmarks.waiting import LIBRARIES, prepare, seconds
+from eqprop_field.benchmarks.waiting import command as command_line
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # A network whose velocity raises an error while it is computed, once its states have left 0.
@@ -163,3 +165,14 @@ def test_an_error_raised_while_a_network_runs_is_a_verdict(tmp_path):
         "eqprop-field: 1 of 1 samples did not settle (diverged). The state grew without bound or became NaN: lower the "
         "gain, or use an activation that saturates."
     ]
+
+
+@pytest.mark.slow
+def test_commands_on_four_neurons_take_a_few_imports_of_jax(tmp_path):
+    """Ratios of processor time, for the machine's speed is not the project's; each has some half as much to spare."""
+    prepare(tmp_path)
+    libraries = min(seconds(tmp_path, LIBRARIES) for _ in range(3))
+    assert min(seconds(tmp_path, ("-c", "import eqprop_field")) for _ in range(3)) < 0.3 * libraries
+    for name, first, again in (("--help", 0.8, 0.8), ("init", 3.0, 2.6), ("simulate", 11.0, 8.0)):
+        assert seconds(tmp_path, command_line(name), name) < first * libraries
+        assert seconds(tmp_path, command_line(name), name) < again * libraries
