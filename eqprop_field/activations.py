@@ -109,7 +109,20 @@ relu = Activation("relu", _clip_positive, _clip_positive_derivative, (0.0, math.
 softplus = Activation("softplus", _softplus, _sigmoid, (0.0, math.inf), True, False, "max({v},0)+ln(1+exp(-abs({v})))")
 linear = Activation("linear", lambda state: state, jnp.ones_like, (-math.inf, math.inf), True, True, "{v}")
 
-ACTIVATIONS = {rho.name: rho for rho in (hard_sigmoid, sigmoid, tanh, relu, softplus, linear)}
+
+class _Activations(dict[str, Activation]):
+    """Activations by their names, by which files find them: those of this package keep their meaning."""
+
+    def __setitem__(self, name: str, rho: Activation) -> None:
+        if not isinstance(rho, Activation) or rho.name != name:
+            raise ValueError(f"{name!r} cannot name {rho!r:.60}: give an Activation, under its own name")
+        if self.get(name, rho) is not rho and name in _OURS:
+            raise ValueError(f"there is an activation {name!r} already: give yours another name, for files hold names")
+        super().__setitem__(name, rho)
+
+
+_OURS = {rho.name: rho for rho in (hard_sigmoid, sigmoid, tanh, relu, softplus, linear)}
+ACTIVATIONS = _Activations(_OURS)
 
 
 def activation(rho: str | Activation) -> Activation:

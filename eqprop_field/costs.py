@@ -77,11 +77,23 @@ class AbstractOutputCost(AbstractCost):
         self, output: Inexact[Array, "batch outputs"], target: Float[Array, "batch outputs"]
     ) -> Inexact[Array, "batch outputs"]:
         """dC/d(output) of every sample; by JAX unless it is given."""
-        values, transpose = jax.vjp(lambda o: self(o, target), output)
+        values, transpose = jax.vjp(lambda o: self._each(o, target), output)
         return transpose(jnp.ones_like(values))[0]
 
+    def _each(
+        self, output: Inexact[Array, "batch outputs"], target: Float[Array, "batch outputs"]
+    ) -> Inexact[Array, " batch"]:
+        """The cost itself, whose shape is that of the batch: else samples would count one another."""
+        values = self(output, target)
+        if jnp.shape(values) != (len(output),):
+            raise ValueError(
+                f"{type(self).__name__} of {len(output)} samples has the shape {jnp.shape(values)}: give one number a "
+                f"sample, ({len(output)},), such as a sum over axis 1"
+            )
+        return values
+
     def of(self, field: Any, state: PyTree, target: Float[Array, "batch outputs"]) -> Inexact[Array, " batch"]:
-        return self(field.output(state), target)
+        return self._each(field.output(state), target)
 
     def slope(self, field: Any, state: PyTree, target: Float[Array, "batch outputs"]) -> PyTree:
         output, transpose = jax.vjp(field.output, state)
@@ -183,7 +195,10 @@ class Matching(AbstractOutputCost):
 
     def __check_init__(self) -> None:
         if self.activation.name not in _INTEGRALS:
-            raise ValueError(f"no matching loss for {self.activation.name}: choose one of {', '.join(_INTEGRALS)}")
+            known = ", ".join(_INTEGRALS)
+            raise ValueError(
+                f"no matching loss for {self.activation.name}: choose one of {known}, or the quadratic cost"
+            )
 
     def __call__(
         self, output: Inexact[Array, "batch outputs"], target: Float[Array, "batch outputs"]

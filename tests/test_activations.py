@@ -1,5 +1,6 @@
 """Activations against finite differences, the Cauchy-Riemann equations and their own SPICE text."""
 
+import dataclasses
 import math
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import eqprop_field as epf
+from eqprop_field.activations import ACTIVATIONS, activation
 
 POINTS = np.array([-2.7, -1.1, -0.4, 0.13, 0.5, 0.88, 1.3, 3.9])  # none of them a kink
 EVERY = pytest.mark.parametrize("rho", epf.ACTIVATIONS.values(), ids=lambda rho: rho.name)
@@ -67,3 +69,14 @@ def test_derivative_at_a_bound_is_one(low, high, rho):
 def test_unknown_name_says_which_there_are():
     with pytest.raises(ValueError, match="unknown activation 'swish': choose one of hard_sigmoid"):
         epf.activation("swish")
+
+
+def test_a_name_of_ours_keeps_its_meaning(registered):
+    mine = dataclasses.replace(ACTIVATIONS["tanh"], function=jnp.sin)
+    with pytest.raises(ValueError, match="there is an activation 'tanh' already"):
+        ACTIVATIONS["tanh"] = mine
+    with pytest.raises(ValueError, match="give an Activation, under its own name"):
+        ACTIVATIONS["sin"] = mine
+    ACTIVATIONS["sin"] = dataclasses.replace(mine, name="sin")
+    ACTIVATIONS["sin"] = dataclasses.replace(mine, name="sin")  # as when a notebook's cell runs again
+    assert activation("sin").function is jnp.sin

@@ -64,3 +64,35 @@ def test_the_matching_loss_of_the_linear_activation_is_quadratic_and_softplus_ha
 def test_a_weight_decay_that_rewards_weights_is_refused(make, wrong):
     with pytest.raises(ValueError, match=f"weight_decay={wrong:g}: give a strength of at least 0"):
         make(weight_decay=wrong)
+
+
+class Plain(epf.AbstractOutputCost):
+    """Attributes as one writes them first."""
+
+    weight_decay: float = 0.0
+    power: float = 2.0
+
+    def __call__(self, output, target):
+        return 0.5 * jnp.sum(jnp.abs(output - target) ** self.power, axis=1)
+
+
+class Mean(Plain):
+    def __call__(self, output, target):
+        return jnp.mean((output - target) ** 2)
+
+
+class Each(Plain):
+    def __call__(self, output, target):
+        return (output - target) ** 2
+
+
+def test_costs_may_have_plain_attributes_and_give_a_number_a_sample():
+    field = epf.LayeredField.create(jax.random.key(0), (3, 4, 2), activation=epf.activation("tanh"))
+    x, y = jax.random.uniform(jax.random.key(1), (3, 3)), jax.random.uniform(jax.random.key(2), (3, 2))
+    nudging = epf.Nudging.symmetric(0.1)
+    own, ours = (epf.EqProp(nudging, cost=cost).estimate(field, x, y).gradient for cost in (Plain(), epf.Quadratic()))
+    for a, b in zip(jax.tree.leaves(own), jax.tree.leaves(ours), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+    for cost, shape in ((Mean(), r"\(\)"), (Each(), r"\(\d, 2\)")):
+        with pytest.raises(ValueError, match=f"samples has the shape {shape}: give one number a sample"):
+            epf.EqProp(nudging, cost=cost).estimate(field, x, y)

@@ -167,9 +167,13 @@ class Train(AbstractTraining):
         x, y = dataset.validation.x[:samples], dataset.validation.y[:samples]
 
         def measure(field: "AbstractVectorField") -> dict[str, Any]:
-            from ..analysis import snapshot
+            import jax
 
-            large = sum(leaf.size for leaf in field.initial_state(1)) > _FOLLOWED
-            return {} if large and self.follow is None else snapshot(field, rule, x, y).summary()
+            from ..analysis import snapshot
+            from ..vector_fields import AbstractNeuralNetwork
+
+            neurons = sum(leaf.size for leaf in jax.tree.leaves(field.initial_state(1)))
+            untold = neurons > _FOLLOWED or not isinstance(field, AbstractNeuralNetwork)  # without weights to compare
+            return {} if untold and self.follow is None else snapshot(field, rule, x, y).summary()
 
         return measure if samples and rule.substrate.traceable else None

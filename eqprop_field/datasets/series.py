@@ -114,6 +114,8 @@ def read_cells(path: str | os.PathLike, what: str, names: Sequence[str] = ()) ->
             reader = csv.DictReader(file, restval="")
             header = [name.strip() for name in reader.fieldnames or []]
             _must_have(names, header, what)
+            if header and all(map(_is_number, header)):
+                raise ValueError(f"{what} begins with numbers: its first line names the columns")
             if len(set(header)) < len(header):
                 raise ValueError(f"{what} has two columns of one name: {', '.join(header)}"[:300])
             reader.fieldnames = header

@@ -11,7 +11,7 @@ from .base import Dataset
 from .series import numbers, read_arrays, read_cells
 
 
-def read_dataset(path: str | os.PathLike, labels: Sequence[str] = (), **options: Any) -> Dataset:
+def read_dataset(path: str | os.PathLike, labels: str | Sequence[str] = (), **options: Any) -> Dataset:
     """A data set from a file.
 
     Args:
@@ -34,10 +34,15 @@ def read_dataset(path: str | os.PathLike, labels: Sequence[str] = (), **options:
     if suffix != ".csv":
         raise ValueError(f"{what}: give a .csv file with a line of names, or a .npz file with the arrays x and y")
     cells = read_cells(path, what)
-    labels = list(labels) or list(cells)[-1:]
+    labels = [labels] if isinstance(labels, str) else list(labels) or list(cells)[-1:]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{what}: the label {', '.join(labels)} is given twice: name each column once")
     if absent := [name for name in labels if name not in cells]:
         raise ValueError(f"{what} has no {', '.join(absent)}: it has {', '.join(cells) or 'nothing'}"[:400])
     inputs = [numbers(column, f"{what}, column {name}") for name, column in cells.items() if name not in labels]
+    for name, column in zip((name for name in cells if name not in labels), inputs, strict=True):
+        if empty := np.flatnonzero(np.isnan(column)).tolist():
+            raise ValueError(f"{what}, column {name}, row {empty[0] + 1} is empty or NaN: fill it, or leave it out")
     if not inputs or not len(inputs[0]):
         raise ValueError(f"{what} has no rows, or no columns but {', '.join(labels)}: an input is needed")
     return Dataset.of(np.stack(inputs, axis=1), _targets(cells, labels, what), **options)
@@ -46,8 +51,9 @@ def read_dataset(path: str | os.PathLike, labels: Sequence[str] = (), **options:
 def _targets(cells: dict[str, list[str]], labels: Sequence[str], what: str) -> np.ndarray:
     """Numbers, or the names of classes."""
     columns = [cells[name] for name in labels]
-    if any("" in column for column in columns):
-        raise ValueError(f"{what} has empty cells in {', '.join(labels)}: give a class or a target in every row")
+    for name, column in zip(labels, columns, strict=True):
+        if "" in column:
+            raise ValueError(f"{what}, column {name}, row {column.index('') + 1} is empty: give a class or a target")
     if len(columns) == 1 and not _is_measured(columns[0]):
         if (classes := len(set(columns[0]))) > max(2, len(columns[0]) // 2):
             raise ValueError(

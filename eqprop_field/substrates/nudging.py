@@ -68,8 +68,8 @@ class AbstractNudge(eqx.Module):
 def stacked(nudges: Sequence[AbstractNudge], batch: int) -> AbstractNudge:
     """Nudges that differ in their arrays alone as one, for so many copies of the batch, one after another."""
 
-    def rows(*leaves: Array) -> Array:
-        return jnp.concatenate([jnp.full((batch, 1), leaf) if leaf.ndim == 0 else leaf for leaf in leaves])
+    def rows(*leaves: ArrayLike) -> Array:
+        return jnp.concatenate([jnp.full((batch, 1), leaf) if jnp.ndim(leaf) == 0 else leaf for leaf in leaves])
 
     return jax.tree.map(rows, *nudges)
 

@@ -17,6 +17,7 @@ from ..activations import Activation, hard_sigmoid
 from .abstract_layered import AbstractLayered, Tensors
 from .base import State
 from .file_checks import checked_count, layered_parts, tensors_with_taus
+from .inheritance import upholds
 from .leaky import mix
 from .patches import Patches, fold, unfold
 from .requests import checked_neurons, checked_sizes
@@ -134,6 +135,8 @@ class ConvField(AbstractLayered):
         return self.shapes[0][0]
 
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
+        if not upholds(type(self), "drive", "input_matrix"):
+            return super().drive(x)
         *inner, last = (
             jnp.broadcast_to(b, (x.shape[0], *shape)) for b, shape in zip(self.biases, self.shapes[:-1], strict=True)
         )
@@ -141,6 +144,8 @@ class ConvField(AbstractLayered):
         return (*inner, last + self._synapses(len(self.forward) - 1).ahead(self.forward[-1], image))
 
     def velocity(self, drive: State) -> Callable[[State], State]:
+        if not upholds(type(self), "velocity", "recurrent_matrix"):
+            return super().velocity(drive)
         synapses = [self._synapses(i) for i in range(len(self.feedback))]
         pairs = [
             (synapse.spread(ahead), synapse.spread(back))

@@ -17,6 +17,7 @@ from ..activations import Activation, hard_sigmoid
 from .abstract_layered import AbstractLayered
 from .base import State
 from .file_checks import checked_count, layered_parts, tensors_with_taus
+from .inheritance import upholds
 from .leaky import glorot, mix
 from .requests import checked_neurons, checked_sizes
 
@@ -122,10 +123,14 @@ class LayeredField(AbstractLayered):
         return self.forward[0].shape[0]
 
     def drive(self, x: Float[Array, "batch inputs"]) -> State:
+        if not upholds(type(self), "drive", "input_matrix"):
+            return super().drive(x)
         *inner, last = self.biases
         return (*(jnp.broadcast_to(b, (x.shape[0], *b.shape)) for b in inner), x @ self.forward[-1].T + last)
 
     def velocity(self, drive: State) -> Callable[[State], State]:
+        if not upholds(type(self), "velocity", "recurrent_matrix"):
+            return super().velocity(drive)
         # Transposed here, once: a product with a transposed matrix costs a third more at small batches.
         pairs = [(ahead.T, back.T) for ahead, back in zip(self.forward[:-1], self.feedback, strict=True)]
 

@@ -58,6 +58,7 @@ def check_members(field: AbstractVectorField) -> None:
     _check_alike(f"{name}.embed", _shapes(f"{name}.embed", field.embed, output), state)
     if not (is_builtin(type(field), "embed") and is_builtin(type(field), "output")):
         _check_transpose(field, state)
+    _check_independence(field, state)
     bounds = field.leaf_bounds
     if len(bounds) != len(leaves) or not all(low < high for low, high in bounds):
         raise ValueError(
@@ -97,6 +98,25 @@ def _check_transpose(field: AbstractVectorField, state: PyTree) -> None:
     if not np.isclose(one, other, rtol=1e-3, atol=1e-4):
         raise ValueError(
             f"{type(field).__name__}.embed is not the transpose of its output: leave `embed` away, and it is derived"
+        )
+
+
+def _check_independence(field: AbstractVectorField, state: PyTree) -> None:
+    """That mu of a sample does not depend on the other samples of its batch, at two states."""
+    draws = np.random.default_rng(0)
+    with jax.ensure_compile_time_eval():
+        s = jax.tree.map(lambda leaf: jnp.asarray(draws.normal(size=leaf.shape), leaf.dtype), state)
+        x = jnp.asarray(draws.uniform(size=(2, field.n_inputs)), field.dtype)
+        try:
+            both = field.velocity(field.drive(x))(s)
+            alone = field.velocity(field.drive(x[:1]))(jax.tree.map(lambda leaf: leaf[:1], s))
+            alike = jax.tree.map(lambda b, a: np.allclose(b[:1], a, rtol=1e-3, atol=1e-4, equal_nan=True), both, alone)
+        except jax.errors.JAXTypeError:  # they depend on parameters that JAX traces
+            return
+    if not all(jax.tree.leaves(alike)):
+        raise ValueError(
+            f"{type(field).__name__}.velocity mixes the samples of a batch: each is a network of its own, so let "
+            "nothing go over the first axis"
         )
 
 

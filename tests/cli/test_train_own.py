@@ -84,3 +84,19 @@ def test_what_cannot_be_learnt_is_refused(run, table, tmp_path, options, said):
     refused = run("train", *(() if "--data" in options else ("--data", table)), *options, "--out", tmp_path / "o")
     assert (refused.code, len(refused.err.splitlines())) == (2, 1) and said in refused.err
     assert not (tmp_path / "o").exists() or not list((tmp_path / "o").iterdir())
+
+
+def test_a_field_whose_state_is_a_dictionary_is_learnt(run, table, tmp_path, registered):
+    (tmp_path / "pairs.py").write_text(
+        "import jax, jax.numpy as jnp, eqprop_field as epf\n"
+        "def mu(theta, x, s):\n"
+        "    return {'a': theta['w'] @ jnp.tanh(s['b']) + theta['u'] @ x - s['a'], 'b': s['a'] - s['b']}\n"
+        "epf.register(mu, 'pairs')\n"
+        "theta = {'w': 0.1 * jax.random.normal(jax.random.key(0), (3, 3)), 'u': jnp.ones((3, 2))}\n"
+        "field = epf.field(mu, theta, state={'a': 3, 'b': 3}, inputs=2, outputs=3)\n"
+        f"epf.save_network({str(tmp_path / 'pairs.safetensors')!r}, field)\n"
+    )
+    learnt = ("--data", table, "--label", "kind", "--network", tmp_path / "pairs.safetensors", "--cost", "quadratic")
+    said = run("--import", tmp_path / "pairs.py", "train", *learnt, "--epochs", 1, "--learning-rates", 0.01,
+               "--out", tmp_path / "o", "--json")  # fmt: skip
+    assert said.code == 0 and said.json["sizes"] == []

@@ -79,6 +79,7 @@ def test_a_table_gives_what_its_arrays_give(table, tmp_path):
     columns = {"a": X[:, 0], "kind": WORDS, "b": X[:, 1], "size": X[:, 2]}
     path = table(columns)
     read, made = read_dataset(path, ["kind"], seed=3), epf.Dataset.of(X, WORDS, seed=3, name="t.csv")
+    assert read_dataset(path, "kind").classes == read.classes
     assert read.name == "t.csv" and read.classes == made.classes
     for part in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(read, part).x, getattr(made, part).x)
@@ -94,8 +95,10 @@ def test_a_table_gives_what_its_arrays_give(table, tmp_path):
     "columns, labels, said",
     [
         ({"a": X[:, 0], "kind": WORDS}, ["sort"], "has no sort: it has a, kind"),
-        ({"a": X[:, 0], "kind": ["", *WORDS[1:]]}, [], "empty cells in kind"),
-        ({"a": ["", *X[1:, 0]], "kind": WORDS}, [], "x holds NaN"),
+        ({"a": X[:, 0], "kind": ["", *WORDS[1:]]}, [], "column kind, row 1 is empty"),
+        ({"a": ["", *X[1:, 0]], "kind": WORDS}, [], "column a, row 1 is empty or NaN"),
+        ({"a": X[:, 0], "kind": WORDS}, ["kind", "kind"], "given twice"),
+        ({"0.25": X[:, 0], "-1": X[:, 1]}, [], "begins with numbers"),
         ({"a": ["one", *X[1:, 0]], "kind": WORDS}, [], "column a, row 1 holds 'one'"),
         ({"a": X[:, 0], "number": range(40)}, [], "40 classes in 40 rows"),
         ({"kind": WORDS}, [], "an input is needed"),

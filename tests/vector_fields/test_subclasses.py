@@ -51,6 +51,30 @@ class Lateral(epf.LayeredField):
         return with_lateral
 
 
+class Halved(epf.LayeredField):
+    """Whose parent computes the velocity of its own blocks."""
+
+    def recurrent_matrix(self):
+        return 0.5 * super().recurrent_matrix()
+
+    def input_matrix(self):
+        weights, biases = super().input_matrix()
+        return 2 * weights, biases
+
+
+def test_the_velocity_of_layers_follows_from_matrices_that_a_subclass_changed(layered):
+    own, drive = as_subclass(Halved, layered), layered.drive(X)
+    state = (jnp.array([[0.3, -0.4]]), jnp.array([[0.1, 0.2, -0.5, 0.7]]))
+    weights, biases = own.input_matrix()
+    flat = np.concatenate([np.asarray(leaf) for leaf in state], axis=1)
+    expected = np.tanh(flat) @ np.asarray(own.recurrent_matrix()).T + np.asarray(X @ weights.T + biases) - flat
+    found = own.velocity(own.drive(X))(state)
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-12)
+    assert not np.allclose(np.concatenate(layered.velocity(drive)(state), axis=1), expected, atol=1e-3)
+    rest = epf.Equilibrium(tol=1e-12).settle(own, X).state
+    np.testing.assert_allclose(np.concatenate(own.velocity(own.drive(X))(rest), axis=1), 0, atol=1e-11)
+
+
 class Positive(epf.GraphField):
     def recurrent_matrix(self):
         return 0.3 * jax.nn.softplus(self.weights) * self.mask

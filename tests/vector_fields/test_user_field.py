@@ -273,3 +273,14 @@ def test_members_that_do_not_fit_are_named(field):
         check_members(Wrong(field.W, field.U, field.couple))
     with pytest.raises(ValueError, match="n_outputs is 0"):
         check_members(Competition(field.W, field.U, field.couple, n_outputs=0))
+
+
+def test_samples_that_feel_one_another_are_refused(field):
+    class Crowd(type(field)):
+        def velocity(self, drive):
+            mu = super().velocity(drive)
+            return lambda s: jax.tree.map(lambda v: v - v.mean(axis=0), mu(s))
+
+    crowd = Crowd(**{one.name: getattr(field, one.name) for one in dataclasses.fields(field)})
+    with pytest.raises(ValueError, match=r"Crowd\.velocity mixes the samples of a batch"):
+        epf.Equilibrium().settle(crowd, np.zeros((2, field.n_inputs)))
