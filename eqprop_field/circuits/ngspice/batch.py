@@ -17,6 +17,7 @@ from .find import find_executable, find_ngspice
 from .rawfile import DamagedRawFile, parse_raw
 from .sandbox import MEMORY_BYTES, Child, disk_is_full, environment, private_folder, read_log
 
+_NOT_STARTED = (126, 127)  # what a shell ends with that cannot become a program
 _LOOK_S = 0.25  # between two looks at how far a run is
 _STALL_S = 600.0  # without any headway: behind a steep edge, steps of a large circuit are many and slow
 
@@ -79,20 +80,21 @@ class Batch(AbstractEngine):
         (folder / "net.cir").write_text(text, encoding="ascii")
         raw, log_path = folder / "out.raw", folder / "log"
         with open(log_path, "wb") as log_file:
-            try:
-                process = Child(
-                    [executable, "-n", "-b", "net.cir", "-r", "out.raw"],
-                    folder,
-                    memory_bytes=self.memory_bytes,
-                    cwd=folder,
-                    env=environment(folder),
-                    stdout=log_file,
-                    stderr=subprocess.STDOUT,
-                )
-            except OSError as error:
-                raise SimulatorFailed(f"{executable} could not be started: {error.strerror}") from error
+            process = Child(
+                [executable, "-n", "-b", "net.cir", "-r", "out.raw"],
+                folder,
+                memory_bytes=self.memory_bytes,
+                cwd=folder,
+                env=environment(folder),
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+            )
             self._wait(process, log_path)
         log = read_log(log_path)
+        if process.returncode in _NOT_STARTED:
+            raise SimulatorFailed(
+                f"{executable} could not be started: give an ngspice of this machine", log
+            )
         if process.returncode != 0:
             raise SimulatorFailed(f"ngspice {_how_it_ended(process.returncode)}", log)
         if not raw.is_file():
