@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from ..vector_fields import AbstractVectorField
+from ..vector_fields.leaky import AbstractLeakyIntegrator, require
 from .conditions import Conditions
 from .fidelity_campaign import (
     JUDGED,
@@ -101,11 +102,12 @@ def montecarlo(
         options: how the circuits are run, see `CampaignOptions`.
 
     Raises:
-        ValueError: for no chips, and as `run_campaign`.
+        ValueError: for no chips, a field that is no leaky integrator, and as `run_campaign`.
         WorkerDied, TaskFailed, OSError: as `run_campaign`.
     """
     if chips < 1:
         raise ValueError(f"chips={chips}: give at least 1")
+    require(field, AbstractLeakyIntegrator, "a chip")  # before any run
     check_passing(passing)
     base = Conditions(variation=Variation.everywhere(0.05, 0.02)) if conditions is None else conditions
     cells = [Cell("chip", float(chip), chip, base) for chip in range(chips)]

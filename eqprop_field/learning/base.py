@@ -136,6 +136,13 @@ class AbstractLearningRule(eqx.Module):
         """What the substrate must provide beyond a free phase; construction refuses one that does not."""
 
     def __check_init__(self) -> None:
+        for what, kind in (("substrate", AbstractSubstrate), ("cost", AbstractCost)):
+            if not isinstance(given := getattr(self, what), kind):
+                name = type(self).__name__
+                raise ValueError(
+                    f"a {type(given).__name__} is no {what}: name the arguments, such as "
+                    f"{name}(substrate=Equilibrium(), cost=Quadratic())"
+                )
         self.substrate.require(self.needs, type(self).__name__)
 
     @final

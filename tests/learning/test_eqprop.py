@@ -358,3 +358,13 @@ def test_estimates_fit_optax_and_leave_time_constants_alone():
         field = eqx.apply_updates(field, updates)
     assert float(epf.EqProp().estimate(field, x, y).objective) < 0.8 * before
     assert [t.tolist() for t in field.tau] == [[2.0, 2.0], [0.5, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize("given, said", [({"substrate": epf.Nudging.symmetric(0.1)}, "a Nudging is no substrate"),
+                                         ({"cost": "huber"}, "a str is no cost")])  # fmt: skip
+def test_arguments_in_each_others_place_are_named(given, said):
+    class Own(epf.learning.GeneRec):
+        """Whose types nothing but the class itself checks, as in a user's session."""
+
+    with pytest.raises(ValueError, match=f"{said}: name the arguments, such as Own"):
+        Own(**given)

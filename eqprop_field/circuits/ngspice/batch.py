@@ -92,9 +92,7 @@ class Batch(AbstractEngine):
             self._wait(process, log_path)
         log = read_log(log_path)
         if process.returncode in _NOT_STARTED:
-            raise SimulatorFailed(
-                f"{executable} could not be started: give an ngspice of this machine", log
-            )
+            raise SimulatorFailed(f"{executable} could not be started: give an ngspice of this machine", log)
         if process.returncode != 0:
             raise SimulatorFailed(f"ngspice {_how_it_ended(process.returncode)}", log)
         if not raw.is_file():
