@@ -60,8 +60,7 @@ def private_folder(kind: str = "circuit") -> Iterator[pathlib.Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         del _guards[str(folder)]
-        _tell(guard, "")
-        guard.wait()
+        guard.communicate(b"\n")
 
 
 def _make(folder: pathlib.Path) -> None:
