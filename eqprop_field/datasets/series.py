@@ -87,10 +87,11 @@ def read_numbers(lines: Iterable[str], what: str) -> Float[np.ndarray, "rows col
 
 def _are_names(row: Sequence[str]) -> bool:
     """Whether these cells can only be names: all different, and none of them a number."""
-    return any(row) and len(set(row)) == len(row) and not any(map(_is_number, row))
+    return any(row) and len(set(row)) == len(row) and not any(map(is_number, row))
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number as it is written."""
     try:
         float(cell)
     except ValueError:
@@ -114,7 +115,7 @@ def read_cells(path: str | os.PathLike, what: str, names: Sequence[str] = ()) ->
             reader = csv.DictReader(file, restval="")
             header = [name.strip() for name in reader.fieldnames or []]
             _must_have(names, header, what)
-            if header and all(map(_is_number, header)):
+            if header and all(map(is_number, header)):
                 raise ValueError(f"{what} begins with numbers: its first line names the columns")
             if len(set(header)) < len(header):
                 raise ValueError(f"{what} has two columns of one name: {', '.join(header)}"[:300])

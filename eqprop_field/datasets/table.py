@@ -8,7 +8,7 @@ import numpy as np
 
 from .._files import must_be_file
 from .base import Dataset
-from .series import numbers, read_arrays, read_cells
+from .series import is_number, numbers, read_arrays, read_cells
 
 
 def read_dataset(path: str | os.PathLike, labels: str | Sequence[str] = (), **options: Any) -> Dataset:
@@ -67,7 +67,4 @@ def _targets(cells: dict[str, list[str]], labels: Sequence[str], what: str) -> n
 
 def _is_measured(column: Sequence[str]) -> bool:
     """Whether these are numbers, not all of them whole as they are written."""
-    try:
-        return bool([float(cell) for cell in column]) and not all(cell.lstrip("+-").isdigit() for cell in column)
-    except ValueError:
-        return False
+    return all(map(is_number, column)) and not all(cell.lstrip("+-").isdigit() for cell in column)

@@ -83,11 +83,15 @@ def _check_alike(what: str, found: PyTree, state: PyTree) -> None:
         raise ValueError(f"{what} gives {found} where the state is {state}: it needs the state's structure and types")
 
 
+def _drawn(state: PyTree, draws: np.random.Generator) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.asarray(draws.normal(size=leaf.shape), leaf.dtype), state)
+
+
 def _check_transpose(field: AbstractVectorField, state: PyTree) -> None:
     """That <output(s), e> = <s, embed(e)>, at one s and e."""
     draws = np.random.default_rng(0)
     with jax.ensure_compile_time_eval():
-        s = jax.tree.map(lambda leaf: jnp.asarray(draws.normal(size=leaf.shape), leaf.dtype), state)
+        s = _drawn(state, draws)
         e = jnp.asarray(draws.normal(size=(2, field.n_outputs)), field.dtype)
         try:
             read, written = field.output(s), field.embed(e)
@@ -105,7 +109,7 @@ def _check_independence(field: AbstractVectorField, state: PyTree) -> None:
     """That mu of a sample does not depend on the other samples of its batch, at two states."""
     draws = np.random.default_rng(0)
     with jax.ensure_compile_time_eval():
-        s = jax.tree.map(lambda leaf: jnp.asarray(draws.normal(size=leaf.shape), leaf.dtype), state)
+        s = _drawn(state, draws)
         x = jnp.asarray(draws.uniform(size=(2, field.n_inputs)), field.dtype)
         try:
             both = field.velocity(field.drive(x))(s)
