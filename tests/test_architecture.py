@@ -44,7 +44,7 @@ _FLOORS = {
         {"compile", "library", "ngspice"},
         {"processes"},
         {"levels"},
-        {"measure", "driven", "noise", "pool", "pool_worker"},
+        {"auxiliary", "measure", "driven", "noise", "pool", "pool_worker"},
         {"variation", "campaign_file"},
         {"campaign"},
         {"agreement", "substrate"},

@@ -18,9 +18,9 @@ from ..learning.base import AbstractLearningRule, Estimate, tree_dot, tree_norm
 from ..learning.catalogue import Maker
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
-from ..substrates.base import AbstractSubstrate
+from ..substrates.base import AbstractSubstrate, SystemAt
 from ..substrates.capabilities import Capability
-from ..substrates.dynamics import AbstractSystem, Dynamics
+from ..substrates.dynamics import Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge
 from ..substrates.oscillation import Oscillation
@@ -54,8 +54,12 @@ class FixedDuration(AbstractSubstrate):
         del throw
         return _accepted(self.substrate.settle(field, x, nudge, start, throw=False))
 
-    def _relax(self, system: AbstractSystem, start: State) -> Solution:
-        return _accepted(self.substrate.relax(system, start))
+    def _auxiliary(
+        self, field: AbstractVectorField, x: Array, y: Array, system_at: SystemAt, *, throw: bool
+    ) -> tuple[Solution, Solution]:
+        del throw
+        free, relaxed = self.substrate.auxiliary(field, x, y, system_at, throw=False)
+        return _accepted(free), _accepted(relaxed)
 
     def _oscillate(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge, oscillation: Oscillation, *, throw: bool

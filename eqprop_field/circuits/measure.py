@@ -13,7 +13,7 @@ from scipy.interpolate import PchipInterpolator
 from .._arrays import float64, in_float64
 from .._compilation import compiled
 from ..substrates.base import drive_of
-from ..substrates.dynamics import Dynamics
+from ..substrates.dynamics import AbstractSystem, Dynamics
 from ..substrates.nudging import AbstractNudge
 from ..substrates.rest import checked_rest
 from ..substrates.solution import Solution, Verdict, judge
@@ -47,6 +47,10 @@ class Phase:
     def end(self) -> Float[np.ndarray, " neurons"]:
         """The states at the window's end."""
         return self.states[-1]
+
+    def columns(self, which: slice) -> "Phase":
+        """The phase of some of the neurons."""
+        return dataclasses.replace(self, states=self.states[:, which])
 
     def settling_time(self, within: float = 1e-3) -> float:
         """When the last neuron came to stay within so many state units of the window's end."""
@@ -195,6 +199,22 @@ def _judged(system: Dynamics, state: State, tol: float) -> Solution:
     state, residual, verdict = _judge(system, state, limit)
     none = jnp.asarray(np.zeros(residual.shape, np.int32))
     return checked_rest(system, Solution(state, residual, verdict, none, none), limit, stability=system.is_free)
+
+
+def judged(system: AbstractSystem, state: State, phases: Sequence[Phase | None], tol: float) -> Solution:
+    """Where an auxiliary system ended, by what its equations leave over.
+
+    Args:
+        system: what the circuit built, in float64.
+        state: what was measured; NaN where the simulator failed.
+        phases: one a sample, or None where it failed.
+        tol: the residual up to which a sample counts as at rest.
+    """
+    state, residual, verdict = _judge(system, state, jnp.asarray(tol))
+    failed = jnp.asarray([phase is None for phase in phases])
+    verdict = jnp.where(failed, jnp.asarray(Verdict.simulator_failed.value, verdict.dtype), verdict)
+    points = jnp.asarray([0 if phase is None else len(phase.times) for phase in phases], jnp.int32)
+    return Solution(state, residual, verdict, steps=points, evaluations=points)
 
 
 def with_trajectory(

@@ -11,33 +11,34 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, PyTree
 
 from .._arrays import check_positive, float64, in_float64
+from .._compilation import compiled
 from ..costs import Quadratic
-from ..substrates.base import AbstractSubstrate
+from ..substrates.base import AbstractSubstrate, SystemAt
 from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
 from ..substrates.nudging import AbstractNudge, switched_off
 from ..substrates.oscillation import Oscillation, repetition_verdict
-from ..substrates.solution import Solution, Verdict, as_tolerance, judge
+from ..substrates.solution import Solution, Verdict, as_tolerance
 from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State, flatten_state, unflatten_state
 from ..vector_fields.leaky import is_a, require
+from .auxiliary import FollowedField, Follower
 from .compile import (
     ExpressionCircuit,
     check_operating_point,
     compile_each,
     compile_field,
-    compile_system,
     nudge_of,
     obstacle,
     transposes,
 )
 from .ir import AbstractCircuit, Circuit, ScheduleSegment, schedule
 from .levels import AbstractLevel, Behavioural
-from .measure import Phase, Transients, as_path, measure, solution
+from .measure import Phase, Transients, as_path, judged, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
 from .noise import Noise
 from .variation import Chip, field_on, nudges_on
@@ -268,31 +269,37 @@ class NgspiceSubstrate(AbstractSubstrate):
         total, tau = circuits[0].total_time, circuits[0].tau
         return [dataclasses.replace(c, noise=noise.source(total, tau, i)) for i, c in enumerate(circuits)]
 
-    def _relax(self, system: AbstractSystem, start: State) -> Solution:
+    def _auxiliary(
+        self, field: AbstractVectorField, x: Array, y: Array, system_at: SystemAt, *, throw: bool
+    ) -> tuple[Solution, Solution]:
+        """Both phases in ONE transient: the network rests on while the auxiliary system reads its voltages."""
         with float64():
-            wide, begin = in_float64(system), in_float64(start)
-            duration = self.nudged_time
-            if duration is None:
-                longest = self.longest_time
-                time = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest).relax(wide, begin).time
-                duration = min(max(_MARGIN * (longest if time is None else float(time)), _SHORTEST), longest)
-            circuits = compile_system(wide, begin, duration)
-            phases = self._run(list(circuits), throw=False).window(0)
-            ends = np.stack([np.full(len(circuits[0].tau), np.nan) if p is None else p.end for p in phases])
-            state = unflatten_state(begin, jnp.asarray(ends))
-            judged = judge(wide, state, jnp.asarray(max(self.tol, self.level.rest)))
-            state, residual, verdict = jax.tree.map(np.asarray, judged)
-        failed = np.array([phase is None for phase in phases])
-        points = jnp.asarray([0 if phase is None else len(phase.times) for phase in phases], jnp.int32)
-        dtype = jax.tree.leaves(start)[0].dtype
-        return Solution(
-            state=jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state),
-            residual=jnp.asarray(residual, dtype),
-            verdict=jnp.asarray(np.where(failed, Verdict.simulator_failed.value, verdict), jnp.int32),
-            steps=points,
-            evaluations=points,
-            time=jnp.asarray(duration, dtype),
-        )
+            wide, rows, target = in_float64(field), jnp.asarray(x, jnp.float64), jnp.asarray(y, jnp.float64)
+            follower = Follower(target, rows, system_at)
+            free_time = self.free_time
+            if free_time is None:
+                free_time = self._chosen_time(wide, rows, None, None)[0]
+            system, begin = follower.system(wide, wide.initial_state(len(rows)))
+            both = FollowedField(wide, begin, system.time_constants())
+            windows = (ScheduleSegment(free_time), ScheduleSegment(self._time_of(follower, wide), 1.0))
+            measured = self._run(self._circuits(both, rows, follower, windows), throw)
+            count = wide.n_neurons
+            free = self._solution(wide, rows, None, [p and p.columns(slice(count)) for p in measured.window(0)])
+            ended = [p and p.columns(slice(count, None)) for p in measured.window(1)]
+            ends = np.stack([np.full(both.n_neurons - count, np.nan) if p is None else p.end for p in ended])
+            system, _ = follower.system(wide, free.state)
+            relaxed = judged(system, unflatten_state(begin, jnp.asarray(ends)), ended, max(self.tol, self.level.rest))
+        typed = lambda leaf: jnp.asarray(leaf, field.dtype) if eqx.is_inexact_array(leaf) else leaf  # noqa: E731
+        return jax.tree.map(typed, (free, relaxed))
+
+    def _time_of(self, follower: Follower, field: AbstractVectorField) -> float:
+        """How long the auxiliary system runs: as nudged phases do, as given or chosen from the ODE."""
+        if self.nudged_time is not None:
+            return self.nudged_time
+        longest = self.longest_time
+        ode = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest, check_stability=False)
+        system, begin = follower.system(field, ode.settle(field, follower.x, throw=False).state)
+        return self._enough(_settling_time(ode, system, begin), system.time_constants())
 
     def _by_expressions(self, field: AbstractVectorField, nudge: AbstractNudge | None) -> bool:
         """Whether the circuit is compiled from mu itself: where it is no network of the level's own parts."""
@@ -364,11 +371,19 @@ class NgspiceSubstrate(AbstractSubstrate):
             ode = Trajectory(tol=0.1 * self.tol, free_time=longest, nudged_time=longest).unchecked()
             start = None if start is None else in_float64(start)
             result = ode.settle(exact, np.asarray(x, np.float64), in_float64(nudge), start, throw=False)
-            slowest = max(float(np.asarray(tau).max()) for tau in jax.tree.leaves(exact.time_constants()))
-            time = longest if result.time is None else float(result.time)
-        if not math.isfinite(time):
-            time = longest
-        return float(np.clip(_MARGIN * time, min(_SHORTEST * slowest, longest), longest)), result.state
+            return self._enough(result.time, exact.time_constants()), result.state
+
+    def _enough(self, time: Array | None, time_constants: PyTree) -> float:
+        """The duration of a phase that the ODE settled in so much time."""
+        slowest = max(float(np.asarray(tau).max()) for tau in jax.tree.leaves(time_constants))
+        longest, taken = self.longest_time, math.inf if time is None else float(time)
+        taken = taken if math.isfinite(taken) else longest
+        return float(np.clip(_MARGIN * taken, min(_SHORTEST * slowest, longest), longest))
+
+
+@compiled
+def _settling_time(ode: Trajectory, system: AbstractSystem, start: State) -> Array | None:
+    return ode.relax(system, start).time
 
 
 def _return_verdict(free: Solution, back: Solution, within: float) -> np.ndarray:

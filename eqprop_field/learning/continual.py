@@ -1,17 +1,19 @@
 """Continual equilibrium propagation: the parameters move while the nudged phase runs."""
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from .._arrays import as_scalar, is_concrete
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
-from ..substrates.dynamics import Dynamics
+from ..substrates.dynamics import AbstractSystem, Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge, CostNudge, Nudging
 from ..substrates.rest import checked_rest
@@ -33,19 +35,20 @@ class ContinualEqProp(AbstractLearningRule):
     that is not below its leak, 1, the nudged phase runs away (`diverged`). On an energy-based field it is C-EqProp,
     on any other C-VF.
 
-    A phase is Euler's, s <- clip(s + h mu / tau), with (dmu/dtheta)^T ds by the midpoint rule. Every sample, and every
-    beta, starts from the free state and from theta itself: a batch holds copies of all parameters. Runs one free
-    phase on the substrate, and one Euler phase a beta.
+    Every sample, and every beta, starts from the free state and from theta itself: a batch holds copies of all
+    parameters. Under JAX it runs one free phase on the substrate, and one phase a beta by Euler's steps,
+    s <- clip(s + h mu / tau), with (dmu/dtheta)^T ds by the midpoint rule. In a circuit every parameter has a
+    capacitor, and each beta is one transient: the free phase, and the nudged one in which all voltages move.
     Source: Scellier et al. 2018, equation 5; Ernoult et al. 2020, arXiv 2005.04168 and 2005.04169.
 
     Attributes:
         rate: eta, the plasticity rate, above 0.
         nudging: which betas, and how their phases are combined; one-sided with beta = 0.1 by default.
-        substrate: where the free phase runs, under JAX; `Equilibrium()` by default.
+        substrate: where the free phase runs, and a circuit's nudged ones; `Equilibrium()` by default.
         cost: C; `Quadratic()` by default.
-        step: h, in time.
-        tol: the residual at which a nudged phase ends; by default 1e-5 in float32 and 1e-9 in float64.
-        max_steps: when to give up on a nudged phase.
+        step: h of Euler's phases, in time.
+        tol: the residual at which one ends; by default 1e-5 in float32 and 1e-9 in float64.
+        max_steps: when to give up on one.
     """
 
     rate: Float[Array, ""] = eqx.field(converter=as_scalar, default=1e-3)
@@ -65,28 +68,88 @@ class ContinualEqProp(AbstractLearningRule):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        return frozenset({Capability.jax})
+        return frozenset({Capability.relaxation})
 
     def _run(
         self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
     ) -> tuple[Solution, tuple[Solution, ...]]:
-        return self.substrate.settle(field, x, throw=throw), ()
+        if self.substrate.traceable:
+            return self.substrate.settle(field, x, throw=throw), ()
+        runs = [
+            self.substrate.auxiliary(field, x, y, eqx.Partial(self._plastic, beta=beta), throw=throw)
+            for beta in self.nudging.betas
+        ]
+        return runs[0][0], tuple(nudged for _, nudged in runs)
+
+    def _plastic(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, *, beta: Array
+    ) -> tuple[AbstractSystem, State]:
+        still = jax.tree.map(lambda leaf: jnp.zeros((len(x), *leaf.shape), leaf.dtype), field.parameters())
+        return _Plastic(field, self.rate, x, CostNudge(beta, y, self.cost)), (free.state, still)
 
     def _read(
         self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
     ) -> Reading:
+        changes, ended = [phase.state[1] for phase in nudged], [_states(phase) for phase in nudged]
+        if not nudged:
+            changes, ended = self._euler_phases(field, x, y, free)
+        verdict = read_displacement(self.nudging, free, ended)[2]
+        kept = mask_samples(verdict == Verdict.converged, changes)
+        weighted = zip(kept, self.nudging.weights, strict=True)
+        parts = [jax.tree.map(lambda c, w=weight: (c * w.astype(c.dtype)).sum(axis=0), one) for one, weight in weighted]
+        return Reading(jax.tree.map(lambda *several: sum(several), *parts), verdict, nudged or tuple(ended))
+
+    def _euler_phases(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution
+    ) -> tuple[list[AbstractVectorField], list[Solution]]:
+        """How the parameters changed over eta, (batch, ...) each, and where the states ended, a beta each."""
         rows = lambda tree: jax.tree.map(lambda leaf: leaf[:, None], tree)  # noqa: E731
         changes, ended, checked = [], [], free.correction is not None
-        for beta, weight in zip(self.nudging.betas, self.nudging.weights, strict=True):
+        for beta in self.nudging.betas:
             nudge = lambda y, b=beta: CostNudge(b, y, self.cost)  # noqa: E731
             phase = jax.vmap(lambda x, y, s, nudge=nudge: _phase(self, field, x, nudge(y), s, checked=checked))
             change, solution = phase(rows(x), rows(y), rows(free.state))
-            changes.append(jax.tree.map(lambda c, w=weight: c * (w / self.rate).astype(c.dtype), change))
+            changes.append(jax.tree.map(lambda c: c / self.rate.astype(c.dtype), change))
             ended.append(jax.tree.map(lambda leaf: leaf[:, 0], solution))
-        verdict = read_displacement(self.nudging, free, ended)[2]
-        kept = mask_samples(verdict == Verdict.converged, changes)
-        update = jax.tree.map(lambda *parts: sum(part.sum(axis=0) for part in parts), *kept)
-        return Reading(update, verdict, tuple(ended))
+        return changes, ended
+
+
+def _states(phase: Solution) -> Solution:
+    """The phase of the states alone."""
+    return dataclasses.replace(phase, state=phase.state[0])
+
+
+class _Plastic(AbstractSystem):
+    """The states, and the change of every sample's parameters over eta, as one system.
+
+    Attributes:
+        field: with the parameters before they moved.
+        plasticity: eta.
+        x: the inputs.
+        nudge: what nudges.
+    """
+
+    field: AbstractVectorField
+    plasticity: Float[Array, ""]
+    x: Float[Array, "batch inputs"]
+    nudge: AbstractNudge
+
+    def time_constants(self) -> PyTree:
+        return self.field.time_constants(), jax.tree.map(jnp.ones_like, self.field.parameters())
+
+    def velocity(self) -> Callable[[tuple[State, PyTree]], tuple[State, PyTree]]:
+        parameters = self.field.parameters()
+
+        def single(x: Array, nudge: AbstractNudge, state: State, change: PyTree) -> tuple[State, PyTree]:
+            one = lambda tree: jax.tree.map(lambda leaf: leaf[None] if leaf.ndim else leaf, tree)  # noqa: E731
+            eta = self.plasticity.astype(self.field.dtype)
+            moved = eqx.combine(jax.tree.map(lambda p, c: p + eta * c, parameters, change), self.field)
+            system, alone = Dynamics(moved, moved.drive(one(x)), one(nudge)), one(state)
+            speed = system.rate()(alone)
+            return jax.tree.map(lambda leaf: leaf[0], system.velocity()(alone)), pull_back(moved, one(x), alone, speed)
+
+        by_sample = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, self.nudge)
+        return lambda both: jax.vmap(single, in_axes=(0, by_sample, 0, 0))(self.x, self.nudge, *both)
 
 
 class _Moving(eqx.Module):

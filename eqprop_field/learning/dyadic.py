@@ -58,15 +58,23 @@ class DyadicEqProp(AbstractLearningRule):
     def needs(self) -> frozenset[Capability]:
         return frozenset({Capability.relaxation})
 
-    def _read(
-        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
-    ) -> Reading:
+    def _run(
+        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        free, copies = self.substrate.auxiliary(field, x, y, self._dyad, throw=throw)
+        return free, (copies,)
+
+    def _dyad(self, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> tuple[AbstractSystem, State]:
         drive = field.drive(x)
         moving = active_set(field, free.state, field(free.state, drive))
         # A sample without a free equilibrium is not pulled: it has nothing to settle at.
         beta = jnp.where(free.converged, self.beta.astype(field.dtype), 0)
-        system = _Dyad(field, self.cost, drive, free.state, moving, beta, y)
-        dyad = self.substrate.relax(system, (free.state, free.state))
+        return _Dyad(field, self.cost, drive, free.state, moving, beta, y), (free.state, free.state)
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        (dyad,) = nudged
         u, v = dyad.state
         mean = jax.tree.map(lambda a, b: 0.5 * (a + b), u, v)
 

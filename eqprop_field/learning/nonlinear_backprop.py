@@ -78,18 +78,29 @@ class NonlinearBackprop(AbstractLearningRule):
     def _costed(self, field: AbstractVectorField, free: Solution) -> State:
         return firing_rates(_network(field), free.state)
 
-    def _read(
-        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
-    ) -> Reading:
+    def _run(
+        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        free, back = self.substrate.auxiliary(field, x, y, self._backwards, throw=throw)
+        return free, (back,)
+
+    def _backwards(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution
+    ) -> tuple[AbstractSystem, State]:
         network = _network(field)
         rates, amplitude = firing_rates(network, free.state), self.amplitude.astype(field.dtype)
         error = jax.tree.map(lambda slope: -amplitude * slope, self.cost.slope(field, rates, y))
         summed = summed_input(field, free.state, field.drive(x))
-        back = self.substrate.relax(_Backwards(network, summed, error), jax.tree.map(jnp.zeros_like, rates))
-        signals = jax.tree.map(lambda s: s / amplitude, back.state)
+        return _Backwards(network, summed, error), jax.tree.map(jnp.zeros_like, rates)
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        network, (back,) = _network(field), nudged
+        signals = jax.tree.map(lambda s: s / self.amplitude.astype(s.dtype), back.state)
         verdict = resolved(highest_verdict(free, back), back.state, back.ahead)
-        update = summed_update(rates_as_states(network), x, rates, signals, verdict)
-        return Reading(as_parameters_of(field, update), verdict, (back,))
+        update = summed_update(rates_as_states(network), x, firing_rates(network, free.state), signals, verdict)
+        return Reading(as_parameters_of(field, update), verdict, nudged)
 
 
 def _network(field: AbstractVectorField) -> AbstractLeakyIntegrator:

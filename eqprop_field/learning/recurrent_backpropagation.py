@@ -56,13 +56,21 @@ class RecurrentBackpropagation(AbstractLearningRule):
     def needs(self) -> frozenset[Capability]:
         return frozenset({Capability.relaxation})
 
+    def _run(
+        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        free, relaxed = self.substrate.auxiliary(field, x, y, self._adjoint, throw=throw)
+        return free, (relaxed,)
+
+    def _adjoint(self, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> tuple[AbstractSystem, State]:
+        free_phase, error = Dynamics(field, field.drive(x)), _error(field, self.cost, x, y, free)
+        moving = free_phase.active(free.state, free_phase.velocity()(free.state))
+        return _Adjoint(field, free_phase.drive, free.state, moving, error), jax.tree.map(jnp.zeros_like, error)
+
     def _read(
         self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
     ) -> Reading:
-        free_phase, error = Dynamics(field, field.drive(x)), _error(field, self.cost, x, y, free)
-        moving = free_phase.active(free.state, free_phase.velocity()(free.state))
-        adjoint = _Adjoint(field, free_phase.drive, free.state, moving, error)
-        relaxed = self.substrate.relax(adjoint, jax.tree.map(jnp.zeros_like, error))
+        (relaxed,) = nudged
         displacement = jax.tree.map(jnp.negative, relaxed.state)
         verdict = resolved(first_failure(free, relaxed), relaxed.state, relaxed.ahead)
         return Reading(summed_update(field, x, free.state, displacement, verdict), verdict)

@@ -22,6 +22,9 @@ from .nudging import AbstractNudge, stacked
 from .oscillation import Oscillation, driven_phase
 from .solution import Solution, raise_unless_converged
 
+# From a field, inputs, targets and a free phase: what moves next, and from where.
+SystemAt = Callable[[AbstractVectorField, Array, Array, Solution], tuple[AbstractSystem, State]]
+
 
 class Steps(NamedTuple):
     """A phase laid open, step by step, for rules that differentiate it.
@@ -44,8 +47,8 @@ class AbstractSubstrate(eqx.Module):
 
     What users call is final: it checks the data, refuses what the substrate does not provide, runs, and raises for
     samples that did not settle. A subclass says what it `provides` and defines one phase, `_settle(field, x, nudge,
-    start, throw=)`, and those of the other steps that its capabilities name (`_oscillate`, `_relax`, `_steps`). One
-    that computes under JAX is an `AbstractComputedSubstrate`.
+    start, throw=)`, and those of the other steps that its capabilities name (`_oscillate`, `_auxiliary`, `_steps`).
+    One that computes under JAX is an `AbstractComputedSubstrate`.
     """
 
     @property
@@ -152,21 +155,31 @@ class AbstractSubstrate(eqx.Module):
         return _passed("free", free, throw), _passed("nudged", driven, throw)
 
     @final
-    def relax(self, system: AbstractSystem, start: State) -> Solution:
-        """Lets an auxiliary system, such as an adjoint, come to rest from `start`.
-
-        Not compiled by itself: call it in a function that is. Never raises for samples that do not settle; read the
-        verdict.
+    def auxiliary(
+        self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, system_at: SystemAt, *, throw: bool = True
+    ) -> tuple[Solution, Solution]:
+        """Runs the free phase from rest, then lets an auxiliary system, such as an adjoint, come to rest.
 
         Args:
-            system: what moves; it need not be the size of any field.
-            start: where to begin.
+            field: what moves.
+            x: the clamped input's firing rates, (batch, inputs).
+            y: the targets, (batch, outputs).
+            system_at: from the field, x, y and the free phase: what moves then, which need not be the size of any
+                field, and where it begins. Compiled, so it is a pytree or a function that is not made anew each time.
+            throw: whether to raise if a free phase does not settle. Nothing is raised while JAX traces.
+
+        Returns:
+            The free phase, and where the auxiliary system ended: read its verdict, for nothing is raised.
 
         Raises:
-            ValueError: for a substrate that holds vector fields and nothing else, such as a circuit.
+            ValueError: for a substrate without auxiliary systems, and as `settle`.
+            NotSettledError: if a free phase did not settle and `throw` is true.
         """
-        self.require({Capability.relaxation}, type(system).__name__)
-        return self._relax(system, start)
+        self.require({Capability.relaxation}, "an auxiliary system")
+        x = self._checked(field, x, [])
+        y = checked_data("y", y, field.n_outputs, field.dtype)
+        free, relaxed = self._auxiliary(field, x, y, system_at, throw=throw)
+        return _passed("free", free, throw), relaxed
 
     @final
     def steps_of(self, dynamics: Dynamics) -> Steps:
@@ -210,8 +223,10 @@ class AbstractSubstrate(eqx.Module):
         """`oscillate` of a substrate with `Capability.oscillating_nudge`."""
         raise NotImplementedError
 
-    def _relax(self, system: AbstractSystem, start: State) -> Solution:
-        """`relax` of a substrate with `Capability.relaxation`."""
+    def _auxiliary(
+        self, field: AbstractVectorField, x: Array, y: Array, system_at: SystemAt, *, throw: bool
+    ) -> tuple[Solution, Solution]:
+        """`auxiliary` of a substrate with `Capability.relaxation`."""
         raise NotImplementedError
 
     def _steps(self, system: AbstractSystem, start: State) -> Steps:
@@ -255,8 +270,28 @@ class AbstractComputedSubstrate(AbstractSubstrate):
         free = self._settle(field, x, None, None, throw=throw)
         return free, driven_phase(field, x, nudge, oscillation, free.state)
 
-    def _relax(self, system: AbstractSystem, start: State) -> Solution:
+    def _auxiliary(
+        self, field: AbstractVectorField, x: Array, y: Array, system_at: SystemAt, *, throw: bool
+    ) -> tuple[Solution, Solution]:
+        free = self._settle(field, x, None, None, throw=throw)
+        return free, _auxiliary_rest(self, field, x, y, free, system_at)
+
+    @final
+    def relax(self, system: AbstractSystem, start: State) -> Solution:
+        """Lets any system come to rest from `start`, or not: read the verdict. Call it in a compiled function."""
         return self._finished(system, self._rest(system, start))
+
+
+@compiled
+def _auxiliary_rest(
+    substrate: AbstractComputedSubstrate,
+    field: AbstractVectorField,
+    x: Array,
+    y: Array,
+    free: Solution,
+    system_at: SystemAt,
+) -> Solution:
+    return substrate.relax(*system_at(field, x, y, free))
 
 
 def in_batches(

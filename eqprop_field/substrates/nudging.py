@@ -64,6 +64,18 @@ class AbstractNudge(eqx.Module):
         del field, state
         return 0.0
 
+    def switched(self, share: Array) -> "AbstractNudge":
+        """The nudge where the share is 1, and none where it is 0: how a circuit turns on what is no pull of a cost."""
+        return _Switched(self, share)
+
+
+class _Switched(AbstractNudge):
+    nudge: AbstractNudge
+    share: Array
+
+    def force(self, field: AbstractVectorField, state: State) -> State:
+        return jax.tree.map(lambda f: self.share * f, self.nudge.force(field, state))
+
 
 def stacked(nudges: Sequence[AbstractNudge], batch: int) -> AbstractNudge:
     """Nudges that differ in their arrays alone as one, for so many copies of the batch, one after another."""

@@ -96,7 +96,7 @@ def test_a_nudge_is_refused_where_the_substrate_cannot_follow_it(nudge, lacking)
 def test_what_a_substrate_lacks_is_refused_by_itself_too():
     circuit, nudge = NgspiceSubstrate(level=Transistor()), epf.CostNudge(0.1, jnp.asarray(Y), epf.Quadratic())
     calls = {
-        "Dynamics": lambda: circuit.relax(epf.Dynamics(FIELD, jnp.ones((1, 8))), jnp.ones((1, 8))),
+        "an auxiliary system": lambda: circuit.auxiliary(FIELD, X, Y, lambda *_: None),
         "an oscillating nudge": lambda: circuit.oscillate(
             FIELD, X, nudge, epf.Oscillation(jnp.asarray(1.0), jnp.arange(2.0))
         ),
@@ -165,7 +165,7 @@ def subclasses(cls):
 @pytest.mark.parametrize(
     ("base", "final"),
     [
-        (epf.AbstractSubstrate, ("settle", "phases", "oscillate", "relax", "steps_of", "lacks", "require")),
+        (epf.AbstractSubstrate, ("settle", "phases", "oscillate", "auxiliary", "steps_of", "lacks", "require")),
         (epf.AbstractLearningRule, ("estimate", "at")),
     ],
 )

@@ -2,7 +2,6 @@
 
 from .any_field import ExpressionCircuit as ExpressionCircuit
 from .any_field import compile_field as compile_field
-from .any_field import compile_system as compile_system
 from .elements import elements as elements
 from .structure import check_operating_point as check_operating_point
 from .structure import compile_circuit as compile_circuit

@@ -2,16 +2,14 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..._arrays import float64, in_float64
-from ...substrates.dynamics import AbstractSystem, Dynamics
+from ...substrates.dynamics import Dynamics
 from ...substrates.nudging import AbstractNudge
 from ...vector_fields import AbstractVectorField
 from ...vector_fields.base import State, flatten_state
@@ -125,54 +123,6 @@ def compile_field(
     ]
 
 
-def compile_system(system: AbstractSystem, start: State, duration: float) -> list[ExpressionCircuit]:
-    """Compiles an auxiliary system, such as an adjoint, one circuit a sample: what it refers to are known numbers.
-
-    Args:
-        system: what moves, in float64; its arrays beside those of the field are scalars or have a batch axis.
-        start: where each sample begins.
-        duration: of the only window.
-
-    Raises:
-        ValueError: as `compile_field`.
-    """
-    rows = np.asarray(flatten_state(start), np.float64)
-    arrays, rest = eqx.partition(system, eqx.is_array)
-    shared = eqx.tree_at(lambda s: s.field, jax.tree.map(lambda leaf: leaf.ndim > 0, arrays), replace_fn=_none_varies)
-    leaves, structure = jax.tree.flatten(arrays)
-    varies = jax.tree.leaves(shared)
-    one = [leaf[:1] if vary else leaf for leaf, vary in zip(leaves, varies, strict=True)]
-    given = [
-        PerSample(tuple(np.asarray(leaf[k : k + 1]) for k in range(len(rows)))) if vary else leaf
-        for leaf, vary in zip(leaves, varies, strict=True)
-    ]
-
-    def velocity(parts: list[Array], state: State) -> State:
-        return eqx.combine(jax.tree.unflatten(structure, parts), rest).velocity()(state)
-
-    table, first = Expressions(), jax.tree.map(lambda leaf: leaf[:1], start)
-    states = [table.leaf("state", i) for i in range(rows.shape[1])]
-    mu = evaluate(table, trace(velocity, one, first), *given, *_shaped(states, first))
-    tau = jax.tree.leaves(system.time_constants())
-    whole = ExpressionCircuit(
-        table=table,
-        mu=tuple(mu),
-        groups=tuple(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(start)),
-        tau=np.concatenate([np.ravel(np.asarray(t, np.float64)) for t in tau]),
-        start=rows[0],
-        schedule=(ScheduleSegment(duration),),
-        clamped=(0,),
-        inputs=np.zeros((1, 0)),
-        targets=np.zeros((1, 0)),
-    )
-    _check_finite(whole)
-    return [dataclasses.replace(whole, clamped=(k,), start=row) for k, row in enumerate(rows)]
-
-
-def _none_varies(field: Any) -> Any:
-    return jax.tree.map(lambda _: False, field)
-
-
 def _velocity(
     table: Expressions, field: AbstractVectorField, rows: np.ndarray, nudge: AbstractNudge | None, fold: bool
 ) -> list[Scalar]:
@@ -188,7 +138,7 @@ def _velocity(
     def velocity(x: Array, parts: list[Array], share: Array, free: State, state: State) -> State:
         acting = None if nudge is None else jax.tree.unflatten(structure, parts).anchored(field, x, free)
         if acting is not None and pull is None:
-            acting = _Switched(acting, share)
+            acting = acting.switched(share)
         return Dynamics(field, field.drive(x), acting).velocity()(state)
 
     parts = [leaf[:1] if jnp.ndim(leaf) and leaf is not None else leaf for leaf in leaves]
@@ -201,16 +151,6 @@ def _velocity(
     ]
     shaped = [leaf for scalars in (held, states) for leaf in _shaped(scalars, state)]
     return evaluate(table, traced, x, *given, entries_of(nudging), *shaped)
-
-
-class _Switched(AbstractNudge):
-    """Another nudge in the windows that nudge, where its share is 1; elsewhere it is 0."""
-
-    nudge: AbstractNudge
-    share: Array
-
-    def force(self, field: AbstractVectorField, state: State) -> State:
-        return jax.tree.map(lambda f: self.share * f, self.nudge.force(field, state))
 
 
 def _nudge_part(table: Expressions, leaf: Array, pull: object, samples: int) -> object:
