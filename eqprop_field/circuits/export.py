@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._arrays import checked_pair
-from ..costs import Quadratic
+from ..costs import AbstractCost, Quadratic
 from ..substrates.nudging import Nudging
 from ..vector_fields import AbstractVectorField
 from .levels import AbstractLevel, Behavioural, Netlist
@@ -30,6 +30,7 @@ def export(
     nudged_time: float | None = None,
     tol: float = 1e-8,
     chip: Chip | None = None,
+    cost: AbstractCost | None = None,
     fold_inputs: bool = True,
 ) -> Netlist:
     """Writes the free and the nudged phases of a sample as ONE netlist, and the map of its nodes beside it.
@@ -50,6 +51,7 @@ def export(
         nudged_time: duration of a nudged phase.
         tol: the residual that durations which are not given leave the time to reach.
         chip: the chip that the circuit is built on; None for nominal devices.
+        cost: C, which nudges; `Quadratic()` by default.
         fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
 
     Returns:
@@ -72,7 +74,8 @@ def export(
         samples_per_run=len(x),
         fold_inputs=fold_inputs,
     )
-    (circuit,) = substrate.circuits(field, x, sides.nudges(Quadratic(), y))
+    sides.check(field)
+    (circuit,) = substrate.circuits(field, x, sides.nudges(Quadratic() if cost is None else cost, y))
     netlist = level.emit(circuit)
     netlist.write(path)
     return netlist

@@ -118,7 +118,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         if self.level.transposes and self.chip is None:  # a chip has no devices drawn for transposed synapses
             provided.add(Capability.transposed_synapses)
         if self.level.builds_any_field and self.chip is None:  # whatever is not the network is not on the chip
-            provided |= {Capability.relaxation, Capability.clamped_rates}
+            provided |= {Capability.relaxation, Capability.clamped_outputs}
         return frozenset(provided)
 
     def _settle(

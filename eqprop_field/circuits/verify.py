@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._arrays import checked_pair, float64, in_float64
-from ..costs import Quadratic
+from ..costs import AbstractCost, Quadratic
 from ..learning import EqProp, finite_beta
 from ..learning.base import Estimate
-from ..substrates.nudging import AbstractNudge, Nudging
+from ..substrates.nudging import AbstractNudge, CostNudge, Nudging
 from ..substrates.solution import Solution, Verdict
 from ..substrates.trajectory import Trajectory
 from ..vector_fields import AbstractVectorField
@@ -38,13 +38,13 @@ _COARSE = 512  # points of the ODE's trajectory where the circuit has none
 class _Problem(NamedTuple):
     """What both simulators are given, in float64: the network and the nudges as they are on the chip.
 
-    `silent` is the first nudge with beta = 0.
+    `silent` is a nudge with beta = 0.
     """
 
     field: AbstractVectorField
     nudges: list[AbstractNudge]
     silent: AbstractNudge
-    nudging: Nudging
+    rule: EqProp
     x: Float[Array, "batch inputs"]
     y: Float[Array, "batch outputs"]
 
@@ -77,6 +77,7 @@ def verify(
     free_time: float | None = None,
     nudged_time: float | None = None,
     chip: Chip | None = None,
+    cost: AbstractCost | None = None,
     fold_inputs: bool = True,
     tol: float = 1e-6,
     thresholds: Thresholds | None = None,
@@ -99,6 +100,7 @@ def verify(
         free_time: duration of the free phase, dimensionless; chosen from the ODE by default, see `NgspiceSubstrate`.
         nudged_time: duration of a nudged phase.
         chip: on which chip, in both simulators; None for nominal devices.
+        cost: C, which nudges; `Quadratic()` by default.
         fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
         tol: the residual up to which a phase of the circuit counts as at rest.
         thresholds: up to which differences they agree; by default what the level promises.
@@ -124,16 +126,24 @@ def verify(
         workers=(os.cpu_count() or 1) if workers is None else workers,
         fold_inputs=fold_inputs,
     )
-    nudges = nudging.nudges(Quadratic(), y)
+    rule = EqProp(nudging=nudging, substrate=substrate, cost=Quadratic() if cost is None else cost)
+    nudging.check(field)
+    nudges = nudging.nudges(rule.cost, y)
     measured = substrate.transients(field, x, nudges, throw=False, progress=progress)
-    built = field_on(chip, field)
-    silent, *built_nudges = nudges_on(chip, [nudging.turned(0).nudges(Quadratic(), y)[0], *nudges], len(x))
     with float64():
-        problem = in_float64(_Problem(built, built_nudges, silent, nudging, x, y))
+        problem = _problem(rule, chip, field, x, y)
         ode = _ode_phases(problem, measured, min(1e-9, 1e-3 * thresholds.state, 0.1 * tol))
         agreement = _compare(problem, substrate, measured, ode, thresholds, points)
     circuit, ode = (_in_precision_of(field, estimate) for estimate in (agreement.circuit, agreement.ode))
-    return dataclasses.replace(agreement, circuit=circuit, ode=ode, field=built)
+    return dataclasses.replace(agreement, circuit=circuit, ode=ode, field=field_on(chip, field))
+
+
+def _problem(rule: EqProp, chip: Chip | None, field: AbstractVectorField, x: Array, y: Array) -> _Problem:
+    nudges = [CostNudge(0.0, y, rule.cost), *rule.nudging.nudges(rule.cost, y)]
+    built, x, y = in_float64((field_on(chip, field), x, y))
+    rest = built.initial_state(len(x))  # what these nudges know of the free state: nothing
+    silent, *acting = (in_float64(one).anchored(built, x, rest) for one in nudges_on(chip, nudges, len(x)))
+    return _Problem(built, acting, silent, in_float64(rule), x, y)
 
 
 def _compare(
@@ -164,7 +174,7 @@ def _compare(
     )
     cosine, signs = _compare_updates(problem, phases)
     by_circuit, by_ode = _estimate(problem, of_circuit), _estimate(problem, of_ode)
-    by_ode = finite_beta(EqProp(nudging=problem.nudging), field, x, problem.y, by_ode)
+    by_ode = finite_beta(problem.rule, field, x, problem.y, by_ode)
     estimates = dataclasses.replace(by_circuit, finite_beta=by_ode.finite_beta), by_ode
     return Agreement(
         verdict=_verdict(samples, phases, estimates, (cosine, signs), thresholds),
@@ -232,7 +242,7 @@ def _states(settled: Solution) -> np.ndarray:
 
 
 def _estimate(problem: _Problem, phases: Sequence[Solution]) -> Estimate:
-    return EqProp(nudging=problem.nudging).at(problem.field, problem.x, problem.y, *phases)
+    return problem.rule.at(problem.field, problem.x, problem.y, *phases)
 
 
 def _compare_updates(problem: _Problem, phases: list[_PhasePair]) -> tuple[float, float]:

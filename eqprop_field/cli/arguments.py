@@ -165,7 +165,7 @@ class NudgeOptions:
     """How strongly the output neurons are nudged, and to which sides of beta = 0."""
 
     beta: float = 0.1
-    """Influence parameter: not 0, and between -1 and 1 (above -1 for one-sided nudging)."""
+    """Influence parameter: not 0, and between -1 and 1 (above -1 for one-sided nudging; inf holds the outputs)."""
     nudging: Literal["one-sided", "symmetric"] = "one-sided"
     """One nudged phase at beta, or two at beta and -beta, whose error is O(beta^2)."""
 

@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .arguments import ChosenTimes, NetworkFile, NudgeOptions
-from .command import AbstractCommand, Outcome
+from .arguments import ChosenTimes
+from .command import Outcome
 from .level import LevelOptions
 from .numbers import Tolerance, Workers, at_least
+from .phases import AbstractPhases
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Circuit(AbstractCommand):
+class Circuit(AbstractPhases):
     """Runs the free and the nudged phases of every sample in ngspice, and compares them with the ODE.
 
     Writes phases.npz (as measured in ngspice), agreement.json, agreement.csv (one row a sample), agreement.png,
@@ -26,13 +27,6 @@ class Circuit(AbstractCommand):
     Example: eqprop-field circuit net.safetensors --input x.npy --target y.npy --beta 0.1 --level opamp --out circuit
     """
 
-    net: NetworkFile
-    """The network file."""
-    input: Path
-    """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
-    target: Path
-    """Target states of the output neurons, (batch, outputs), likewise."""
-    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     engine: Literal["batch", "shared"] = "batch"
     """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""
     tol: Tolerance = 1e-6
@@ -53,13 +47,10 @@ class Circuit(AbstractCommand):
         from .._progress import bar
         from ..circuits import Batch, Shared, verify
         from .files import folder_for
-        from .inputs import read_network, read_samples
         from .level import durations
 
-        nudging = self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
-        field = read_network(self.net)
-        x, y = read_samples(field, self.input, self.target)
+        field, x, y, cost = self.read()
         folder = folder_for(self.out)
         engine = Shared(workers=self.workers or os.cpu_count() or 1) if self.engine == "shared" else Batch()
         with bar("running ngspice") as progress, engine:
@@ -67,9 +58,10 @@ class Circuit(AbstractCommand):
                 field,
                 x,
                 y,
-                nudging,
+                self.nudge.build(),
                 engine=engine,
                 level=level,
+                cost=cost,
                 **durations(self.time),
                 fold_inputs=not self.circuit.explicit_inputs,
                 tol=self.tol,
@@ -77,5 +69,5 @@ class Circuit(AbstractCommand):
                 workers=self.workers,
                 progress=progress,
             )
-        options = {"samples": len(x), **dataclasses.asdict(self.nudge), "level": self.circuit.level}
+        options = {"samples": len(x), "cost": self.cost, **dataclasses.asdict(self.nudge), "level": self.circuit.level}
         return Outcome.saved(agreement, folder, **options)

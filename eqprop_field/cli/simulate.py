@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from .arguments import NetworkFile, NudgeOptions
-from .command import AbstractCommand, Outcome, Refused
+from .command import Outcome, Refused
 from .numbers import OptionalPositive, Positive, Tolerance, at_least
+from .phases import AbstractPhases
 
 if TYPE_CHECKING:
     from ..substrates import AbstractSubstrate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Simulate(AbstractCommand):
+class Simulate(AbstractPhases):
     """Runs the free and the nudged phase, and computes the change of the parameters they imply.
 
     Writes phases.npz (the free and the first nudged phase), phases.csv (one row a sample and phase), phases.png (where
@@ -24,15 +24,6 @@ class Simulate(AbstractCommand):
     Example: eqprop-field simulate net.safetensors --input x.npy --target y.npy --beta 0.1 --out run
     """
 
-    net: NetworkFile
-    """The network file."""
-    input: Path
-    """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
-    target: Path
-    """Target states of the output neurons, (batch, outputs), likewise."""
-    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
-    cost: str = "quadratic"
-    """What nudges: quadratic, matching, cross-entropy, huber, margin, or yours of an --import, as module:attribute."""
     substrate: Literal["trajectory", "euler", "equilibrium", "circuit"] = "trajectory"
     """Where it settles: an ODE solver, clipped Euler steps (equation 77), a fixed-point solver, or ngspice."""
     step: OptionalPositive = None
@@ -50,18 +41,14 @@ class Simulate(AbstractCommand):
         self.choose_precision(self.tol)
 
         from ..analysis import simulate
-        from ..costs import named_cost
         from .files import folder_for
-        from .inputs import read_network, read_samples
 
         if self.step is not None and self.substrate != "euler":
             raise Refused("--step is for --substrate euler: give both, or leave it away")
-        nudging = self.nudge.build()  # refuses a beta without meaning before any work
-        field = read_network(self.net)
-        x, y = read_samples(field, self.input, self.target)
+        field, x, y, cost = self.read()
         folder = folder_for(self.out)
-        how = {"substrate": self._substrate(), "cost": named_cost(self.cost, field), "points": self.points}
-        found = simulate(field, x, y, nudging=nudging, **how)
+        how = {"substrate": self._substrate(), "cost": cost, "points": self.points}
+        found = simulate(field, x, y, nudging=self.nudge.build(), **how)
         return Outcome.saved(
             found, folder, substrate=self.substrate, cost=self.cost, **dataclasses.asdict(self.nudge), tol=self.tol
         )

@@ -43,6 +43,10 @@ class AEP(AbstractLearningRule):
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
+    def __check_init__(self) -> None:
+        if self.nudging.clamped:
+            raise ValueError("AEP reads a derivative by beta: give a finite beta, such as Nudging.symmetric(0.1)")
+
     @property
     def needs(self) -> frozenset[Capability]:
         return self.nudging.needs | {Capability.transposed_synapses}

@@ -62,6 +62,8 @@ class ContinualEqProp(AbstractLearningRule):
     def __check_init__(self) -> None:
         if self.nudging.is_complex:
             raise ValueError("the weights cannot follow complex states: give real betas, such as Nudging.one_sided")
+        if self.nudging.clamped:
+            raise ValueError("the continual rule divides by beta: give a finite one, such as Nudging.one_sided(0.1)")
         for name, value in (("rate", self.rate), ("step", self.step)):
             if is_concrete(value) and not 0 < float(value) < math.inf:
                 raise ValueError(f"{name}={float(value):g}: give a number above 0")

@@ -57,7 +57,7 @@ class ContrastiveHebbian(AbstractLearningRule):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        return frozenset({Capability.nudged_phases, Capability.clamped_rates})
+        return frozenset({Capability.nudged_phases, Capability.clamped_outputs})
 
     def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
         network = _network(field)

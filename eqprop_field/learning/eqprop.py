@@ -7,7 +7,7 @@ from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.equilibrium import Equilibrium
-from ..substrates.nudging import CostNudge, Nudging
+from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField
 from .base import AbstractLearningRule, Reading, read_nudging
@@ -45,7 +45,7 @@ class EqProp(AbstractLearningRule):
     def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
         self.nudging.check(field)
 
-    def _nudges(self, y: Float[Array, "batch outputs"]) -> tuple[CostNudge, ...]:
+    def _nudges(self, y: Float[Array, "batch outputs"]) -> tuple[AbstractNudge, ...]:
         return self.nudging.nudges(self.cost, y)
 
     def _read(

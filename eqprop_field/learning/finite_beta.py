@@ -26,7 +26,7 @@ def finite_beta(
 
     among the neurons that can move at $s^0$; of AEP's nudged phase J_0 is the transpose of the field's. The error is
     $\|\nu^\beta - \nu^0\| / \|\nu^\beta\|$ of the updates without what the cost itself says of theta. NaN where no
-    sample settled. `budget` measures the same from phases at tiny betas.
+    sample settled, and not measured for an infinite beta. `budget` measures the same from phases at tiny betas.
 
     Args:
         rule: which made the estimate: `EqProp` or `AEP`, or another that has a `nudging` and as many nudged phases.
@@ -36,8 +36,11 @@ def finite_beta(
     Raises:
         ValueError: for a rule without a `nudging`.
     """
-    if not isinstance(getattr(rule, "nudging", None), Nudging):
+    nudging = getattr(rule, "nudging", None)
+    if not isinstance(nudging, Nudging):
         raise ValueError(f"{type(rule).__name__} has no nudging whose beta could tend to 0: ask of EqProp or AEP")
+    if nudging.clamped:  # no beta to be small
+        return found
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     return dataclasses.replace(found, finite_beta=_error(rule, field, x, y, (found.free, found.nudged)))
 

@@ -49,7 +49,7 @@ class GeneRec(AbstractLearningRule):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        return frozenset({Capability.nudged_phases, Capability.clamped_rates})
+        return frozenset({Capability.nudged_phases, Capability.clamped_outputs})
 
     def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
         check_rates("y", y, require_rate_neurons(field, "GeneRec").activation)

@@ -26,8 +26,8 @@ class Capability(enum.Enum):
         "an oscillating nudge",
         "Equilibrium, Trajectory, EulerSteps or NgspiceSubstrate above the transistor level",
     )
-    clamped_rates = (
-        "clamped output rates",
+    clamped_outputs = (
+        "clamped outputs",
         "Equilibrium, Trajectory, EulerSteps or NgspiceSubstrate with nominal behavioural devices",
     )
     complex_states = "complex states", "Equilibrium, Trajectory or EulerSteps"

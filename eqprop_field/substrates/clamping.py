@@ -27,7 +27,7 @@ class RateClamp(AbstractNudge):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        return super().needs | {Capability.clamped_rates}
+        return super().needs | {Capability.clamped_outputs}
 
     def force(self, field: AbstractVectorField, state: State) -> State:
         network = require_rate_neurons(field, "a clamped output")

@@ -10,11 +10,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Inexact, Key
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Inexact, Key, PyTree
 
 from .._arrays import as_scalar, is_concrete, per_sample
 from ..costs import AbstractCost, Quadratic
-from ..vector_fields.base import AbstractVectorField, State
+from ..vector_fields.base import AbstractVectorField, State, flatten_state
 from ..vector_fields.leaky import AbstractNeuralNetwork
 from .capabilities import Capability
 
@@ -134,6 +135,35 @@ def _needs_of(*betas: Array) -> frozenset[Capability]:
     return frozenset({Capability.nudged_phases} | complex_too)
 
 
+class OutputClamp(AbstractNudge):
+    r"""The output neurons' states held at their targets: the nudge as beta tends to infinity.
+
+    $$\tau\dot s_i = y_i - s_i$$
+
+    for the output neurons, in the place of mu: at rest they are at the targets exactly, or at the bound next to them.
+
+    Attributes:
+        target: y, (batch, outputs).
+        drive: what the clamped input does, `field.drive(x)`; None until the free phase has ended (`anchored`).
+    """
+
+    target: Float[Array, "batch outputs"]
+    drive: PyTree = None
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return super().needs | {Capability.clamped_outputs}
+
+    def anchored(self, field: AbstractVectorField, x: Float[Array, "batch inputs"], free: State) -> "OutputClamp":
+        del free
+        return OutputClamp(self.target, field.drive(x))
+
+    def force(self, field: AbstractVectorField, state: State) -> State:
+        read = lambda vector: field.embed(field.output(vector))  # noqa: E731
+        moved = (field.embed(self.target), read(state), read(field(state, self.drive)))
+        return jax.tree.map(lambda y, s, mu: y - s - mu, *moved)
+
+
 class Nudging(eqx.Module):
     r"""Which influence parameters to settle at, and how to read d s^beta / d beta from the states.
 
@@ -142,18 +172,25 @@ class Nudging(eqx.Module):
     Attributes:
         betas: beta_k, one nudged phase each.
         weights: w_k.
+        clamped: whether the only beta is infinite: the outputs are held at their targets.
     """
 
     betas: tuple[Inexact[Array, ""], ...]
     weights: tuple[Inexact[Array, ""], ...]
+    clamped: bool = eqx.field(static=True, default=False)
 
     @classmethod
     def one_sided(cls, beta: ArrayLike) -> "Nudging":
         """(s^beta - s^0) / beta, with an error O(beta). Source: Scellier et al. 2018, equations 13-19.
 
+        An infinite beta holds the output neurons at their targets, and s^beta - s^0 itself is read: a direction, not
+        the limit of a derivative. Source: Scellier & Bengio 2017, section 5 (contrastive Hebbian learning).
+
         Raises:
             ValueError: for a beta of 0, or of -1 and below, where the output neurons' leak 1 + beta is not positive.
         """
+        if is_concrete(beta) and np.array_equal(np.real(beta), math.inf):
+            return cls((jnp.asarray(math.inf),), (jnp.asarray(1.0),), clamped=True)
         beta = checked_beta(beta, "one-sided nudging", lambda b: b > -1, "above -1")
         return cls((beta,), (1 / beta,))
 
@@ -214,14 +251,19 @@ class Nudging(eqx.Module):
         )
 
     def turned(self, sign: ArrayLike) -> "Nudging":
-        """With every influence parameter multiplied by the sign, which may be traced: the other side of beta = 0."""
+        """With every influence parameter multiplied by the sign, which may be traced: the other side of beta = 0.
+
+        Clamped outputs have one side.
+        """
+        if self.clamped:
+            return self
         sign = jnp.asarray(sign)
         return Nudging(tuple(sign * beta for beta in self.betas), tuple(sign * weight for weight in self.weights))
 
     @property
     def needs(self) -> frozenset[Capability]:
         """What a substrate must provide to run the phases."""
-        return _needs_of(*self.betas)
+        return _needs_of(*self.betas) | ({Capability.clamped_outputs} if self.clamped else set())
 
     @property
     def is_complex(self) -> bool:
@@ -229,11 +271,17 @@ class Nudging(eqx.Module):
         return any(jnp.iscomplexobj(beta) for beta in self.betas)
 
     def check(self, field: AbstractVectorField) -> None:
-        """Refuses fields that cannot follow complex betas.
+        """Refuses fields that cannot follow complex betas, or whose outputs cannot be held.
 
         Raises:
-            ValueError: for holomorphic nudging of projected dynamics, or of a field that has no complex derivative.
+            ValueError: for holomorphic nudging of projected dynamics, or of a field that has no complex derivative;
+                for an infinite beta where outputs are not states themselves.
         """
+        if self.clamped and not _reads_states(field):
+            raise ValueError(
+                f"beta=inf holds output neurons at their targets, and the outputs of {type(field).__name__} are no "
+                "states of its own: give a finite beta"
+            )
         if not self.is_complex:
             return
         if field.projected:
@@ -253,8 +301,19 @@ class Nudging(eqx.Module):
                 "not: leave out abs, real parts and the like, or use symmetric nudging"
             )
 
-    def nudges(self, cost: AbstractCost, target: Float[Array, "batch outputs"]) -> tuple[CostNudge, ...]:
-        """One nudge for each beta."""
+    def nudges(self, cost: AbstractCost, target: Float[Array, "batch outputs"]) -> tuple[AbstractNudge, ...]:
+        """One nudge for each beta.
+
+        Raises:
+            ValueError: for an infinite beta of a cost that is not least at the targets themselves.
+        """
+        if self.clamped:
+            if not isinstance(cost, Quadratic):
+                raise ValueError(
+                    f"beta=inf holds outputs at their targets, whatever a {type(cost).__name__} says: "
+                    "give a finite beta, or the quadratic cost"
+                )
+            return (OutputClamp(target),)
         return tuple(CostNudge(beta, target, cost) for beta in self.betas)
 
     def displacement(self, free: State, nudged_states: Sequence[State]) -> State:
@@ -264,6 +323,16 @@ class Nudging(eqx.Module):
             free,
             *nudged_states,
         )
+
+
+def _reads_states(field: AbstractVectorField) -> bool:
+    """Whether every output is one state, read as it is."""
+    with jax.ensure_compile_time_eval():
+        field = field if is_concrete(field) else jax.tree.map(_some_value, field)
+        ones = jnp.ones((1, field.n_outputs), field.dtype)
+        mask = flatten_state(field.embed(ones))
+        linear = bool(jnp.array_equal(field.output(field.embed(ones)), ones))
+        return linear and bool(jnp.isin(mask, jnp.asarray([0.0, 1.0], mask.dtype)).all())
 
 
 def _is_holomorphic(field: AbstractVectorField) -> bool:

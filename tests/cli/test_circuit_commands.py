@@ -53,6 +53,17 @@ def test_circuit_and_ode_agree(run, folder, sample, ngspice):
         np.testing.assert_allclose(circuit["free_0"][:, 0, 0], at, atol=1e-3)
 
 
+@pytest.mark.parametrize("options", [("--cost", "huber"), ("--beta", "inf")])
+def test_any_nudge_of_an_ode_is_one_of_a_circuit(run, folder, sample, ngspice, options):
+    assert run("circuit", *sample, *options, "--out", folder / "o").code == 0
+    assert run("simulate", *sample, *options, "--substrate", "equilibrium", "--out", folder / "s").code == 0
+    with np.load(folder / "o" / "phases.npz") as circuit, np.load(folder / "s" / "phases.npz") as ode:
+        np.testing.assert_allclose(circuit["update_W_0_1"], ode["update_W_0_1"], atol=1e-5)
+        assert np.abs(ode["update_W_0_1"]).max() > 1e-2
+    said = run("export", *sample, *options, "--level", "opamp", "--out", folder / "net.cir")
+    assert said.code == 2 and not (folder / "net.cir").exists()
+
+
 def test_symmetric_nudging_has_two_nudged_phases(run, folder, sample, ngspice):
     said = run("circuit", *sample, "--nudging", "symmetric", "--out", folder / "o", "--json")
     assert said.code == 0 and said.json["nudging"] == "symmetric" and said.json["verdict"] == "agrees"

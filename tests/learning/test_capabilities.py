@@ -39,13 +39,20 @@ LACKS = {
         "single_steps",
         "relaxation",
         "oscillating_nudge",
-        "clamped_rates",
+        "clamped_outputs",
         "complex_states",
         "transposed_synapses",
     },
     "on chip": {"single_steps", "relaxation"},
     "circuit": {"single_steps", "complex_states", "jax"},
-    "circuit on chip": {"single_steps", "relaxation", "clamped_rates", "complex_states", "jax", "transposed_synapses"},
+    "circuit on chip": {
+        "single_steps",
+        "relaxation",
+        "clamped_outputs",
+        "complex_states",
+        "jax",
+        "transposed_synapses",
+    },
     "transistors": set(epf.Capability.__members__) - {"nudged_phases"},
 }
 
@@ -82,7 +89,7 @@ def test_a_substrate_that_was_replaced_is_looked_at_again():
 @pytest.mark.parametrize(
     ("nudge", "lacking"),
     [
-        (RateClamp(jnp.asarray(Y)), "clamped output rates"),
+        (RateClamp(jnp.asarray(Y)), "clamped outputs"),
         (epf.CostNudge(jnp.asarray(0.1j, complex), jnp.asarray(Y), epf.Quadratic()), "complex states"),
         (TransposingNudge(RateClamp(jnp.asarray(Y))), "transposed synapses"),
     ],
