@@ -26,6 +26,7 @@ from .ir import Synapses as Synapses
 from .ir import schedule as schedule
 from .levels import FAST as FAST
 from .levels import LEVELS as LEVELS
+from .levels import NORMAL as NORMAL
 from .levels import TIGHT as TIGHT
 from .levels import AbstractLevel as AbstractLevel
 from .levels import Accuracy as Accuracy

@@ -30,8 +30,7 @@ class Accuracy:
 
     Attributes:
         reltol: ngspice's relative tolerance a step; the absolute ones follow from it.
-        max_step: the longest time step, in multiples of the SMALLEST time constant. It is what bounds the error
-            where a firing rate has a kink, which step-size control does not see.
+        max_step: the longest time step, in multiples of the SMALLEST time constant.
 
     Raises:
         ValueError: for values outside (0, 0.1] and (0, 1].
@@ -47,7 +46,8 @@ class Accuracy:
             raise ValueError(f"max_step={self.max_step!r} must be above 0 and at most 1 time constant")
 
 
-TIGHT = Accuracy(reltol=1e-7, max_step=0.015)
+NORMAL = Accuracy(reltol=1e-5, max_step=1.0)  # for ideal elements: settled states to 1e-8, trajectories to 1e-3
+TIGHT = Accuracy(reltol=1e-7, max_step=0.05)  # trajectories to 1e-4
 FAST = Accuracy(reltol=1e-3, max_step=0.2)  # settled states are as good; trajectories are a few 1e-4 off
 
 

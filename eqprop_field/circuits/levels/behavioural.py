@@ -9,6 +9,8 @@ from ..ir import AbstractCircuit, Circuit
 from ..library import Subcircuit, ideal_neuron, subcircuit
 from ..scaling import Scaling
 from .base import (
+    NORMAL,
+    TIGHT,
     AbstractLevel,
     Accuracy,
     Thresholds,
@@ -60,13 +62,13 @@ class Behavioural(AbstractLevel):
     ideal: ClassVar[bool] = True
     transposes: ClassVar[bool] = True
     scaling: Scaling = dataclasses.field(default_factory=Scaling)
-    accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
+    accuracy: Accuracy = NORMAL
     neuron: Subcircuit | None = None
     synapse: Subcircuit | None = None
 
     @property
     def specification(self) -> Thresholds:
-        return Thresholds()
+        return Thresholds(trajectory=1e-4 if self.accuracy.reltol <= TIGHT.reltol else 1e-3)
 
     @property
     def builds_any_field(self) -> bool:
