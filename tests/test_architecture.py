@@ -39,7 +39,7 @@ _FLOORS = {
         {"__main__"},
     ),
     "eqprop_field.circuits": (
-        {"ir", "scaling", "netlist"},
+        {"accuracy", "element_chip", "ir", "scaling", "netlist"},
         {"timeline"},
         {"compile", "library", "ngspice"},
         {"processes"},

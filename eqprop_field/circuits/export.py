@@ -14,7 +14,7 @@ from ..substrates.nudging import Nudging
 from ..vector_fields import AbstractVectorField
 from .levels import AbstractLevel, Behavioural, Netlist
 from .substrate import NgspiceSubstrate
-from .variation import Chip
+from .variation import AbstractChip
 
 
 def export(
@@ -29,7 +29,7 @@ def export(
     free_time: float | None = None,
     nudged_time: float | None = None,
     tol: float = 1e-8,
-    chip: Chip | None = None,
+    chip: AbstractChip | None = None,
     cost: AbstractCost | None = None,
     fold_inputs: bool = True,
 ) -> Netlist:

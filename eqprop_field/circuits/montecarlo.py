@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from ..vector_fields import AbstractVectorField
-from ..vector_fields.leaky import AbstractLeakyIntegrator, require
 from .conditions import Conditions
 from .fidelity_campaign import (
     JUDGED,
@@ -107,7 +106,6 @@ def montecarlo(
     """
     if chips < 1:
         raise ValueError(f"chips={chips}: give at least 1")
-    require(field, AbstractLeakyIntegrator, "a chip")  # before any run
     check_passing(passing)
     base = Conditions(variation=Variation.everywhere(0.05, 0.02)) if conditions is None else conditions
     cells = [Cell("chip", float(chip), chip, base) for chip in range(chips)]

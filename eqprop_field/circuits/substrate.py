@@ -41,7 +41,7 @@ from .levels import AbstractLevel, Behavioural
 from .measure import Phase, Transients, as_path, judged, measure, solution
 from .ngspice import AbstractEngine, Batch, SimulatorFailed, run_all
 from .noise import Noise
-from .variation import Chip, field_on, nudges_on
+from .variation import AbstractChip, Chip, field_on, nudges_on
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class NgspiceSubstrate(AbstractSubstrate):
     longest_time: float = eqx.field(static=True, default=200.0)
     tol: float = eqx.field(static=True, default=1e-6)
     from_operating_point: bool = eqx.field(static=True, default=False)
-    chip: Chip | None = None
+    chip: AbstractChip | None = None
     noise: Noise | None = None
     keep_trajectories: bool = eqx.field(static=True, default=False)
     saved_points: int = eqx.field(static=True, default=2001)
@@ -124,7 +124,7 @@ class NgspiceSubstrate(AbstractSubstrate):
     def _settle(
         self, field: AbstractVectorField, x: Array, nudge: AbstractNudge | None, start: State | None, *, throw: bool
     ) -> Solution:
-        nominal, beta = nudge, 0.0 if nudge is None else influence_of(nudge)
+        built, beta = nudge and self._built(nudge, x), 0.0 if nudge is None else influence_of(nudge)
         if nudge is not None:
             if Capability.transposed_synapses in nudge.needs:
                 raise ValueError("a circuit transposes its synapses about a free state it holds itself: use phases")
@@ -134,7 +134,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         if duration is None:
             duration = self._chosen_time(field, x, nudge, start)[0]
         rows = None if start is None else np.asarray(flatten_state(start), np.float64)
-        circuits = self._circuits(field, x, nominal, (ScheduleSegment(duration, beta),), starts=rows)
+        circuits = self._circuits(field, x, built, (ScheduleSegment(duration, beta),), starts=rows)
         return self._solution(field, x, nudge, self._run(circuits, throw).window(0))
 
     def _phases(
@@ -157,9 +157,9 @@ class NgspiceSubstrate(AbstractSubstrate):
         transposing = [Capability.transposed_synapses in nudge.needs for nudge in nudges]
         if any(transposing) and not all(transposing):
             raise ValueError("one circuit has transposed synapses in all of its nudged phases or in none")
-        nominal = nudges[0] if nudges else None
+        first = self._built(nudges[0], x) if nudges else None
         field, nudges = field_on(self.chip, field), nudges_on(self.chip, nudges, len(x))
-        return self._circuits(field, x, nominal, schedule(*self.times(field, x, nudges), betas))
+        return self._circuits(field, x, first, schedule(*self.times(field, x, nudges), betas))
 
     def transients(
         self,
@@ -204,6 +204,7 @@ class NgspiceSubstrate(AbstractSubstrate):
         if nudge.pull is None:
             raise ValueError(f"a circuit switches a {type(nudge).__name__} on and off: only a cost's pull oscillates")
         times, beta = np.asarray(oscillation.times, np.float64), influence_of(nudge)
+        field, nudge = field_on(self.chip, field), self._built(nudge, x)
         free_time = self.free_time or self._chosen_time(field, x, None, None)[0]
         driving = ScheduleSegment(float(times[-1]), beta, omega=float(oscillation.omega))
         measured = self._run(self._circuits(field, x, nudge, (ScheduleSegment(free_time), driving)), throw)
@@ -227,6 +228,9 @@ class NgspiceSubstrate(AbstractSubstrate):
             times=jnp.asarray(times, field.dtype),
             trajectory=path,
         )
+
+    def _built(self, nudge: AbstractNudge, x: Array) -> AbstractNudge:
+        return nudge if self.chip is None else self.chip.built(nudge, len(x))
 
     def _circuits(
         self,
@@ -257,9 +261,8 @@ class NgspiceSubstrate(AbstractSubstrate):
         networks = compile_each(
             field, x, target, windows, transposing=transposing, from_operating_point=solved, **shared
         )
-        if self.chip is None:
-            return self._noisy(networks)
-        return [self.chip.circuit(one) for one in self._noisy(networks)]
+        noisy = self._noisy(networks)
+        return noisy if self.chip is None else [self.chip.circuit(one) for one in noisy]
 
     def _noisy(self, circuits: Sequence[Circuit] | Sequence[ExpressionCircuit]) -> list[Any]:
         """The circuits with noise of their own in each, where there is any."""
@@ -303,8 +306,10 @@ class NgspiceSubstrate(AbstractSubstrate):
 
     def _by_expressions(self, field: AbstractVectorField, nudge: AbstractNudge | None) -> bool:
         """Whether the circuit is compiled from mu itself: where it is no network of the level's own parts."""
-        if not self.level.builds_any_field or self.chip is not None:
+        if not self.level.builds_any_field:
             return False
+        if self.chip is not None:
+            return not isinstance(self.chip, Chip)  # whose devices are those of a level's parts
         if not is_a(field, AbstractLeakyIntegrator) or obstacle(field) is not None:
             return True
         if nudge is None:

@@ -28,7 +28,7 @@ from .measure import Phase
 from .ngspice import AbstractEngine, Batch
 from .noise import Noise
 from .substrate import NgspiceSubstrate
-from .variation import Chip
+from .variation import AbstractChip, Chip
 
 COSINES = ("cosine_to_ideal_eqprop", "cosine_to_chip_gradient", "cosine_to_nominal_gradient")
 _NEAR_0 = {4: 0.03, 8: 1e-3}  # the beta of ideal equilibrium propagation, by bytes a number
@@ -204,7 +204,7 @@ def _resolved(nudging: Nudging, free: Solution, nudged: Sequence[Solution]) -> I
 
 @compiled
 def _cosines(
-    field: AbstractVectorField, chip: Chip, nudging: Nudging, batch: _Measured
+    field: AbstractVectorField, chip: AbstractChip, nudging: Nudging, batch: _Measured
 ) -> Float[Array, "batch truths"]:
     """The cosines of every sample's measured update to the three truths, in the order of COSINES."""
     cost = Quadratic()

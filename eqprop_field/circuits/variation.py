@@ -1,5 +1,7 @@
 """Chips: what fabrication makes of a network, drawn from a key; the same chip as an ODE and as a circuit."""
 
+import abc
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -10,18 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, Int, Key
 
+from .._arrays import is_concrete
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
-from ..substrates.nudging import AbstractNudge
+from ..substrates.nudging import AbstractNudge, Pull
 from ..substrates.oscillation import Oscillation
 from ..substrates.solution import Solution
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
 from ..vector_fields.base import State
-from ..vector_fields.leaky import reads_first, require, with_matrices
+from ..vector_fields.leaky import is_a, reads_first, require, with_matrices
+from .element_chip import ElementField, devices_of
 from .ir import Circuit, Synapses
 from .noise import Noise
 
 _WIDEST = 10.0  # e^10 times as much, or as little
+_CAPACITORS, _OFFSETS = 2**30, 2**30 + 1  # numbers of keys: no program has so many groups of devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +84,85 @@ class Variation:
         return cls(**spreads, offset=offset, nudge_offset=offset, bits=bits)
 
 
-class Chip(eqx.Module):
+class AbstractChip(eqx.Module):
+    """One sample of a fabricated network, drawn by `Chip.draw`: the same devices as an ODE and as a circuit.
+
+    Attributes:
+        leaks: the leaks' conductances over the nominal ones, by which `field` is divided.
+        nudge_gains: the nudges' strengths over the nominal ones.
+        nudge_offsets: how far from its target each pulls, state units.
+    """
+
+    leaks: eqx.AbstractVar[Float[Array, " neurons"]]
+    nudge_gains: eqx.AbstractVar[Float[Array, " outputs"]]
+    nudge_offsets: eqx.AbstractVar[Float[Array, " outputs"]]
+
+    @abc.abstractmethod
+    def field(self, field: AbstractVectorField) -> AbstractVectorField:
+        """The network that this chip is when it is programmed with the parameters of `field`; differentiable.
+
+        Raises:
+            ValueError: for a field that the chip was not drawn for.
+        """
+
+    def built(self, nudge: AbstractNudge, batch: int) -> AbstractNudge:
+        """The nudge as a circuit's compiler is told: with the devices in it, unless `Chip.circuit` adds them."""
+        return self.nudge(nudge, batch)
+
+    def circuit(self, circuit: Circuit) -> Circuit:
+        """A circuit that was compiled from `field` and `built`, with the devices that are not in it yet."""
+        return circuit
+
+    def nudge(self, nudge: AbstractNudge, batch: int) -> AbstractNudge:
+        """The nudge as this chip's devices do it, to be used with `field`, for so many samples."""
+        gains = self.nudge_gains / self.leaks[: len(self.nudge_gains)]
+        rows = lambda values: jnp.broadcast_to(values, (batch, len(values)))  # noqa: E731
+        return _ChipNudge(nudge, rows(gains), rows(self.nudge_offsets))
+
+
+class ElementChip(AbstractChip):
+    r"""A chip of any field: every weight, function, product and capacitor of its program differs.
+
+    $$c_i\tau_i \dot s_i = \tilde\mu_i(\theta, x, s) + o_i$$
+
+    where mu~ is the program of mu with a factor $e^{\sigma z}$ on every weight of a linear sum (`synapse`), on every
+    function and every product of signals (`gain`), on every constant that is added (`bias`) and on what is subtracted
+    (`leak`). Where weights are shared, as in a convolution, each has devices of its own. What a loop computes within
+    counts as one function. Drawn by `Chip.draw`.
+
+    Attributes:
+        key: of the devices.
+        spreads: of every kind of device.
+    """
+
+    key: Key[Array, ""]
+    spreads: dict[str, Array]
+    nudge_gains: Float[Array, " outputs"]
+    nudge_offsets: Float[Array, " outputs"]
+    leaks: Float[Array, " neurons"]
+
+    def field(self, field: AbstractVectorField) -> ElementField:
+        if (field.n_neurons, field.n_outputs) != (len(self.leaks), len(self.nudge_gains)):
+            raise ValueError(
+                f"this chip has {len(self.leaks)} states and {len(self.nudge_gains)} outputs, and the network "
+                f"{field.n_neurons} and {field.n_outputs}: draw a chip for it"
+            )
+        with jax.ensure_compile_time_eval() if is_concrete(self) else contextlib.nullcontext():
+            drawn = [self._factors(kind, k, shape) for k, (kind, shape) in enumerate(devices_of(field))]
+            capacitors = self._factors("capacitance", _CAPACITORS, self.leaks.shape)
+            offsets = self.spreads["offset"] * self._normal(_OFFSETS, self.leaks.shape)
+        return ElementField(field, capacitors, offsets, tuple(drawn))
+
+    def _factors(self, kind: str, number: int, shape: tuple[int, ...]) -> Array:
+        return jnp.exp(self.spreads[kind] * self._normal(number, shape))
+
+    def _normal(self, number: int, shape: tuple[int, ...]) -> Array:
+        # In float32 whatever the session's precision: chip 7 is chip 7 there too.
+        drawn = jax.random.normal(jax.random.fold_in(self.key, number), shape, jnp.float32)
+        return drawn.astype(self.nudge_gains.dtype)
+
+
+class Chip(AbstractChip):
     r"""One sample of a fabricated network: factors on what was drawn, and offsets.
 
     $$c_i \tau_i \dot s_i = \sum_j w_{ij} g_j\, q(W_{ij})\,\rho(s_j) + \sum_m u_{im}\, q(U_{im})\,x_m + p_i b_i
@@ -112,16 +195,21 @@ class Chip(eqx.Module):
     largest: Float[Array, ""]
 
     @classmethod
-    def draw(cls, key: Key[Array, ""], field: AbstractVectorField, variation: Variation) -> "Chip":
+    def draw(cls, key: Key[Array, ""], field: AbstractVectorField, variation: Variation) -> AbstractChip:
         """Chip number k of a network is `draw(jax.random.fold_in(key, k), ...)`, here and on any machine.
 
         Every kind of device has a key of its own, so that another spread of one kind leaves the others as they were.
 
         Args:
             key: a JAX random key.
-            field: the network, whose sizes count.
+            field: the network, whose sizes count; one that is no network of leaky integrators gets an `ElementChip`.
             variation: how much devices differ.
+
+        Raises:
+            ValueError: for weights of few bits in a field that is no network.
         """
+        if not is_a(field, AbstractLeakyIntegrator):
+            return _element_chip(key, field, variation)
         n, m, k = field.n_neurons, field.n_inputs, field.n_outputs
         shapes = {
             "capacitances": ((n,), variation.capacitance),
@@ -176,11 +264,8 @@ class Chip(eqx.Module):
             tau * self.capacitances / self.leaks,
         )
 
-    def nudge(self, nudge: AbstractNudge, batch: int) -> AbstractNudge:
-        """The nudge as this chip's devices do it, to be used with `field`, for so many samples."""
-        gains = self.nudge_gains / self.leaks[: len(self.nudge_gains)]
-        rows = lambda values: jnp.broadcast_to(values, (batch, len(values)))  # noqa: E731
-        return _ChipNudge(nudge, rows(gains), rows(self.nudge_offsets))
+    def built(self, nudge: AbstractNudge, batch: int) -> AbstractNudge:
+        return nudge
 
     def circuit(self, circuit: Circuit) -> Circuit:
         """The devices: the circuit that was compiled from `field`, multiplied by the leaks again."""
@@ -217,6 +302,24 @@ class Chip(eqx.Module):
         return tuple(w + jax.lax.stop_gradient(q - w) for w, q in zip(weights, held, strict=True))
 
 
+def _element_chip(key: Key[Array, ""], field: AbstractVectorField, variation: Variation) -> ElementChip:
+    if variation.bits or variation.largest is not None:
+        raise ValueError(
+            f"bits and largest are of programmed weights, and a {type(field).__name__} is no network of leaky "
+            "integrators: leave them out"
+        )
+    devices, gains, offsets = jax.random.split(key, 3)
+    normal = lambda key: jax.random.normal(key, (field.n_outputs,), jnp.float32).astype(field.dtype)  # noqa: E731
+    kinds = ("capacitance", "leak", "synapse", "bias", "gain", "offset")
+    return ElementChip(
+        key=devices,
+        spreads={kind: jnp.asarray(getattr(variation, kind), field.dtype) for kind in kinds},
+        nudge_gains=jnp.exp(variation.nudge * normal(gains)),
+        nudge_offsets=variation.nudge_offset * normal(offsets),
+        leaks=jnp.ones(field.n_neurons, field.dtype),
+    )
+
+
 class OnChip(AbstractSubstrate):
     """An ODE substrate in which networks settle as `chip` lets them. For a circuit: `NgspiceSubstrate(chip=chip)`.
 
@@ -231,7 +334,7 @@ class OnChip(AbstractSubstrate):
         ValueError: for a substrate that is no ODE's.
     """
 
-    chip: Chip
+    chip: AbstractChip
     substrate: AbstractSubstrate
 
     def __check_init__(self) -> None:
@@ -282,6 +385,10 @@ class _ChipNudge(AbstractNudge):
     def needs(self) -> frozenset[Capability]:
         return self.nudge.needs
 
+    @property
+    def pull(self) -> Pull | None:
+        return self.nudge.pull
+
     def force(self, field: AbstractVectorField, state: State) -> State:
         strength = field.embed(self.gains.astype(field.dtype) - 1)
         return jax.tree.map(lambda f, g: f * (1 + g), self.nudge.force(field, self._read(field, state)), strength)
@@ -297,11 +404,11 @@ class _ChipNudge(AbstractNudge):
         return jax.tree.map(jnp.subtract, state, field.embed(self.offsets.astype(field.dtype)))
 
 
-def field_on(chip: Chip | None, field: AbstractVectorField) -> AbstractVectorField:
+def field_on(chip: AbstractChip | None, field: AbstractVectorField) -> AbstractVectorField:
     """The network as it is on this chip; as it was without one."""
     return field if chip is None else chip.field(field)
 
 
-def nudges_on(chip: Chip | None, nudges: Sequence[AbstractNudge], batch: int) -> list[AbstractNudge]:
+def nudges_on(chip: AbstractChip | None, nudges: Sequence[AbstractNudge], batch: int) -> list[AbstractNudge]:
     """The nudges as this chip does them; as they were without one."""
     return list(nudges) if chip is None else [chip.nudge(nudge, batch) for nudge in nudges]

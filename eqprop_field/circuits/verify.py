@@ -27,7 +27,7 @@ from .levels import TIGHT, AbstractLevel, Behavioural, Thresholds
 from .measure import Phase, Transients, solution, with_trajectory
 from .ngspice import AbstractEngine, Batch
 from .substrate import NgspiceSubstrate
-from .variation import Chip, field_on, nudges_on
+from .variation import AbstractChip, field_on, nudges_on
 
 _SAME_STATE = 1e-3
 _SIGNIFICANT = 1e-3  # of the update's largest element; smaller ones have no sign to speak of
@@ -76,7 +76,7 @@ def verify(
     level: AbstractLevel | None = None,
     free_time: float | None = None,
     nudged_time: float | None = None,
-    chip: Chip | None = None,
+    chip: AbstractChip | None = None,
     cost: AbstractCost | None = None,
     fold_inputs: bool = True,
     tol: float = 1e-6,
@@ -138,7 +138,7 @@ def verify(
     return dataclasses.replace(agreement, circuit=circuit, ode=ode, field=field_on(chip, field))
 
 
-def _problem(rule: EqProp, chip: Chip | None, field: AbstractVectorField, x: Array, y: Array) -> _Problem:
+def _problem(rule: EqProp, chip: AbstractChip | None, field: AbstractVectorField, x: Array, y: Array) -> _Problem:
     nudges = [CostNudge(0.0, y, rule.cost), *rule.nudging.nudges(rule.cost, y)]
     built, x, y = in_float64((field_on(chip, field), x, y))
     rest = built.initial_state(len(x))  # what these nudges know of the free state: nothing

@@ -257,9 +257,3 @@ def test_sweeps_and_chips_need_no_file(ngspice, net):
     ):
         with pytest.raises(ValueError, match=says):
             fidelity(net, X, Y, **wrong)
-
-
-def test_chips_of_what_is_no_leaky_integrator_are_refused_before_any_run():
-    own = epf.field(lambda theta, x, s: theta * x[0] - s, jax.numpy.ones(()), state=2, inputs=1, outputs=1)
-    with pytest.raises(ValueError, match="a chip needs leaky integrators"):
-        epf.circuits.montecarlo(own, np.zeros((1, 1)), np.zeros((1, 1)), 2)
