@@ -5,7 +5,7 @@
 
 Two samples, beta 0.5, and for each kind of synapse: the cosine of the circuit's update to the ODE's, the share of
 equal signs, how far free states are apart, and the verdict where it is not `agrees`; with --seeds also the update's
-cosine to the gradient of the transistors themselves (`circuit_gradient`), `-` where they did not settle. Takes minutes;
+cosine to the gradient of the transistors themselves (`CircuitGradient`), `-` where they did not settle. Takes minutes;
 processes that are not installed are left out.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import eqprop_field as epf
-from eqprop_field.circuits import NgspiceSubstrate, Process, Transistor, circuit_gradient, verify
+from eqprop_field.circuits import CircuitGradient, NgspiceSubstrate, Process, Transistor, verify
 
 CORNERS = {"generic": ("level3",), "gf180mcu": ("typical", "ss", "ff"), "sky130": ("tt", "ss", "ff")}
 CELSIUS = (-40.0, 27.0, 85.0)
@@ -36,7 +36,7 @@ def measured(process: Process, seed: int, with_gradient: bool) -> str:
         numbers = f"{found.update_cosine:.4f}, {found.update_signs:.0%}, {found.max_abs_free:.3f}"
         if with_gradient:
             substrate = NgspiceSubstrate(level=level, free_time=60.0, tol=1e-4)
-            true = circuit_gradient(substrate, field, x, y, throw=False)
+            true = CircuitGradient(substrate).estimate(field, x, y, throw=False)
             settled = np.all(np.asarray(true.verdict) == epf.Verdict.converged)
             numbers += f", {cosine(found.circuit.gradient, true.gradient):.4f}" if settled else ", -"
         cells.append(numbers if found.verdict.name == "agrees" else f"{numbers}, {found.verdict.name}")

@@ -80,7 +80,8 @@ from .pool import WorkerDied as WorkerDied
 from .pool import work_through as work_through
 from .processes import Process as Process
 from .scaling import Scaling as Scaling
-from .sensitivity import circuit_gradient as circuit_gradient
+from .sensitivity import CircuitGradient as CircuitGradient
+from .sensitivity import true_gradient as true_gradient
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
 from .training import training_substrate as training_substrate
 from .update_fidelity import Fidelity as Fidelity

@@ -1,23 +1,26 @@
-"""The gradient of the circuit itself: ngspice's sensitivities of a node that is the cost, mapped to weights."""
+"""The gradient of the circuit itself: ngspice's sensitivities of a node that moves as the cost, mapped to weights."""
 
-from collections.abc import Sequence
+import concurrent.futures
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from .._arrays import checked_pair
-from ..costs import Quadratic
-from ..learning.base import Estimate, mean_gradient
-from ..substrates.solution import Verdict, raise_unless_converged
+from ..costs import AbstractCost, Quadratic
+from ..learning.base import AbstractLearningRule, Reading
+from ..learning.implicit import ImplicitGradient
+from ..substrates.base import AbstractSubstrate
+from ..substrates.capabilities import Capability
+from ..substrates.solution import Solution, Verdict
 from ..vector_fields import AbstractLeakyIntegrator, AbstractVectorField
-from ..vector_fields.base import flatten_state
+from ..vector_fields.base import flatten_state, unflatten_state
 from ..vector_fields.leaky import require
 from .compile import compile_circuit
 from .ir import Circuit, ScheduleSegment
-from .levels import AbstractLevel
 from .netlist import number
 from .ngspice import Batch, SimulatorFailed
 from .substrate import NgspiceSubstrate
@@ -27,140 +30,153 @@ _APART = 0.01  # state units between the free state and the operating point; oth
 _TRANSIENT = (".tran", ".save", ".ic", ".end")
 
 
-def circuit_gradient(
-    substrate: NgspiceSubstrate, field: AbstractVectorField, x: ArrayLike, y: ArrayLike, *, throw: bool = True
-) -> Estimate:
-    r"""The gradient of the quadratic cost at the circuit's own free state, from ngspice's `.sens`.
+class CircuitGradient(AbstractLearningRule):
+    r"""dJ/dtheta at the circuit's own free state, from ngspice's `.sens`: its update is the descent of its own cost.
 
-    A node is the cost, and currents of 0 A into every neuron stand for its drive. At the operating point next to the
-    measured free state, ngspice gives the derivative of the cost by the value v_ij that programs each synapse, and by
-    each of these currents, d_i. With the level's dv_ij/dW_ij and d = W_in x + b they are
+    At the operating point next to the measured free state, a node is $\sum_i (\partial C/\partial s_i)\, s_i$, so that
+    it moves as the cost does, and currents of 0 A into every neuron stand for its drive. ngspice gives the node's
+    derivative by the value v_ij that programs each synapse, and by each of these currents, d_i. With the level's
+    dv_ij/dW_ij and d = W_in x + b they are
 
     $$\frac{dC}{dW_{ij}} = \frac{\partial C}{\partial v_{ij}}\frac{dv_{ij}}{dW_{ij}}, \qquad
       \frac{dC}{dW_\text{in}} = \frac{\partial C}{\partial d}\, x^\top, \qquad
       \frac{dC}{db} = \frac{\partial C}{\partial d},$$
 
     and are pulled back to the field's parameters, on a chip through what the chip makes of them. No equation of ours
-    about the devices enters: it is the truth for whatever the level builds.
+    about the devices enters: it is the truth for whatever the level builds, as `ImplicitGradient` is for the ODE. Not
+    a local rule. A sample whose operating point is another state than the one it settled in is `wrong_branch`.
 
-    Weights of exactly 0 have no synapse, and the derivative 0 by it. Noise is left out.
+    Weights of exactly 0 have no synapse, and the derivative 0 by it. Noise is left out, and so are nudges that a level
+    steers away from its outputs. Runs by `Batch`, whatever the engine. Refuses, as it is used, levels that do not say
+    what programs their weights (those of the library do, for the library's synapses), fields that are no leaky
+    integrators, and inputs that are not folded.
 
-    Args:
-        substrate: level, chip, durations and tolerance. Runs by `Batch`, whatever its engine.
-        field: a network of leaky integrators.
-        x: inputs (batch, inputs).
-        y: targets (batch, outputs).
-        throw: whether to raise for samples that did not settle.
-
-    Returns:
-        As a learning rule's. The verdict of a sample is that of its free phase, and `wrong_branch` where ngspice's
-        operating point is another one.
-
-    Raises:
-        ValueError: for a level that does not say what programs its weights (those of the library do, for the library's
-            synapses), and for samples that do not fit.
-        NotSettledError: for samples that did not settle, if `throw` is true.
+    Attributes:
+        substrate: an `NgspiceSubstrate`: level, chip, durations and tolerance.
+        cost: C; `Quadratic()` by default.
     """
-    x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-    chip, level = substrate.chip, substrate.level
-    network = field_on(chip, field)
-    targets = np.asarray(y, np.float64)
-    rows = zip(np.asarray(x), targets, strict=True)
-    circuits = [compile_circuit(network, one, target, (ScheduleSegment(1.0),)) for one, target in rows]
-    circuits = circuits if chip is None else [chip.circuit(circuit) for circuit in circuits]
-    list(level.programming(circuits[0]))  # refuses before anything runs
-    free = substrate.settle(field, x, throw=throw)
-    engine = substrate.engine if isinstance(substrate.engine, Batch) else Batch()
-    n, verdicts = network.n_neurons, np.array(free.verdict)
-    by_weights, by_drives = np.zeros((n, n)), np.zeros((len(x), n))
-    for k, state in enumerate(np.asarray(flatten_state(free.state), np.float64)):
-        if verdicts[k] == Verdict.converged:
-            try:
-                found = _sensitivities(engine, level, circuits[k], state, targets[k])
-            except SimulatorFailed:
-                verdicts[k] = Verdict.simulator_failed
-                continue
-            if found is None:
+
+    substrate: AbstractSubstrate = eqx.field(default_factory=NgspiceSubstrate)
+    cost: AbstractCost = eqx.field(default_factory=Quadratic)
+    last_phase: ClassVar[str] = "sensitivity"
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.sensitivities})
+
+    @property
+    def _on(self) -> NgspiceSubstrate:
+        assert isinstance(self.substrate, NgspiceSubstrate)  # no other has sensitivities
+        return self.substrate
+
+    def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
+        if not self._on.fold_inputs:
+            raise ValueError("fold_inputs=False: CircuitGradient needs the inputs as currents; leave them folded")
+        silent = np.zeros(field.n_inputs), np.asarray(y[0])
+        list(self._on.level.programming(self._built(field, *silent)))
+
+    def _built(self, field: AbstractVectorField, x: np.ndarray, y: np.ndarray) -> Circuit:
+        chip = self._on.chip
+        circuit = compile_circuit(field_on(chip, field), x, y, (ScheduleSegment(1.0),))
+        return circuit if chip is None else chip.circuit(circuit)
+
+    def _read(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Reading:
+        level, n = self._on.level, field.n_neurons
+        verdicts, states = np.array(free.verdict), np.array(flatten_state(free.state), np.float64)
+        circuits, netlists = {}, {}
+        for k in _settled(verdicts):
+            circuits[k] = self._built(field, np.asarray(x[k]), np.asarray(y[k]))
+            netlists[k] = self._at(circuits[k], states[k])
+        for k, rest in self._analysed({k: [*lines, ".op"] for k, lines in netlists.items()}, verdicts).items():
+            reached = np.array([rest[f"v(s{i})"][0] for i in range(n)]) / level.scaling.volt(1.0)
+            if not np.abs(reached - states[k]).max() <= max(_APART, float(self._on.tol)):
                 verdicts[k] = Verdict.wrong_branch
-            else:
-                by_weights, by_drives[k] = by_weights + found[0], found[1]
-    if throw:
-        raise_unless_converged("sensitivity", jnp.asarray(verdicts))
-    leaks = np.ones(n) if chip is None else np.asarray(chip.leaks, np.float64)
-    matrices = leaks[:, None] * by_weights, leaks * by_drives
-    update = _pulled_back(substrate, field, x, *(jnp.asarray(-m, field.dtype) for m in matrices))
-    cost, verdict = Quadratic(), jnp.asarray(verdicts)
-    gradient = mean_gradient(field, cost, update, (free.state, y, verdict))
-    return Estimate(gradient, cost.of(field, free.state, y), verdict, free)
+            states[k] = reached
+        at = unflatten_state(free.state, jnp.asarray(states, field.dtype))
+        slopes = np.asarray(flatten_state(self.cost.slope(field, at, y)), np.float64)
+        followed = {k: [*netlists[k], *self._cost(slopes[k]), ".sens v(cost)"] for k in _settled(verdicts)}
+        by_weights, by_drives = np.zeros((n, n)), np.zeros((len(x), n))
+        for k, found in self._analysed(followed, verdicts).items():
+            try:
+                for post, pre, name, slope in level.programming(circuits[k]):
+                    by_weights[post, pre] += slope * _sensitivity(found, name)
+                probes = [_sensitivity(found, f"iprobe{i}") for i in range(n)]
+                by_drives[k] = level.scaling.ampere(1.0) * np.array(probes)
+            except KeyError:
+                verdicts[k] = Verdict.simulator_failed
+        return Reading(self._pulled_back(field, x, by_weights, by_drives), jnp.asarray(verdicts))
+
+    def _at(self, circuit: Circuit, state: Float[np.ndarray, " neurons"]) -> list[str]:
+        """The netlist less its transient, with the probes, and where to look for the operating point."""
+        level = self._on.level
+        text = level.emit(circuit).text.splitlines()
+        return [
+            *(line for line in text if line.partition(" ")[0] not in _TRANSIENT),
+            *level.probes(circuit),
+            *(f"Iprobe{i} {level.drive.format(i=i)} 0" for i in range(len(state))),
+            *(f".nodeset v(s{i})={number(level.scaling.volt(s))}" for i, s in enumerate(state.tolist())),
+        ]
+
+    def _cost(self, slopes: Float[np.ndarray, " neurons"]) -> list[str]:
+        """The node that moves as the cost does."""
+        unit = self._on.level.scaling.volt(1.0)
+        terms = [f"({number(slope / unit)})*v(s{i})" for i, slope in enumerate(slopes.tolist()) if slope]
+        return [f"Bcost cost 0 V={'+'.join(terms) or '0*v(s0)'}"]
+
+    def _analysed(
+        self, decks: Mapping[int, Sequence[str]], verdicts: np.ndarray
+    ) -> dict[int, Mapping[str, np.ndarray]]:
+        """What ngspice gave for every sample's deck; a sample for which it gave nothing gets that verdict."""
+        engine = self._on.engine if isinstance(self._on.engine, Batch) else Batch()
+
+        def single(lines: Sequence[str]) -> Mapping[str, np.ndarray] | None:
+            try:
+                return engine.analyse("\n".join([*lines, ".end"]) + "\n")[0]
+            except SimulatorFailed:
+                return None
+
+        with concurrent.futures.ThreadPoolExecutor(max(1, self._on.workers)) as pool:
+            found = dict(zip(decks, pool.map(single, decks.values()), strict=True))
+        verdicts[[k for k, vectors in found.items() if vectors is None]] = Verdict.simulator_failed
+        return {k: vectors for k, vectors in found.items() if vectors is not None}
+
+    def _pulled_back(
+        self, field: AbstractVectorField, x: Array, by_weights: np.ndarray, by_drives: np.ndarray
+    ) -> AbstractVectorField:
+        """The update, -dC/dtheta summed over the samples."""
+        chip = self._on.chip
+        leaks = np.ones(len(by_weights)) if chip is None else np.asarray(chip.leaks, np.float64)
+
+        def matrices(parameters: AbstractVectorField) -> tuple[Array, Array, Array]:
+            network = require(field_on(chip, eqx.combine(parameters, field)), AbstractLeakyIntegrator, "a circuit")
+            return network.recurrent_matrix(), *network.input_matrix()
+
+        _, transpose = jax.vjp(matrices, field.parameters())
+        weights, drives = (jnp.asarray(-m, field.dtype) for m in (leaks[:, None] * by_weights, leaks * by_drives))
+        return transpose((weights, drives.T @ x, drives.sum(0)))[0]
 
 
-def _pulled_back(
-    substrate: NgspiceSubstrate,
-    field: AbstractVectorField,
-    x: Float[Array, "batch inputs"],
-    by_weights: Float[Array, "neurons neurons"],
-    by_drives: Float[Array, "batch neurons"],
-) -> AbstractVectorField:
-    def matrices(parameters: AbstractVectorField) -> tuple[Array, Array, Array]:
-        network = require(
-            field_on(substrate.chip, eqx.combine(parameters, field)), AbstractLeakyIntegrator, "a circuit"
-        )
-        return network.recurrent_matrix(), *network.input_matrix()
+def true_gradient(rule: AbstractLearningRule) -> AbstractLearningRule:
+    """What a rule's update is compared with: the gradient of its own cost, of its own circuit where it runs on one.
 
-    _, transpose = jax.vjp(matrices, field.parameters())
-    return transpose((by_weights, by_drives.T @ x, by_drives.sum(0)))[0]
-
-
-def _sensitivities(
-    engine: Batch,
-    level: AbstractLevel,
-    circuit: Circuit,
-    state: Float[np.ndarray, " neurons"],
-    target: Float[np.ndarray, " outputs"],
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """dC/dW (neurons, neurons) and dC/d drive (neurons,); None where the operating point is another state.
-
-    Raises:
-        SimulatorFailed: if ngspice gave no result.
+    That is `CircuitGradient` where a circuit's devices are not the field's equations (`AbstractLevel.exact`), and
+    `ImplicitGradient` elsewhere: the two are the same there, and the second one is cheaper.
     """
-    volt, n = level.scaling.volt(1.0), circuit.n_neurons
-    lines = _with_cost(level, circuit, state, target)
-    rest, _ = engine.analyse(_deck(lines, ".op"))
-    reached = np.array([rest[f"v(s{i})"][0] for i in range(n)]) / volt
-    if not np.abs(reached - state).max() <= _APART:
-        return None
-    found, log = engine.analyse(_deck(lines, ".sens v(cost)"))
-
-    def sensitivity(name: str) -> float:
-        if not np.isfinite(value := found.get(f"v({name})", np.full(1, np.nan))[0]):
-            raise SimulatorFailed(f"ngspice gave no sensitivity to {name}", log)
-        return float(value)
-
-    by_weights = np.zeros((n, n))
-    for post, pre, name, slope in level.programming(circuit):
-        by_weights[post, pre] += slope * sensitivity(name)
-    return by_weights, level.scaling.ampere(1.0) * np.array([sensitivity(f"iprobe{i}") for i in range(n)])
+    there = rule.substrate
+    if isinstance(there, NgspiceSubstrate) and not there.level.exact:
+        return CircuitGradient(there, rule.cost)
+    return ImplicitGradient(cost=rule.cost)
 
 
-def _with_cost(
-    level: AbstractLevel,
-    circuit: Circuit,
-    state: Float[np.ndarray, " neurons"],
-    target: Float[np.ndarray, " outputs"],
-) -> list[str]:
-    """The netlist less its transient, with the cost's node, the probes, and where to look for the operating point."""
-    kept = [line for line in level.emit(circuit).text.splitlines() if line.partition(" ")[0] not in _TRANSIENT]
-    unit = number(level.scaling.volt(1.0))  # not the circuit's own target, which a chip's nudge misreads
-    squares = "+".join(f"(v(s{i})/{unit}-({number(y)}))^2" for i, y in enumerate(target.tolist()))
-    nodes = range(circuit.n_neurons)
-    return [
-        *kept,
-        f"Bcost cost 0 V=0.5*({squares})",
-        *level.probes(circuit),
-        *(f"Iprobe{i} {level.drive.format(i=i)} 0" for i in nodes),
-        *(f".nodeset v(s{i})={number(level.scaling.volt(float(state[i])))}" for i in nodes),
-    ]
+def _settled(verdicts: np.ndarray) -> list[int]:
+    return np.flatnonzero(verdicts == Verdict.converged).tolist()
 
 
-def _deck(lines: Sequence[str], analysis: str) -> str:
-    return "\n".join([*lines, analysis, ".end"]) + "\n"
+def _sensitivity(found: Mapping[str, np.ndarray], name: str) -> float:
+    """Raises KeyError where ngspice gave none."""
+    value = float(found[f"v({name})"][0])
+    if not np.isfinite(value):
+        raise KeyError(name)
+    return value

@@ -112,7 +112,7 @@ class NgspiceSubstrate(AbstractSubstrate):
 
     @property
     def provides(self) -> frozenset[Capability]:
-        provided = {Capability.nudged_phases}
+        provided = {Capability.nudged_phases, Capability.sensitivities}
         if self.level.oscillates:
             provided.add(Capability.oscillating_nudge)
         if self.level.transposes and self.chip is None:  # a chip has no devices drawn for transposed synapses

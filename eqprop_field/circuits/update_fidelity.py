@@ -27,6 +27,7 @@ from .conditions import Conditions
 from .measure import Phase
 from .ngspice import AbstractEngine, Batch
 from .noise import Noise
+from .sensitivity import CircuitGradient, true_gradient
 from .substrate import NgspiceSubstrate
 from .variation import AbstractChip, Chip
 
@@ -45,7 +46,10 @@ class Fidelity(AbstractResult):
 
     Attributes:
         cosine_to_ideal_eqprop: of the update with that of ideal equilibrium propagation: the nominal ODE, beta near 0.
-        cosine_to_chip_gradient: with the true gradient of the network as its chip is, at the free state as measured.
+        cosine_to_chip_gradient: with the true gradient at the free state as measured: of the circuit itself, by
+            `CircuitGradient`, where its devices are not the field's equations; of the network as its chip is where they
+            are, and where a level does not say what programs its weights. NaN where ngspice found no operating point at
+            the free state.
         cosine_to_nominal_gradient: with the true gradient of the nominal network.
         lowest_cosine: the lowest of the samples' cosines to the nominal gradient.
         settling_free: time until the free phase stays within 1e-3 of its end, in time units, the slowest sample's.
@@ -153,10 +157,26 @@ def update_fidelity(
     measured = substrate.transients(field, x, nudges, throw=False)
     free, nudged = substrate.solutions(field, x, nudges, measured)
     batch = _Measured(x, y, free.state, [solution.state for solution in nudged])
-    cosines = np.asarray(_cosines(field, drawn, nudging, batch), np.float64)
     # What noise does to an update is what is measured; without it, an update that is made of rounding is no update.
     verdicts = _resolved(nudging, free, nudged) if noise is None else highest_verdict(free, *nudged)
+    own = _own_gradients(substrate, field, batch, free)
+    cosines = np.asarray(_cosines(field, drawn, nudging, batch, own), np.float64)
     return _summarised(cosines, measured.samples, np.asarray(verdicts))
+
+
+def _own_gradients(
+    substrate: NgspiceSubstrate, field: AbstractVectorField, batch: "_Measured", free: Solution
+) -> AbstractVectorField | None:
+    """The circuit's own gradients, one a sample; None where the ODE's is theirs, or the only one there is."""
+    rule = true_gradient(EqProp(substrate=substrate))
+    if not isinstance(rule, CircuitGradient):
+        return None
+    rows = [jax.tree.map(lambda leaf, k=k: leaf[k : k + 1] if leaf.ndim else leaf, free) for k in range(len(batch.x))]
+    try:
+        found = [rule.at(field, batch.x[k : k + 1], batch.y[k : k + 1], row).gradient for k, row in enumerate(rows)]
+    except ValueError:  # a level, or a part of the user's own, that does not say what programs its weights
+        return None
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
 
 
 def _summarised(
@@ -175,11 +195,11 @@ def _summarised(
     if not simulated:
         return Fidelity(*[math.nan] * 8, **judged)  # pyright: ignore[reportArgumentType]
     energies = [[math.nan if p.joules is None else p.joules for p in phases] for phases in simulated]
-    defined = cosines[counted & np.isfinite(cosines).all(axis=1)]
-    means = dict(zip(COSINES, defined.mean(axis=0).tolist() if len(defined) else [math.nan] * 3, strict=True))
+    defined = [column[counted & np.isfinite(column)] for column in cosines.T]
+    means = {name: float(d.mean()) if len(d) else math.nan for name, d in zip(COSINES, defined, strict=True)}
     return Fidelity(
         **means,
-        lowest_cosine=float(defined[:, 2].min(initial=means["cosine_to_nominal_gradient"])),
+        lowest_cosine=float(defined[2].min(initial=means["cosine_to_nominal_gradient"])),
         settling_free=max(phases[0].settling_time() for phases in simulated),
         settling_nudged=max(phase.settling_time() for phases in simulated for phase in phases[1::2]),
         joules_inference=float(np.mean([phases[0] for phases in energies])),
@@ -204,9 +224,11 @@ def _resolved(nudging: Nudging, free: Solution, nudged: Sequence[Solution]) -> I
 
 @compiled
 def _cosines(
-    field: AbstractVectorField, chip: AbstractChip, nudging: Nudging, batch: _Measured
+    field: AbstractVectorField, chip: AbstractChip, nudging: Nudging, batch: _Measured, own: AbstractVectorField | None
 ) -> Float[Array, "batch truths"]:
-    """The cosines of every sample's measured update to the three truths, in the order of COSINES."""
+    """The cosines of every sample's measured update to the three truths, in the order of COSINES; the circuit's own
+    gradients are at hand, or are the chip's by the ODE.
+    """
     cost = Quadratic()
     ideal = EqProp(nudging=Nudging.symmetric(_NEAR_0[field.dtype.itemsize]), cost=cost)
 
@@ -216,13 +238,13 @@ def _cosines(
         ended = Solution(state, jnp.zeros(1, field.dtype), *[jnp.zeros(1, jnp.int32)] * 3)
         return back(ImplicitGradient(cost=cost).at(chip.field(field), x, y, ended).gradient)[0]
 
-    def sample(one: PyTree) -> Array:
+    def sample(one: PyTree, own: PyTree) -> Array:
         x, y, free, nudged = jax.tree.map(lambda leaf: leaf[None], one)
         displacement = nudging.displacement(free, nudged)
         measured = jax.tree.map(jnp.negative, pull_back(field, x, free, displacement))
         nominal = ideal.estimate(field, x, y, throw=False)
         true = ImplicitGradient(cost=cost).at(field, x, y, nominal.free)
-        truths = (nominal.gradient, chip_gradient(x, y, free), true.gradient)
+        truths = (nominal.gradient, chip_gradient(x, y, free) if own is None else own, true.gradient)
         return jnp.stack([tree_dot(measured, true) / (tree_norm(measured) * tree_norm(true)) for true in truths])
 
-    return jax.vmap(sample)(batch)
+    return jax.vmap(sample)(batch, own)

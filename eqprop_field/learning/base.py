@@ -162,7 +162,7 @@ class AbstractLearningRule(eqx.Module):
         """
         x, y = self._checked(field, x, y)
         free, nudged = self._run(field, x, y, throw=throw)
-        estimate = _estimate(self, field, x, y, free, nudged)
+        estimate = self._estimated(field, x, y, free, nudged)
         if throw:
             raise_unless_converged(self.last_phase, estimate.verdict)
         return estimate
@@ -177,7 +177,14 @@ class AbstractLearningRule(eqx.Module):
             nudged: the other phases of the rule, in its order.
         """
         x, y = self._checked(field, x, y)
-        return _estimate(self, field, x, y, free, nudged)
+        return self._estimated(field, x, y, free, nudged)
+
+    def _estimated(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
+    ) -> Estimate:
+        """The estimate, compiled; where the reading runs a simulator, step by step."""
+        outside = Capability.sensitivities in self.needs and not self.substrate.traceable
+        return (_estimate if outside else _compiled)(self, field, x, y, free, nudged)
 
     def _checked(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         self.substrate.require(self.needs, type(self).__name__)  # a substrate may have been replaced
@@ -212,7 +219,6 @@ class AbstractLearningRule(eqx.Module):
         return free.state
 
 
-@compiled
 def _estimate(
     rule: AbstractLearningRule,
     field: AbstractVectorField,
@@ -233,6 +239,9 @@ def _estimate(
         path_gradient=None if found.path_update is None else mean(found.path_update),
         resolution=None if found.update_ahead is None else _relative(found.update_ahead, found.update),
     )
+
+
+_compiled = compiled(_estimate)
 
 
 @compiled

@@ -243,7 +243,7 @@ class AbstractComputedSubstrate(AbstractSubstrate):
 
     @property
     def provides(self) -> frozenset[Capability]:
-        return frozenset(Capability) - {Capability.single_steps}
+        return frozenset(Capability) - {Capability.single_steps, Capability.sensitivities}
 
     @abc.abstractmethod
     def _rest(self, system: AbstractSystem, start: State) -> Solution:

@@ -36,4 +36,5 @@ class Capability(enum.Enum):
         "Equilibrium, Trajectory, EulerSteps or NgspiceSubstrate with nominal behavioural devices",
     )
     single_steps = "differentiable single steps", "EulerSteps"
+    sensitivities = "sensitivities to its devices", "NgspiceSubstrate"
     jax = "computing under JAX", "Equilibrium, Trajectory or EulerSteps"

@@ -12,19 +12,23 @@ import eqprop_field as epf
 from eqprop_field.circuits import (
     SWEPT_PARAMETERS,
     Batch,
+    Behavioural,
     Chip,
+    CircuitGradient,
     Conditions,
     Fidelity,
     FidelitySweep,
     MonteCarlo,
     NgspiceSubstrate,
     OnChip,
+    OtaC,
     SweptParameter,
     Variation,
     fidelity,
     montecarlo,
     update_fidelity,
 )
+from eqprop_field.circuits.library import subcircuit
 
 X, Y = np.array([[0.3, 0.8], [0.9, 0.1]]), np.array([[0.9], [0.2]])
 CHIP = Conditions(variation=Variation.everywhere(0.1, 0.05), beta=0.01)
@@ -62,6 +66,26 @@ def test_chip_gradient_is_what_finite_differences_of_the_chip_say(ngspice, net):
     assert abs(found.cosine_to_chip_gradient - found.cosine_to_nominal_gradient) > 1e-3  # it is not the nominal one
     assert found.lowest_cosine <= found.cosine_to_nominal_gradient
     assert found.settled == 1.0 and found.failed == 0 and math.isnan(found.joules_update)
+
+
+def test_of_devices_it_is_the_gradient_of_the_circuit_itself(ngspice, net):
+    """Of OTAs that saturate early; with parts of the user's own, which nobody says how to program, it is the ODE's."""
+    level = OtaC(linear_range=1.5)
+    substrate = NgspiceSubstrate(level=level, free_time=40.0, nudged_time=40.0, tol=1e-4)
+    measured = epf.EqProp(epf.Nudging.symmetric(0.1), substrate).estimate(net, X[:1], Y[:1])
+    ours = jax.flatten_util.ravel_pytree(measured.gradient)[0]
+
+    def cosine(true: epf.Estimate) -> float:
+        theirs = jax.flatten_util.ravel_pytree(true.gradient)[0]
+        return float(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
+
+    to_circuit = cosine(CircuitGradient(substrate).estimate(net, X[:1], Y[:1]))
+    assert abs(to_circuit - cosine(epf.ImplicitGradient().at(net, X[:1], Y[:1], measured.free))) > 1e-3
+    found = update_fidelity(net, X[:1], Y[:1], Conditions(level=level))
+    assert found.cosine_to_chip_gradient == pytest.approx(to_circuit, abs=1e-5)
+    found = update_fidelity(net, X, Y, Conditions(level=Behavioural(synapse=subcircuit("synapse"))))
+    assert found.verdict == "converged"
+    assert found.cosine_to_chip_gradient == pytest.approx(found.cosine_to_nominal_gradient, abs=1e-5)
 
 
 def test_nominal_circuit_does_ideal_equilibrium_propagation(ngspice, net):

@@ -15,6 +15,7 @@ from eqprop_field.circuits import (
     TIGHT,
     Behavioural,
     Chip,
+    CircuitGradient,
     Crossbar,
     NgspiceSubstrate,
     OpAmp,
@@ -23,10 +24,8 @@ from eqprop_field.circuits import (
     ScheduleSegment,
     Transistor,
     Variation,
-    circuit_gradient,
     compile_circuit,
     parse_raw,
-    sensitivity,
 )
 from eqprop_field.circuits.library import subcircuit
 from eqprop_field.vector_fields.base import flatten_state
@@ -80,7 +79,7 @@ def test_it_is_the_slope_of_the_circuits_cost(ngspice, field, name, spread, tmp_
     level = LEVELS.get(name) or _foundry(name)
     chip = Chip.draw(jax.random.key(3), field, Variation.everywhere(spread, spread / 4)) if spread else None
     substrate = NgspiceSubstrate(level=level, chip=chip, free_time=25.0, tol=1e-4)
-    found = circuit_gradient(substrate, field, X, Y)
+    found = CircuitGradient(substrate).estimate(field, X, Y)
     parameters, build = ravel_pytree(field.parameters())
     gradient = np.asarray(ravel_pytree(found.gradient)[0], np.float64)
     h = 0.02
@@ -98,9 +97,10 @@ def test_it_is_the_slope_of_the_circuits_cost(ngspice, field, name, spread, tmp_
         )
 
 
-def test_of_ideal_parts_it_is_the_implicit_gradient(ngspice, field):
-    found = circuit_gradient(NgspiceSubstrate(level=Behavioural(accuracy=TIGHT)), field, X, Y)
-    true = epf.ImplicitGradient().estimate(field, X, Y)
+@pytest.mark.parametrize("cost", [epf.Quadratic(), epf.Huber(0.3)], ids=["quadratic", "huber"])
+def test_of_ideal_parts_it_is_the_implicit_gradient(ngspice, field, cost):
+    found = CircuitGradient(NgspiceSubstrate(level=Behavioural(accuracy=TIGHT)), cost).estimate(field, X, Y)
+    true = epf.ImplicitGradient(cost=cost).estimate(field, X, Y)
     for ours, theirs in zip(jax.tree.leaves(found.gradient), jax.tree.leaves(true.gradient), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.cost, true.cost, rtol=1e-5)
@@ -108,18 +108,42 @@ def test_of_ideal_parts_it_is_the_implicit_gradient(ngspice, field):
 
 
 def test_another_equilibrium_and_a_dead_simulator_are_no_gradient(ngspice, field, monkeypatch):
-    substrate = NgspiceSubstrate(free_time=20.0, tol=1e-4)
-    monkeypatch.setattr(sensitivity, "_APART", -1.0)
-    elsewhere = circuit_gradient(substrate, field, X, Y, throw=False)
-    assert elsewhere.verdict.tolist() == [epf.Verdict.wrong_branch] * 2
-    assert all(not np.any(leaf) for leaf in jax.tree.leaves(elsewhere.gradient))
-    with pytest.raises(epf.NotSettledError, match="another equilibrium"):
-        circuit_gradient(substrate, field, X, Y)
-    monkeypatch.setattr(sensitivity, "_with_cost", lambda *_: ["title", "nonsense 1 2 3"])
-    assert circuit_gradient(substrate, field, X, Y, throw=False).verdict.tolist() == [epf.Verdict.simulator_failed] * 2
+    rule = CircuitGradient(NgspiceSubstrate(free_time=20.0, tol=1e-4))
+    free = rule.substrate.settle(field, X)
+    moved = eqx.tree_at(lambda s: s.state[1], free, free.state[1].at[1].add(0.1))  # only the second sample's
+    found, alone = rule.at(field, X, Y, moved), rule.estimate(field, X[:1], Y[:1])
+    assert found.verdict.tolist() == [epf.Verdict.converged, epf.Verdict.wrong_branch]
+    for ours, theirs in zip(jax.tree.leaves(found.gradient), jax.tree.leaves(alone.gradient), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-8)
+    monkeypatch.setattr(CircuitGradient, "_at", lambda *_: ["title", "nonsense 1 2 3"])
+    assert rule.at(field, X, Y, free).verdict.tolist() == [epf.Verdict.simulator_failed] * 2
+    with pytest.raises(epf.NotSettledError, match="sensitivity phase did not settle"):
+        rule.estimate(field, X, Y)
 
 
-def test_levels_that_do_not_say_what_programs_them_are_refused(field):
+def test_training_by_it_descends(ngspice, field):
+    """Along the transistors' own gradient, their own cost falls by as much as it says."""
+    rule, rate = CircuitGradient(NgspiceSubstrate(level=Transistor(), free_time=25.0, tol=1e-4)), 0.02
+    before = rule.estimate(field, X, Y)
+    parameters, build = ravel_pytree(field.parameters())
+    slope = ravel_pytree(before.gradient)[0]
+    after = rule.estimate(eqx.combine(build(parameters - rate * slope), field), X, Y)
+    assert float(before.objective - after.objective) == pytest.approx(rate * float(slope @ slope), rel=0.05)
+
+
+def test_the_truth_of_a_rule_is_that_of_its_circuit():
+    on = {name: NgspiceSubstrate(level=level) for name, level in LEVELS.items()}
+    truths = {name: epf.circuits.true_gradient(epf.EqProp(substrate=one, cost=epf.Huber())) for name, one in on.items()}
+    assert {name for name, truth in truths.items() if isinstance(truth, CircuitGradient)} == {*on} - {"behavioural"}
+    assert truths["ota"].substrate == on["ota"] and {type(truth.cost) for truth in truths.values()} == {epf.Huber}
+    assert isinstance(epf.circuits.true_gradient(epf.EqProp()), epf.ImplicitGradient)
+
+
+def test_what_has_no_sensitivities_is_refused(field):
+    with pytest.raises(ValueError, match="does not provide sensitivities to its devices: use NgspiceSubstrate"):
+        CircuitGradient(epf.Equilibrium())
+    with pytest.raises(ValueError, match="leave them folded"):
+        CircuitGradient(NgspiceSubstrate(fold_inputs=False)).estimate(field, X, Y)
     own = dataclasses.replace(subcircuit("synapse"), name="mine")
     with pytest.raises(ValueError, match="does not say what programs its weights"):
-        circuit_gradient(NgspiceSubstrate(level=Behavioural(synapse=own)), field, X, Y)
+        CircuitGradient(NgspiceSubstrate(level=Behavioural(synapse=own))).estimate(field, X, Y)
