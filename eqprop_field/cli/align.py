@@ -1,19 +1,16 @@
 """`eqprop-field align`: how well learning rules point along the gradient, against the symmetry of the weights."""
 
 import dataclasses
-from pathlib import Path
-
-import tyro
 
 from .arguments import Architecture, Names, NudgeOptions, OptionalNetworkFile, OptionalSweep
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, Tolerance
 
 _EVERY = tuple(round(-1.0 + 0.2 * k, 12) for k in range(11))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Align(AbstractCommand):
+class Align(AbstractExperiment):
     """Measures the cosine between each rule's update and the negative gradient, against the symmetry of the weights.
 
     A network file without --symmetry is measured as it is, at its own symmetry. Otherwise weights are drawn anew for
@@ -43,8 +40,6 @@ class Align(AbstractCommand):
     """Residual at which a phase is settled; below 1e-6 everything is computed in float64."""
     by_layer: bool = False
     """Print the means of every layer too (the table and the summary hold them anyway)."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)

@@ -4,15 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from .arguments import Names, NudgeOptions, OptionalSizes, RecipeNudge, Repair
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, RecipeGain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AlignTraining(AbstractCommand):
+class AlignTraining(AbstractExperiment):
     """Trains the same networks by each rule, and follows how its update aligns with the gradient.
 
     After every epoch: the cosine of the mean update over validation samples with the negative gradient, for the whole
@@ -43,8 +41,6 @@ class AlignTraining(AbstractCommand):
     gain: RecipeGain = None
     """Scale of the first weights relative to Glorot's; feedback weights are independent of the forward ones."""
     repair: Repair = dataclasses.field(default_factory=Repair)
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision()

@@ -13,6 +13,8 @@ from .command import Refused
 from .numbers import OF_RECIPE, Gain, OptionalFloat
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..substrates import Nudging
     from ..training import SymmetryRepair
     from ..vector_fields import AbstractVectorField
@@ -158,6 +160,25 @@ Names = Annotated[tuple[str, ...], _one_word(_names, ",".join, "NAME,...")]
 Sweep = Annotated[tuple[float, ...], _one_word(_symmetries, _written, "FIRST:LAST:COUNT")]
 OptionalSweep = Annotated[Sweep, tyro.conf.arg(help_behavior_hint="")]
 Gains = Annotated[tuple[float, ...], _one_word(_gains, _written, "FIRST:LAST:COUNT")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleFiles:
+    """What a command runs: a network and its samples."""
+
+    net: NetworkFile
+    """The network file."""
+    input: Path
+    """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
+    target: Path
+    """Target states of the output neurons, (batch, outputs), likewise."""
+
+    def read(self) -> "tuple[AbstractVectorField, np.ndarray, np.ndarray]":
+        """The network, inputs and targets; raises ValueError and OSError for files that are none."""
+        from . import inputs
+
+        field = inputs.read_network(self.net)
+        return field, *inputs.read_samples(field, self.input, self.target)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

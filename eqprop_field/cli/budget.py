@@ -1,17 +1,14 @@
 """`eqprop-field budget`: what keeps an update from the gradient, and how much each cause counts."""
 
 import dataclasses
-from pathlib import Path
-
-import tyro
 
 from .arguments import Architecture, Betas, OptionalFile, OptionalNetworkFile, Times
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, OptionalPositive, Symmetry, Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Budget(AbstractCommand):
+class Budget(AbstractExperiment):
     """Divides the error of an update among solver tolerance, unfinished settling, finite beta and asymmetry.
 
     The practical update is made by phases of a given length on the ODE, and compared with the gradient as one
@@ -42,8 +39,6 @@ class Budget(AbstractCommand):
     """Euler steps of this length, as in equation 77 of the paper (default: an adaptive solver)."""
     tol: Tolerance = 1e-6
     """Residual |mu| at which a phase ends early."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))

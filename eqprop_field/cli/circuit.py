@@ -2,20 +2,16 @@
 
 import dataclasses
 import os
-from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
-from .arguments import ChosenTimes
-from .command import Outcome
+from .arguments import ChosenTimes, NudgeOptions, SampleFiles
+from .command import AbstractExperiment, Outcome
 from .level import LevelOptions
 from .numbers import Tolerance, Workers, at_least
-from .phases import AbstractPhases
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Circuit(AbstractPhases):
+class Circuit(SampleFiles, AbstractExperiment):
     """Runs the free and the nudged phases of every sample in ngspice, and compares them with the ODE.
 
     Writes phases.npz (as measured in ngspice), agreement.json, agreement.csv (one row a sample), agreement.png,
@@ -27,6 +23,7 @@ class Circuit(AbstractPhases):
     Example: eqprop-field circuit net.safetensors --input x.npy --target y.npy --beta 0.1 --level opamp --out circuit
     """
 
+    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     engine: Literal["batch", "shared"] = "batch"
     """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""
     tol: Tolerance = 1e-6
@@ -38,8 +35,6 @@ class Circuit(AbstractPhases):
     workers: Workers = None
     """How many simulators run at once."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
@@ -49,8 +44,9 @@ class Circuit(AbstractPhases):
         from .files import folder_for
         from .level import durations
 
+        nudging = self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
-        field, x, y, cost = self.read()
+        field, x, y = self.read()
         folder = folder_for(self.out)
         engine = Shared(workers=self.workers or os.cpu_count() or 1) if self.engine == "shared" else Batch()
         with bar("running ngspice") as progress, engine:
@@ -58,10 +54,9 @@ class Circuit(AbstractPhases):
                 field,
                 x,
                 y,
-                self.nudge.build(),
+                nudging,
                 engine=engine,
                 level=level,
-                cost=cost,
                 **durations(self.time),
                 fold_inputs=not self.circuit.explicit_inputs,
                 tol=self.tol,
@@ -69,5 +64,5 @@ class Circuit(AbstractPhases):
                 workers=self.workers,
                 progress=progress,
             )
-        options = {"samples": len(x), "cost": self.cost, **dataclasses.asdict(self.nudge), "level": self.circuit.level}
+        options = {"samples": len(x), **dataclasses.asdict(self.nudge), "level": self.circuit.level}
         return Outcome.saved(agreement, folder, **options)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tyro
+
 from .numbers import Seed
 
 if TYPE_CHECKING:
@@ -79,3 +81,11 @@ class AbstractCommand(abc.ABC):
 
         if self.x64 or (tol is not None and tol < 1e-6):
             jax.config.update("jax_enable_x64", True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractExperiment(AbstractCommand):
+    """A command that writes a folder."""
+
+    out: Path = tyro.MISSING
+    """The folder for the results."""

@@ -1,18 +1,15 @@
 """`eqprop-field error-processes`: how errors travel in time, by recurrent backpropagation and in the nudged phase."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from .arguments import Architecture, OptionalFile, OptionalNetworkFile
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, Positive, Symmetry, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ErrorProcesses(AbstractCommand):
+class ErrorProcesses(AbstractExperiment):
     """Follows the error of recurrent backpropagation, dS/dt = J^T S, beside minus the speed of the nudged phase over
     beta, dS/dt = J S, and the gradients that they accumulate (theorems 3 and 4 of Scellier et al. 2018), in float64.
 
@@ -36,8 +33,6 @@ class ErrorProcesses(AbstractCommand):
     """How long the processes are followed, in time constants."""
     points: Annotated[int, at_least(2)] = 200
     """Times that are saved, dense at first."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, OptionalPositive, Positive, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Fit(AbstractCommand):
+class Fit(AbstractExperiment):
     """Fits a model to a signal: columns of a CSV file, or arrays of an npz file.
 
     The end of the series is kept for validation and test. Writes model.safetensors, for `predict`; fit.csv (every
@@ -44,8 +44,6 @@ class Fit(AbstractCommand):
     """The share of the series for validation."""
     test: float = 0.2
     """The share after it for the test."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision()

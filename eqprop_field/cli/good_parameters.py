@@ -1,17 +1,14 @@
 """`eqprop-field good-parameters`: the share of random networks that are fit to learn."""
 
 import dataclasses
-from pathlib import Path
-
-import tyro
 
 from .arguments import Architecture, Gains, NudgeOptions, OptionalNetworkFile, Sweep, Times
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MapGoodParameters(AbstractCommand):
+class MapGoodParameters(AbstractExperiment):
     """Maps the share of random networks that are good, over the gain and the symmetry of their weights.
 
     Good parameters, of section 5.3 of Scellier et al. 2018: every start converges, and the update descends,
@@ -42,8 +39,6 @@ class MapGoodParameters(AbstractCommand):
     """How long the free phase and a nudged one may take, in time constants."""
     tol: Tolerance = 1e-5
     """Residual |mu| at which a phase is settled."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))

@@ -1,12 +1,11 @@
 """`eqprop-field learn-in-circuit`: a circuit learns by itself, in one transient of ngspice."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from .command import AbstractCommand, Outcome, Refused
+from .command import AbstractExperiment, Outcome, Refused
 from .level import ProcessOptions
 from .numbers import AtLeastOne, Workers, at_least
 
@@ -14,7 +13,7 @@ _Epochs = Annotated[int | None, at_least(1), tyro.conf.arg(help_behavior_hint="(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LearnInCircuit(AbstractCommand):
+class LearnInCircuit(AbstractExperiment):
     """Lets circuits learn a task in one transient of ngspice each, with no computation outside of it.
 
     Weights are voltages of capacitors; while beta is on, a current of presynaptic rate times change of the postsynaptic
@@ -42,8 +41,6 @@ class LearnInCircuit(AbstractCommand):
     """How many simulators run at once."""
     no_reference_ode: bool = False
     """Leave the differential equations out."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)

@@ -1,17 +1,14 @@
 """`eqprop-field reverse-engineer`: the table of reverse engineering, run by run."""
 
 import dataclasses
-from pathlib import Path
-
-import tyro
 
 from .arguments import Names, Sizes
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReverseEngineer(AbstractCommand):
+class ReverseEngineer(AbstractExperiment):
     """Fits networks to the input and output of other networks, by backward tuning and by the usual methods.
 
     The table of Vieville et al. 2017 (RR-9100), in float64: units L, LNL, AIF, SoftMax, LSTM; rules `backward` and
@@ -37,8 +34,6 @@ class ReverseEngineer(AbstractCommand):
     """The longest processor time of a run."""
     resume: bool = False
     """Go on with what is in --out."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)

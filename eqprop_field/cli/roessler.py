@@ -1,17 +1,14 @@
 """`eqprop-field roessler`: which weights move while a recurrent network learns a chaotic signal."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
-import tyro
-
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, Positive, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Roessler(AbstractCommand):
+class Roessler(AbstractExperiment):
     """Learns one coordinate of the Roessler attractor from another, online, by APRL and RTRL, over several networks.
 
     The experiment of Figure 1 of Schiller & Steil 2003, in float64. The figure's curves are APRL with V kept over
@@ -37,8 +34,6 @@ class Roessler(AbstractCommand):
     """Learning rate of APRL."""
     rtrl_rate: Positive = 0.05
     """Learning rate of RTRL."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)

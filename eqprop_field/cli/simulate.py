@@ -1,21 +1,18 @@
 """`eqprop-field simulate`: the free and the nudged phase of a network."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
-from .command import Outcome, Refused
+from .arguments import NudgeOptions, SampleFiles
+from .command import AbstractExperiment, Outcome, Refused
 from .numbers import OptionalPositive, Positive, Tolerance, at_least
-from .phases import AbstractPhases
 
 if TYPE_CHECKING:
     from ..substrates import AbstractSubstrate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Simulate(AbstractPhases):
+class Simulate(SampleFiles, AbstractExperiment):
     """Runs the free and the nudged phase, and computes the change of the parameters they imply.
 
     Writes phases.npz (the free and the first nudged phase), phases.csv (one row a sample and phase), phases.png (where
@@ -24,6 +21,9 @@ class Simulate(AbstractPhases):
     Example: eqprop-field simulate net.safetensors --input x.npy --target y.npy --beta 0.1 --out run
     """
 
+    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
+    cost: str = "quadratic"
+    """What nudges: quadratic, matching, cross-entropy, huber, margin, or yours of an --import, as module:attribute."""
     substrate: Literal["trajectory", "euler", "equilibrium", "circuit"] = "trajectory"
     """Where it settles: an ODE solver, clipped Euler steps (equation 77), a fixed-point solver, or ngspice."""
     step: OptionalPositive = None
@@ -34,21 +34,21 @@ class Simulate(AbstractPhases):
     """Longest time a phase may take, in time constants (trajectory, euler)."""
     points: Annotated[int, at_least(2)] = 400
     """Saved points of every trajectory (trajectory, euler, circuit)."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
 
         from ..analysis import simulate
+        from ..costs import named_cost
         from .files import folder_for
 
         if self.step is not None and self.substrate != "euler":
             raise Refused("--step is for --substrate euler: give both, or leave it away")
-        field, x, y, cost = self.read()
+        nudging = self.nudge.build()  # refuses a beta without meaning before any work
+        field, x, y = self.read()
         folder = folder_for(self.out)
-        how = {"substrate": self._substrate(), "cost": cost, "points": self.points}
-        found = simulate(field, x, y, nudging=self.nudge.build(), **how)
+        how = {"substrate": self._substrate(), "cost": named_cost(self.cost, field), "points": self.points}
+        found = simulate(field, x, y, nudging=nudging, **how)
         return Outcome.saved(
             found, folder, substrate=self.substrate, cost=self.cost, **dataclasses.asdict(self.nudge), tol=self.tol
         )

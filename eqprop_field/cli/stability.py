@@ -1,17 +1,14 @@
 """`eqprop-field stability`: where a network goes from many starts."""
 
 import dataclasses
-from pathlib import Path
-
-import tyro
 
 from .arguments import Architecture, OptionalFile, OptionalNetworkFile
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import AtLeastOne, Positive, Symmetry, Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FindStability(AbstractCommand):
+class FindStability(AbstractExperiment):
     """Integrates the free phase from rest and from random states, and names what becomes of each start.
 
     A start ends in an equilibrium, with the spectral abscissa of the Jacobian there; on a limit cycle, with its period;
@@ -36,8 +33,6 @@ class FindStability(AbstractCommand):
     """How long a start may take to settle, in time constants; half as long again it is watched for a cycle."""
     tol: Tolerance = 1e-6
     """Residual |mu| at which a state is at rest."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))

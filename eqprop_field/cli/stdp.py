@@ -1,17 +1,14 @@
 """`eqprop-field stdp`: spike-timing dependent plasticity from the rate rule."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
-import tyro
-
-from .command import AbstractCommand, Outcome
+from .command import AbstractExperiment, Outcome
 from .numbers import at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Stdp(AbstractCommand):
+class Stdp(AbstractExperiment):
     """Shows that dW/dt = rho(s_j) ds_i/dt is spike-timing dependent plasticity, by three protocols, in float64.
 
     Writes stdp.csv (the curve of one pair of spikes), stdp.png (with Poisson and random trains) and summary.json.
@@ -21,8 +18,6 @@ class Stdp(AbstractCommand):
 
     trials: Annotated[int, at_least(2)] = 3000
     """Trials of the random protocols, for each point."""
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)

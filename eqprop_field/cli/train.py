@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from .arguments import Convolutions, Names, OptionalFile, OptionalSizes, Rates, RecipeNudge, Repair, Scale
-from .command import AbstractCommand, Outcome, Refused
+from .command import AbstractExperiment, Outcome, Refused
 from .numbers import OF_RECIPE, OptionalFloat, OptionalInt, RecipeGain, RecipeSymmetry, at_least
 from .substrate import SubstrateOptions
 
@@ -30,7 +30,7 @@ _OF_RECIPE = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractTraining(AbstractCommand):
+class AbstractTraining(AbstractExperiment):
     """A command that trains: what is learnt, the network, and the settings of a recipe."""
 
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: digits)")] = None
@@ -77,8 +77,6 @@ class AbstractTraining(AbstractCommand):
     """Symmetry of the first weights, from -1 to 1: 0 for independent feedback, 1 for W_back = W_fwd^T at the start."""
     repair: Repair = dataclasses.field(default_factory=Repair)
     substrate: SubstrateOptions = dataclasses.field(default_factory=SubstrateOptions)
-    out: Path = tyro.MISSING
-    """The folder for the results."""
 
     def _recipe(self, **more: Any) -> "Recipe":
         """The recipe, changed by the options that were given."""
