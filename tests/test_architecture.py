@@ -50,6 +50,7 @@ _FLOORS = {
         {"agreement", "substrate"},
         {"conditions", "rule_table"},
         {"sensitivity"},
+        {"circuit_rules"},
         {"verify", "export", "update_fidelity", "training", "plasticity"},
         {"fidelity_campaign"},
         {"fidelity", "montecarlo"},

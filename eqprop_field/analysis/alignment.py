@@ -1,6 +1,8 @@
 """Alignment of learning rules with the true gradient, against the symmetry of the weights."""
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -26,6 +28,7 @@ _ZERO_GRADIENT, _ZERO_UPDATE = 100, 101
 _NAMES = {int(v): v.name for v in Verdict} | {_ZERO_GRADIENT: "zero_gradient", _ZERO_UPDATE: "zero_update"}
 _SAME_STATE = 1e-3  # states further apart are two equilibria
 _CHUNK_BYTES = 2**28  # per-sample gradients held at once
+_WithTruth = tuple[AbstractLearningRule, AbstractLearningRule]  # a rule, and whose gradient is the true one
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -172,7 +175,7 @@ def align(
     symmetries: ArrayLike | Sequence[float] | None = None,
     keys: Key[Array, " seed"] | None = None,
     leave_out: bool = False,
-    truth: ImplicitGradient | None = None,
+    truth: AbstractLearningRule | Mapping[str, AbstractLearningRule] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Alignment:
     r"""Measures $\cos(\nu, -dJ/d\theta)$ sample by sample: of this network, or over weight symmetries.
@@ -183,26 +186,25 @@ def align(
     Every rule's gradient of every sample is compared with the implicit gradient at the free equilibrium: that of the
     first rule, and a rule's own one where it runs on another kind of substrate; what rests elsewhere although it runs
     on the first rule's is `wrong_branch`. The whole sweep is one compiled computation; where the per-sample gradients
-    would not fit in memory, it runs several times over equal parts.
+    would not fit in memory, it runs several times over equal parts. Rules on circuits run network by network beside it.
 
     Args:
         field: the network; of one whose weights are drawn again the architecture, gain, activation and biases.
         x: inputs, (sample, inputs); y: targets, (sample, outputs).
-        rules: the rules to measure, by name, such as `named_rules` gives; their substrates must run under JAX.
+        rules: the rules to measure, by name, such as `named_rules` gives, on any substrates.
         symmetries: weight symmetries c in [-1, 1].
         keys: one JAX key a network that is drawn; one by default.
         leave_out: whether rules that cannot serve this network are left out, and named in `refused`, instead of
             refusing the whole sweep.
-        truth: how the true gradient is computed (its substrate is not used); by default of each rule's own cost.
+        truth: the rule whose gradient is the true one, at the free state of the rule that is measured, or one for each
+            rule by its name, such as `circuits.true_gradient` gives; by default the ODE's, of each rule's own cost.
         progress: called with the parts done and their number.
 
     Raises:
-        ValueError: for inputs that do not fit, symmetries outside [-1, 1], keys without symmetries, a network that
-            cannot be drawn anew, or a rule on a circuit.
+        ValueError: for inputs that do not fit, symmetries outside [-1, 1], keys without symmetries, and a network that
+            cannot be drawn anew.
     """
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
-    if outside := [name for name, rule in rules.items() if not rule.substrate.traceable]:
-        raise ValueError(f"rule {outside[0]!r} settles outside JAX: measure alignment on an ODE substrate")
     cs, keys = _checked_draws(field, symmetries, keys)
     refused = _refused(rules, field, x, y) if leave_out else {}
     rules = {name: rule for name, rule in rules.items() if name not in refused}
@@ -211,24 +213,26 @@ def align(
     seeds = 1 if keys is None else len(keys)
     pairs = len(cs) * seeds
     of_pair = None if keys is None else (jnp.repeat(jnp.asarray(cs, field.dtype), seeds), jnp.tile(keys, len(cs)))
-    size = _chunk(field, len(x), len(rules), pairs)
-    measured, truths = _with_truths(rules, truth)
-    parts = []
-    for start in range(0, pairs, size):
-        chunk = jax.tree.map(lambda values, start=start: values[start : start + size], of_pair)
-        part = _sweep(field, x, y, chunk, rules=measured, truths=truths)
-        parts.append(jax.tree.map(np.asarray, part))
-        if progress is not None:
-            progress(start // size + 1, pairs // size)
-    joined = jax.tree.map(lambda *p: np.concatenate(p).reshape(len(cs), seeds, *p[0].shape[1:]), *parts)
+    ways = _ways(field, len(x), pairs, {name: (rule, _truth(name, rule, truth)) for name, rule in rules.items()})
+    found: dict[str, Any] = {"cosine": {}, "codes": {}}
+    done = itertools.count(1)
+    for size, measure in ways:
+        parts = []
+        for start in range(0, pairs, size):
+            chunk = jax.tree.map(lambda values, rows=slice(start, start + size): values[rows], of_pair)
+            parts.append(jax.tree.map(np.asarray, measure(field, x, y, chunk)))
+            if progress is not None:
+                progress(next(done), sum(pairs // size for size, _ in ways))
+        part = jax.tree.map(lambda *p: np.concatenate(p).reshape(len(cs), seeds, *p[0].shape[1:]), *parts)
+        found = part | found | {name: found[name] | part[name] for name in ("cosine", "codes")}
     return Alignment(
         symmetries=cs,
         rules=tuple(rules),
         layers=("all", *field.layers()),
-        cosine=np.stack([joined["cosine"][name] for name in rules]),
-        codes=np.stack([joined["codes"][name] for name in rules]),
-        jacobian_asymmetry=joined["jacobian_asymmetry"],
-        weight_symmetry=joined["weight_symmetry"],
+        cosine=np.stack([found["cosine"][name] for name in rules]),
+        codes=np.stack([found["codes"][name] for name in rules]),
+        jacobian_asymmetry=found["jacobian_asymmetry"],
+        weight_symmetry=found["weight_symmetry"],
         betas=tuple(_beta(rule) for rule in rules.values()),
         drawn=keys is not None,
         refused=refused,
@@ -261,6 +265,8 @@ def _refused(
     """Why some rules cannot serve this network and these samples; nothing is settled to find out."""
     refused = {}
     for name, rule in rules.items():
+        if not rule.substrate.traceable:
+            continue
         try:
             eqx.filter_eval_shape(lambda f, rule=rule: rule.estimate(f, x, y, throw=False), field)
         except ValueError as reason:
@@ -268,13 +274,34 @@ def _refused(
     return refused
 
 
+def _truth(
+    name: str, rule: AbstractLearningRule, given: AbstractLearningRule | Mapping[str, AbstractLearningRule] | None
+) -> AbstractLearningRule:
+    of_rule = given.get(name) if isinstance(given, Mapping) else given
+    return of_rule or ImplicitGradient(cost=rule.cost)
+
+
+def _ways(
+    field: AbstractVectorField, samples: int, pairs: int, rules: Mapping[str, _WithTruth]
+) -> list[tuple[int, Callable[..., dict[str, Any]]]]:
+    """How the rules are measured: how many pairs at once, and by what. All that runs under JAX does so together."""
+    traced = {name: pair for name, pair in rules.items() if all(one.substrate.traceable for one in pair)}
+    ways: list[tuple[int, Callable[..., dict[str, Any]]]] = []
+    if traced:
+        measured, truths = _with_truths(traced)
+        way = functools.partial(_sweep, rules=measured, truths=truths)
+        ways.append((_chunk(field, samples, len(traced), pairs), way))
+    if outside := {name: pair for name, pair in rules.items() if name not in traced}:
+        ways.append((1, functools.partial(_one_network, rules=outside)))
+    return ways
+
+
 def _with_truths(
-    rules: Mapping[str, AbstractLearningRule], given: ImplicitGradient | None
-) -> tuple[dict[str, tuple[AbstractLearningRule, int]], list[ImplicitGradient]]:
+    rules: Mapping[str, _WithTruth],
+) -> tuple[dict[str, tuple[AbstractLearningRule, int]], list[AbstractLearningRule]]:
     """Every rule with the place of its truth among these, each of them there once."""
     found, truths = {}, []
-    for name, rule in rules.items():
-        truth = given or ImplicitGradient(cost=rule.cost)
+    for name, (rule, truth) in rules.items():
         same = [k for k, other in enumerate(truths) if eqx.tree_equal(truth, other, typematch=True)]
         if not same:
             truths.append(truth)
@@ -303,7 +330,7 @@ def _sweep(
     draws: tuple[Float[Array, " pair"], Key[Array, " pair"]] | None,
     *,
     rules: dict[str, tuple[AbstractLearningRule, int]],
-    truths: list[ImplicitGradient],
+    truths: list[AbstractLearningRule],
 ) -> dict[str, Any]:
     """The measurements of every pair of a symmetry and a key; of the template itself, as one pair, without.
 
@@ -334,12 +361,40 @@ def _sweep(
     def measured(field: AbstractVectorField) -> dict[str, Any]:
         return jax.vmap(sample, in_axes=(None, 0, 0))(field, x, y) | {"weight_symmetry": _symmetry(field)}
 
-    def drawn(symmetry: Array, key: Array) -> dict[str, Any]:
-        return measured(require(template, AbstractNeuralNetwork, "drawing weights anew").reinitialise(key, symmetry))
-
     if draws is None:
         return jax.tree.map(lambda leaf: leaf[None], measured(template))
-    return jax.vmap(drawn)(*draws)
+    return jax.vmap(lambda symmetry, key: measured(_drawn(template, symmetry, key)))(*draws)
+
+
+def _one_network(
+    template: AbstractVectorField,
+    x: Float[Array, "sample inputs"],
+    y: Float[Array, "sample outputs"],
+    draws: tuple[Float[Array, " pair"], Key[Array, " pair"]] | None,
+    *,
+    rules: Mapping[str, _WithTruth],
+) -> dict[str, Any]:
+    """The measurements of one pair, by rules or truths that run a simulator: a batch of phases a rule, then each sample
+    by itself.
+    """
+    field = template if draws is None else _drawn(template, draws[0][0], draws[1][0])
+    found: dict[str, Any] = {"cosine": {}, "codes": {}}
+    for name, (rule, truth) in rules.items():
+        batch, compared = rule.estimate(field, x, y, throw=False), []
+        ends = [dataclasses.replace(phase, times=None, trajectory=None) for phase in (batch.free, *batch.nudged)]
+        for k in range(len(x)):
+            row = lambda leaf, k=k: leaf[k : k + 1] if leaf.ndim else leaf  # noqa: E731
+            free, *nudged = jax.tree.map(row, ends)
+            estimate = rule.at(field, row(x), row(y), free, *nudged)
+            true = truth.at(field, row(x), row(y), free)
+            compared.append(_compared(estimate.gradient, true.gradient, jnp.maximum(estimate.verdict, true.verdict)[0]))
+        found["cosine"][name], found["codes"][name] = (np.stack(part)[None] for part in zip(*compared, strict=True))
+        found.setdefault("jacobian_asymmetry", jacobian_asymmetry(field, field.drive(x), batch.free.state)[None])
+    return found | {"weight_symmetry": _symmetry(field)[None]}
+
+
+def _drawn(template: AbstractVectorField, symmetry: Array, key: Array) -> AbstractVectorField:
+    return require(template, AbstractNeuralNetwork, "drawing weights anew").reinitialise(key, symmetry)
 
 
 def compare(
@@ -355,6 +410,9 @@ def compare(
     codes = jnp.where(gradient > tiny, codes, jnp.maximum(verdict, _ZERO_GRADIENT))
     codes = jnp.where(verdict == Verdict.converged, codes, verdict)
     return jnp.where(codes == Verdict.converged, dot / jnp.sqrt(rule * gradient), jnp.nan), codes
+
+
+_compared = compiled(compare)
 
 
 def _dot(a: list[Array], b: list[Array]) -> Float[Array, ""]:

@@ -3,6 +3,8 @@ from .agreement import AgreementVerdict as AgreementVerdict
 from .agreement import SampleTrace as SampleTrace
 from .campaign import run_campaign as run_campaign
 from .campaign_file import read_campaign as read_campaign
+from .circuit_rules import named_circuit_rules as named_circuit_rules
+from .circuit_rules import true_gradient as true_gradient
 from .compile import compile_circuit as compile_circuit
 from .compile import compile_each as compile_each
 from .compile import loop_gain as loop_gain
@@ -81,7 +83,6 @@ from .pool import work_through as work_through
 from .processes import Process as Process
 from .scaling import Scaling as Scaling
 from .sensitivity import CircuitGradient as CircuitGradient
-from .sensitivity import true_gradient as true_gradient
 from .substrate import NgspiceSubstrate as NgspiceSubstrate
 from .training import training_substrate as training_substrate
 from .update_fidelity import Fidelity as Fidelity

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from ..costs import AbstractCost, Quadratic
 from ..learning.base import AbstractLearningRule, Reading
-from ..learning.implicit import ImplicitGradient
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.solution import Solution, Verdict
@@ -156,18 +155,6 @@ class CircuitGradient(AbstractLearningRule):
         _, transpose = jax.vjp(matrices, field.parameters())
         weights, drives = (jnp.asarray(-m, field.dtype) for m in (leaks[:, None] * by_weights, leaks * by_drives))
         return transpose((weights, drives.T @ x, drives.sum(0)))[0]
-
-
-def true_gradient(rule: AbstractLearningRule) -> AbstractLearningRule:
-    """What a rule's update is compared with: the gradient of its own cost, of its own circuit where it runs on one.
-
-    That is `CircuitGradient` where a circuit's devices are not the field's equations (`AbstractLevel.exact`), and
-    `ImplicitGradient` elsewhere: the two are the same there, and the second one is cheaper.
-    """
-    there = rule.substrate
-    if isinstance(there, NgspiceSubstrate) and not there.level.exact:
-        return CircuitGradient(there, rule.cost)
-    return ImplicitGradient(cost=rule.cost)
 
 
 def _settled(verdicts: np.ndarray) -> list[int]:

@@ -23,11 +23,12 @@ from ..substrates.nudging import Nudging
 from ..substrates.solution import Solution, Verdict
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import State
+from .circuit_rules import true_gradient
 from .conditions import Conditions
 from .measure import Phase
 from .ngspice import AbstractEngine, Batch
 from .noise import Noise
-from .sensitivity import CircuitGradient, true_gradient
+from .sensitivity import CircuitGradient
 from .substrate import NgspiceSubstrate
 from .variation import AbstractChip, Chip
 

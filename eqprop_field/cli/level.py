@@ -1,11 +1,14 @@
 """The options that choose how a circuit is built."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from .arguments import Numbers
 from .command import Refused
 
 if TYPE_CHECKING:
@@ -16,27 +19,41 @@ _Number = Annotated[float | None, _OF_LEVEL]
 _SCALES = ("volt_per_unit", "tau_s", "leak_ohm")
 # Options whose names alone would not say whose they are: `--gain` is the weights', `--offset` and `--bits` a chip's.
 _FIELDS = {"amplifier_gain": "gain", "amplifier_offset": "offset", "conductance_bits": "bits"}
+_NO_FIELDS = ("level", "explicit_inputs", *_SCALES)
+_One = TypeVar("_One")
 _File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProcessOptions:
-    """Transistor: whose transistors they are. ngspice finds the supplies and the state unit that suit them."""
+    """Transistor: whose transistors they are. ngspice finds the supplies and the state unit that suit them.
+
+    `align` and `circuit` take several, joined by commas, and run all their combinations.
+    """
 
     pdk: str = "generic"
     """sky130, gf180mcu, the folder of an installation, or generic: model cards of our own."""
     corner: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the typical one)")] = None
     """Section of the model files: tt, ss, ff and so on; of generic, level3 or bsim3."""
-    celsius: float = 27.0
-    """Temperature, degrees Celsius."""
+    celsius: Numbers = (27.0,)
+    """Temperature, degrees Celsius (default: 27)."""
 
-    def build(self, *parts: "Subcircuit") -> "Process":
-        """The process, with the bins of these parts too; raises ValueError as `Process.find`."""
+    def each(self, *parts: "Subcircuit") -> "dict[str, Process]":
+        """The processes by what was said of them, with the bins of these parts too; raises as `Process.find`."""
         from ..circuits import Process
 
         if self == ProcessOptions():
-            return Process.generic()
-        return Process.find(self.pdk, self.corner, self.celsius, parts=parts)
+            return {self.pdk: Process.generic()}
+        found = {}
+        corners = [None] if self.corner is None else self.corner.split(",")
+        for pdk, corner, celsius in itertools.product(self.pdk.split(","), corners, self.celsius):
+            words = [pdk, corner or "", f"{celsius:g}C" if self.celsius != (27.0,) else ""]
+            found[" ".join(filter(None, words))] = Process.find(pdk, corner, celsius, parts=parts)
+        return found
+
+    def build(self) -> "Process":
+        """The one process."""
+        return only(self.each())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +62,7 @@ class LevelOptions:
 
     level: str = "behavioural"
     """behavioural, crossbar, opamp, ota or transistor: ideal elements, resistive crossbars, op-amps, OTAs with
-    capacitors, or MOS transistors; or one of your own, see `register_level`."""
+    capacitors, or MOS transistors; or one of your own, see `register_level`. `align` and `circuit` take several."""
     amplifier_gain: _Number = None
     """Crossbar and opamp: gain of every op-amp at DC."""
     gain_bandwidth: _Number = None
@@ -77,40 +94,60 @@ class LevelOptions:
     """Give every input a source and every input synapse an element, instead of one folded current a neuron."""
 
     def build(self) -> "AbstractLevel":
-        """The level.
+        """The one level; raises as `each`, and Refused for several."""
+        return only(self.each())
+
+    def each(self) -> "dict[str, AbstractLevel]":
+        """The levels that were named, a transistor level for every process; by what tells them apart.
 
         Raises:
             Refused: for an option of another level, and for a subcircuit file that cannot be taken.
             ValueError: for a value outside its range, and for what the scan of a file refuses.
         """
-        from ..circuits import LEVELS, TIGHT, read_subcircuit
+        from ..circuits import LEVELS, read_subcircuit
 
-        if self.level not in LEVELS:
-            raise Refused(f"--level {self.level}: there are {', '.join(LEVELS)}")
-        chosen = LEVELS[self.level]
+        names = self.level.split(",")
+        if unknown := [name for name in names if name not in LEVELS]:
+            raise Refused(f"--level {unknown[0]}: there are {', '.join(LEVELS)}")
+        fields = {name: {f.name for f in dataclasses.fields(level)} for name, level in LEVELS.items()}
         own: dict[str, Any] = {name: value for name, value in vars(self).items() if value != getattr(_UNSTATED, name)}
-        own = {name: value for name, value in own.items() if name not in ("level", "explicit_inputs")}
-        scales = {name: own.pop(name) for name in _SCALES if name in own}
-        for option in sorted(own):
-            field = _FIELDS.get(option, option)
-            having = [name for name, level in LEVELS.items() if field in {f.name for f in dataclasses.fields(level)}]
-            if self.level not in having:
-                flag = "--pdk, --corner or --celsius" if option == "process" else f"--{option.replace('_', '-')}"
+        own = {_FIELDS.get(name, name): own[name] for name in sorted(own) if name not in _NO_FIELDS}
+        for field in own:
+            having = [name for name in LEVELS if field in fields[name]]
+            if not {*names} & {*having}:
+                flag = next((option for option, of in _FIELDS.items() if of == field), field).replace("_", "-")
+                flag = "--pdk, --corner or --celsius" if field == "process" else f"--{flag}"
                 raise Refused(f"{flag} is an option of --level {' or '.join(having)}, not of {self.level}")
         for part in ("neuron", "synapse"):
             if part in own:
                 if not own[part].is_file():
                     raise Refused(f"--{part} {own[part]} is no file: name a file with a .subckt")
                 own[part] = read_subcircuit(own[part])
-        if "process" in own:
-            own["process"] = own["process"].build(*(own[part] for part in ("neuron", "synapse") if part in own))
+        stated = [(name, {field: own[field] for field in own if field in fields[name]}) for name in names]
+        return {label: level for name, options in stated for label, level in self._built(name, options)}
+
+    def _built(self, name: str, options: dict[str, Any]) -> "Iterator[tuple[str, AbstractLevel]]":
+        from ..circuits import LEVELS, TIGHT
+
+        chosen: Any = LEVELS[name]
         if chosen.ideal:
-            own["accuracy"] = TIGHT
-        level = chosen(**{_FIELDS.get(option, option): value for option, value in own.items()})
-        return dataclasses.replace(level, scaling=dataclasses.replace(level.scaling, **scales))
+            options["accuracy"] = TIGHT
+        parts = [options[part] for part in ("neuron", "synapse") if part in options]
+        each = options.pop("process").each(*parts) if "process" in options else {}
+        scales = {scale: value for scale in _SCALES if (value := getattr(self, scale)) is not None}
+        for label, process in each.items() or ((name, None),):
+            level = chosen(**options, **({} if process is None else {"process": process}))
+            yield label, dataclasses.replace(level, scaling=dataclasses.replace(level.scaling, **scales))
 
 
 _UNSTATED = LevelOptions()
+
+
+def only(levels: dict[str, _One]) -> _One:
+    """The one that there is; raises Refused for several."""
+    if len(levels) > 1:
+        raise Refused(f"this command builds one circuit, not {len(levels)}: choose among {', '.join(levels)}")
+    return next(iter(levels.values()))
 
 
 def durations(times: tuple[float, ...]) -> dict[str, Any]:

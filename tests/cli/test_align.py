@@ -76,3 +76,15 @@ def test_a_sweep_in_which_nothing_settles_is_no_success(run, tmp_path):
     assert said.json["left_out"]["not_settled"] > 9
     assert sum(said.json["left_out"].values()) == 3 * 2 * 3
     assert {row["cosine"] for row in table(tmp_path / "o")} == {""}
+
+
+def test_circuits_are_measured_beside_the_ode(run, ngspice, tmp_path):
+    options = ("--sizes", "2,3,1", "--activation", "tanh", "--symmetry", "1", "--seeds", "1", "--samples", "1")
+    options = ("align", *options, "--beta", "0.1", "--out", tmp_path / "o", "--json")
+    said = run(*options, "--substrate", "circuit", "--level", "ota,transistor", "--rules", "eqprop,aep")
+    assert said.code == 0
+    cosines = {row["rule"]: row["mean_cosine"] for row in said.json["means"] if row["layer"] == "all"}
+    assert list(cosines) == ["eqprop", "aep", "eqprop, ota", "eqprop, transistor"]
+    assert all(cosine > 0.99 for cosine in cosines.values())
+    refused = run(*options, "--level", "ota")
+    assert refused.code == 2 and "belong to --substrate circuit" in refused.err

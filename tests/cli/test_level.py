@@ -4,12 +4,14 @@ import dataclasses
 
 import pytest
 
-from eqprop_field.circuits import LEVELS, Process, Scaling, Transistor
+from eqprop_field.circuits import LEVELS, OtaC, Process, Scaling, Transistor
 from eqprop_field.cli.command import Refused
 from eqprop_field.cli.level import _FIELDS, LevelOptions, ProcessOptions
 
 _NO_OPTIONS = {"scaling", "accuracy"}
 _NO_FIELDS = {"level", "explicit_inputs"} | {field.name for field in dataclasses.fields(Scaling)}
+
+BSIM3 = ProcessOptions(corner="level3,bsim3", celsius=(27.0, 85.0))
 
 
 def test_every_option_belongs_to_a_level_and_every_level_has_its_options():
@@ -30,8 +32,25 @@ def test_scales_that_are_given_replace_the_levels_own():
 
 
 def test_a_process_that_is_stated_is_found_and_sets_the_unit(ngspice):
-    built = LevelOptions(level="transistor", process=ProcessOptions(corner="bsim3", celsius=85.0), tau_s=1e-3).build()
+    built = LevelOptions(
+        level="transistor", process=ProcessOptions(corner="bsim3", celsius=(85.0,)), tau_s=1e-3
+    ).build()
     process = Process.find("generic", "bsim3", 85.0)
     assert built == Transistor(process=process, scaling=Scaling(process.volt_per_unit, 1e-3, 3.5e6))
     with pytest.raises(Refused, match="--pdk, --corner or --celsius is an option of --level transistor, not of ota"):
         LevelOptions(level="ota", process=ProcessOptions(pdk="sky130")).build()
+
+
+def test_lists_are_all_their_combinations_where_several_are_taken(ngspice):
+    options = LevelOptions(level="ota,transistor", process=BSIM3, linear_range=3.0, tau_s=1e-3)
+    built = options.each()
+    corners = [f"generic {corner} {celsius}C" for corner in ("level3", "bsim3") for celsius in (27, 85)]
+    assert list(built) == ["ota", *corners]
+    assert built["ota"] == OtaC(linear_range=3.0, scaling=Scaling(tau_s=1e-3))
+    assert {level.process for level in built.values() if isinstance(level, Transistor)} == {
+        Process.find("generic", corner, celsius) for corner in ("level3", "bsim3") for celsius in (27.0, 85.0)
+    }
+    with pytest.raises(Refused, match="one circuit, not 5: choose among ota, generic level3 27C"):
+        options.build()
+    with pytest.raises(Refused, match="--level optical: there are behavioural"):
+        LevelOptions(level="ota,optical").each()
