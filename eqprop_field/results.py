@@ -167,6 +167,15 @@ def known(value: SupportsFloat) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def with_unit(value: float, unit: str) -> str:
+    """A quantity as people read it, such as 5.62 uW; empty for NaN and infinity."""
+    if not math.isfinite(value):
+        return ""
+    value = float(f"{value:.3g}")
+    power = 0 if value == 0 else min(max(math.floor(math.log10(abs(value)) / 3), -6), 3)
+    return f"{value / 1000.0**power:.3g} {'afpnum kMG'[power + 6].strip()}{unit}"
+
+
 class AbstractPytreeResult(AbstractResult, eqx.Module):
     """A result that is a pytree, so that `jax.jit` and `jax.vmap` may return it."""
 

@@ -52,7 +52,7 @@ _FLOORS = {
         {"sensitivity"},
         {"circuit_rules"},
         {"verify", "export", "update_fidelity", "training", "plasticity"},
-        {"fidelity_campaign"},
+        {"fidelity_campaign", "agreements"},
         {"fidelity", "montecarlo"},
         {"circuits"},
     ),

@@ -1,6 +1,8 @@
 from .agreement import Agreement as Agreement
 from .agreement import AgreementVerdict as AgreementVerdict
 from .agreement import SampleTrace as SampleTrace
+from .agreements import Agreements as Agreements
+from .agreements import verify_each as verify_each
 from .campaign import run_campaign as run_campaign
 from .campaign_file import read_campaign as read_campaign
 from .circuit_rules import named_circuit_rules as named_circuit_rules

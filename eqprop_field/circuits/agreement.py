@@ -10,7 +10,7 @@ import numpy as np
 
 from .._files import write_json, write_text
 from ..learning.base import Estimate
-from ..results import AbstractResult
+from ..results import AbstractResult, known, with_unit
 from ..storage import save_phases
 from ..substrates.solution import Verdict
 from ..vector_fields import AbstractVectorField
@@ -112,6 +112,45 @@ class Agreement(AbstractResult):
         return max((sample.max_abs_trajectory for sample in self._simulated), default=math.nan)
 
     @property
+    def settling_free_second(self) -> float:
+        """How long the slowest free phase takes to stay within 1e-3 state units of its end; NaN unless all settled."""
+        return self._slowest(slice(1))
+
+    @property
+    def settling_nudged_second(self) -> float:
+        """The same for the nudged phases."""
+        return self._slowest(slice(1, None))
+
+    @property
+    def energy_inference_joule(self) -> float:
+        """What the supplies deliver in a free phase, the samples' mean; NaN where the level has no supplies."""
+        return self._mean_joules(slice(1))
+
+    @property
+    def energy_update_joule(self) -> float:
+        """The same in a free phase and all nudged ones, without the ways back in between."""
+        return self._mean_joules(slice(None))
+
+    @property
+    def power_watt(self) -> float:
+        """The mean power of a free phase; NaN where the level has no supplies."""
+        durations = [self._tau_second * sample.circuit[0].times[-1] for sample in self._simulated]
+        return self.energy_inference_joule / durations[0] if durations else math.nan
+
+    @property
+    def _tau_second(self) -> float:
+        return float(self.netlists[0].map["scales"]["tau_s"])
+
+    def _slowest(self, which: slice) -> float:
+        if len(self._simulated) < len(self.samples) or np.any(self.circuit.verdict > Verdict.below_resolution):
+            return math.nan
+        return self._tau_second * max(p.settling_time() for sample in self._simulated for p in sample.circuit[which])
+
+    def _mean_joules(self, which: slice) -> float:
+        spent = [[math.nan if p.joules is None else p.joules for p in s.circuit[which]] for s in self._simulated]
+        return float(np.mean([sum(phases) for phases in spent])) if spent else math.nan
+
+    @property
     def _simulated(self) -> list[SampleTrace]:
         return [sample for sample in self.samples if sample is not None]
 
@@ -130,8 +169,8 @@ class Agreement(AbstractResult):
 
     def summary(self) -> dict[str, float | str | None]:
         """What `agreement.json` holds; None for numbers that do not exist."""
-        numbers = {name: getattr(self, name) for name in (*_DIFFERENCES, "update_cosine", "update_signs")}
-        return {k: v if math.isfinite(v) else None for k, v in numbers.items()} | {"verdict": self.verdict.name}
+        names = (*_DIFFERENCES, "update_cosine", "update_signs", *_QUANTITIES)
+        return {name: known(getattr(self, name)) for name in names} | {"verdict": self.verdict.name}
 
     @property
     def failure(self) -> str | None:
@@ -150,6 +189,11 @@ class Agreement(AbstractResult):
             f"cosine of the updates  {format(cosine, '.12f') if math.isfinite(cosine) else 'none'}",
             f"signs of the updates   {f'{100 * signs:.4g} % as by the ODE' if math.isfinite(signs) else 'none'}",
         ]
+        told = [with_unit(getattr(self, name), unit) for name, unit in _QUANTITIES.items()]
+        if told[0]:
+            lines.append(f"settling               {told[0]} free, {told[1]} nudged")
+        if told[2]:
+            lines.append(f"power                  {told[2]}: {told[3]} a free phase, {told[4]} an update")
         return lines + self.circuit.accuracy()
 
     def _write(self, folder: Path) -> list[str]:
@@ -166,4 +210,11 @@ class Agreement(AbstractResult):
         return [*files, "ngspice.log", "agreement.json"]
 
 
+_QUANTITIES = {
+    "settling_free_second": "s",
+    "settling_nudged_second": "s",
+    "power_watt": "W",
+    "energy_inference_joule": "J",
+    "energy_update_joule": "J",
+}
 _DIFFERENCES = ("max_abs_trajectory", "max_abs_free", "max_abs_nudged")

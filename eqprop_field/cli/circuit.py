@@ -18,7 +18,8 @@ class Circuit(SampleFiles, AbstractExperiment):
     summary.json, ngspice.log, and the netlist with its map (net.cir; net_1.cir and so on for further samples).
 
     With another --level the states differ by what its devices do, and the verdict asks whether the circuit still
-    learns: whether its update has the cosine to the ODE's that the level promises.
+    learns: whether its update has the cosine to the ODE's that the level promises. Several levels, processes, corners
+    or temperatures give a table with a verdict a row, agreements.csv, and all of this for each in a folder of its own.
 
     Example: eqprop-field circuit net.safetensors --input x.npy --target y.npy --beta 0.1 --level opamp --out circuit
     """
@@ -40,23 +41,24 @@ class Circuit(SampleFiles, AbstractExperiment):
         self.choose_precision(self.tol)
         self.choose_precision(1e-8)  # the comparison is about the last digits
         from .._progress import bar
-        from ..circuits import Batch, Shared, verify
+        from ..circuits import Batch, Shared, verify, verify_each
         from .files import folder_for
-        from .level import durations
+        from .level import durations, only
 
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
-        level = self.circuit.build()
+        levels = self.circuit.each()
+        way, how = (verify, {"level": only(levels)}) if len(levels) == 1 else (verify_each, {"levels": levels})
         field, x, y = self.read()
         folder = folder_for(self.out)
         engine = Shared(workers=self.workers or os.cpu_count() or 1) if self.engine == "shared" else Batch()
         with bar("running ngspice") as progress, engine:
-            agreement = verify(
+            agreement = way(
                 field,
                 x,
                 y,
                 nudging,
                 engine=engine,
-                level=level,
+                **how,
                 **durations(self.time),
                 fold_inputs=not self.circuit.explicit_inputs,
                 tol=self.tol,

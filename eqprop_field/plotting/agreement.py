@@ -10,11 +10,12 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
 from ..circuits.agreement import Agreement, SampleTrace
+from ..circuits.agreements import Agreements
 from ..results import NoPictureError
 from ..vector_fields import AbstractVectorField
 from .draw import draw
 from .phases import how_many, layer_names, mark_onset, shades, spread, until_settled
-from .style import COLOURS, CYCLE, INK, legend_above, panels, styled
+from .style import COLOURS, CYCLE, INK, legend_above, one_panel, panels, styled
 
 _MARKERS = 26  # of the circuit's points on each line
 _CIRCLES = {"linestyle": "", "marker": "o", "markersize": 4.2, "markerfacecolor": "white"}
@@ -98,6 +99,25 @@ def _states(ax: Axes, seen: _Phases, layer: str, colour: str) -> None:
     ax.set(ylabel="state s", xlim=(seen.times[0], seen.times[-1]))
     ax.set_title(f"{layer}{how_many(neurons, ode.shape[1])}")
     _mark_onsets(ax, seen)
+
+
+@draw.register(Agreements)
+@styled
+def agreements(result: Agreements, ax: Axes | None = None) -> Axes:
+    """Draws how far every circuit's update points away from the ODE's, degrees; red where the two do not agree."""
+    ax = one_panel(ax, 1.3 + 0.3 * len(result.agreements))
+    rows = np.arange(len(result.agreements))
+    cosines = np.array([found.update_cosine for found in result.agreements.values()])
+    agree = np.array([found.failure is None for found in result.agreements.values()])
+    for which, colour, label in ((agree, CYCLE[0], "agrees"), (~agree, COLOURS["red"], "does not")):
+        if which.any():
+            angles = np.degrees(np.arccos(np.clip(cosines[which], -1, 1)))
+            ax.plot(angles, rows[which], "o", color=colour, label=label)
+    ax.set_yticks(rows, list(result.agreements))
+    ax.set(xlim=(0, None), ylim=(len(rows) - 0.5, -0.5), xlabel="angle between the update and the ODE's (degrees)")
+    ax.set_title("Circuits of one network")
+    ax.legend(loc="best")
+    return ax
 
 
 def _legend(ax: Axes) -> None:

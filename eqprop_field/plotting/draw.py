@@ -18,6 +18,7 @@ _FILES = {  # the module of a result: the file of this room that draws it
     "analysis.stability": "stability",
     "analysis.stdp": "stdp",
     "circuits.agreement": "agreement",
+    "circuits.agreements": "agreement",
     "circuits.driven": "sequence",
     "circuits.fidelity": "fidelity",
     "circuits.montecarlo": "fidelity",

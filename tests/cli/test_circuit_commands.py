@@ -1,5 +1,6 @@
 """`export` and `circuit`: netlists that ngspice runs by itself, and the agreement with the ODE."""
 
+import csv
 import dataclasses
 import json
 import subprocess
@@ -36,7 +37,12 @@ def test_circuit_and_ode_agree(run, folder, sample, ngspice):
     assert said.code == 0
     agreement = json.loads((folder / "o" / "agreement.json").read_text())
     named = {"max_abs_trajectory", "max_abs_free", "max_abs_nudged", "update_cosine", "update_signs", "verdict"}
-    assert set(agreement) == named
+    seconds, joules = (
+        {"settling_free_second", "settling_nudged_second"},
+        {"energy_inference_joule", "energy_update_joule"},
+    )
+    assert set(agreement) == named | seconds | joules | {"power_watt"}
+    assert agreement["power_watt"] is None and 0 < agreement["settling_free_second"] < 60e-6
     assert agreement["verdict"] == "agrees"
     assert agreement["max_abs_free"] < 1e-6
     assert agreement["max_abs_trajectory"] < 1e-4
@@ -62,6 +68,25 @@ def test_any_nudge_of_an_ode_is_one_of_a_circuit(run, folder, sample, ngspice, o
         assert np.abs(ode["update_W_0_1"]).max() > 1e-2
     said = run("export", *sample, *options, "--level", "opamp", "--out", folder / "net.cir")
     assert said.code == 2 and not (folder / "net.cir").exists()
+
+
+def test_corners_and_temperatures_are_one_table_with_a_verdict_a_row(run, folder, ngspice):
+    assert run("init", "--sizes", "2,3,1", "--activation", "tanh", "--out", folder / "tanh.safetensors").code == 0
+    np.save(folder / "x2.npy", [[0.6, -0.4]])
+    np.save(folder / "y1.npy", [[0.5]])
+    one = ("circuit", folder / "tanh.safetensors", "--input", folder / "x2.npy", "--target", folder / "y1.npy")
+    options = ("--level", "ota,transistor", "--celsius", "27,85", "--beta", "0.5", "--time", "40,30")
+    said = run(*one, *options, "--out", folder / "o", "--json")
+    assert said.code == 0
+    with (folder / "o" / "agreements.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["circuit"] for row in rows] == ["ota", "generic 27C", "generic 85C"]
+    assert {row["verdict"] for row in rows} == {"agrees"} and rows[0]["vdd"] == ""
+    assert float(rows[1]["vdd"]) > float(rows[2]["vdd"]) > 0.3
+    written = {str(path.relative_to(folder / "o")) for path in (folder / "o").rglob("*") if path.is_file()}
+    assert written == set(said.json["files"]) and "generic_85C/net.cir" in written
+    refused = run("export", *one[1:], *options, "--out", folder / "net.cir")
+    assert refused.code == 2 and "one circuit, not 3" in refused.err
 
 
 def test_symmetric_nudging_has_two_nudged_phases(run, folder, sample, ngspice):
