@@ -17,7 +17,7 @@ _PACKAGE = "eqprop_field"
 # Lowest first. Rooms on one floor do not see each other. The package's own name stands for its `__init__`.
 _FLOORS = {
     "eqprop_field": (
-        {"_arrays", "_lazy", "_progress", "_startup", "_tensor_file", "_terminal", "_tracing", "extensions"},
+        {"_arrays", "_lazy", "_page", "_progress", "_startup", "_tensor_file", "_terminal", "_tracing", "extensions"},
         {"_compilation", "_linalg"},
         {"_files"},
         {"activations", "results"},
@@ -44,7 +44,7 @@ _FLOORS = {
         {"compile", "library", "ngspice"},
         {"processes"},
         {"levels"},
-        {"auxiliary", "measure", "driven", "noise", "pool", "pool_worker"},
+        {"auxiliary", "measure", "driven", "part_list", "noise", "pool", "pool_worker"},
         {"variation", "campaign_file"},
         {"campaign"},
         {"agreement", "substrate"},
@@ -54,6 +54,7 @@ _FLOORS = {
         {"verify", "export", "update_fidelity", "training", "plasticity"},
         {"fidelity_campaign", "agreements"},
         {"fidelity", "montecarlo"},
+        {"datasheet"},
         {"circuits"},
     ),
 }

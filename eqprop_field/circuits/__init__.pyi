@@ -13,6 +13,8 @@ from .compile import loop_gain as loop_gain
 from .conditions import SWEPT_PARAMETERS as SWEPT_PARAMETERS
 from .conditions import Conditions as Conditions
 from .conditions import SweptParameter as SweptParameter
+from .datasheet import Datasheet as Datasheet
+from .datasheet import datasheet as datasheet
 from .driven import DrivenRun as DrivenRun
 from .driven import driven_netlist as driven_netlist
 from .driven import simulate_driven as simulate_driven
@@ -65,6 +67,8 @@ from .ngspice import parse_raw as parse_raw
 from .ngspice import run_all as run_all
 from .noise import Noise as Noise
 from .noise import NoisyTrajectory as NoisyTrajectory
+from .part_list import PartList as PartList
+from .part_list import part_list as part_list
 from .plasticity import LEARNING as LEARNING
 from .plasticity import TASK_SCHEDULES as TASK_SCHEDULES
 from .plasticity import CircuitLearning as CircuitLearning

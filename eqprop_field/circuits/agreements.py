@@ -54,16 +54,19 @@ class Agreements(AbstractResult):
         first = next(iter(wrong.values()), None)
         return first and f"{len(wrong)} of {len(self.agreements)} circuits: {', '.join(wrong)}; the first {first}"
 
-    def lines(self) -> list[str]:
-        width = max(7, *map(len, self.agreements))
-        lines = [f"{'circuit':>{width}}  cosine  signs  free apart    settling       power  verdict"]
+    def cells(self) -> list[list[str]]:
+        """The table as people read it, the head first."""
+        table = [["circuit", "cosine", "signs", "free apart", "settling", "power", "verdict"]]
         for name, found in self.agreements.items():
-            settling, power = with_unit(found.settling_free_second, "s"), with_unit(found.power_watt, "W")
-            lines.append(
-                f"{name:>{width}}  {found.update_cosine:.4f}  {found.update_signs:>5.0%}  {found.max_abs_free:>10.2g}  "
-                f"{settling or '-':>10}  {power or '-':>10}  {found.verdict.name}"
-            )
-        return lines
+            numbers = [f"{found.update_cosine:.4f}", f"{found.update_signs:.0%}", f"{found.max_abs_free:.2g}"]
+            quantities = (found.settling_free_second, "s"), (found.power_watt, "W")
+            table.append([name, *numbers, *(with_unit(*one) or "-" for one in quantities), found.verdict.name])
+        return table
+
+    def lines(self) -> list[str]:
+        table = self.cells()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in table]
 
     def _write(self, folder: Path) -> list[str]:
         """The table and the picture, and every agreement in a folder of its own."""

@@ -79,6 +79,11 @@ class MonteCarlo(AbstractFidelityRuns):
         return lines
 
 
+def default_conditions() -> Conditions:
+    """Devices that differ by 5 %, and offsets of 0.02."""
+    return Conditions(variation=Variation.everywhere(0.05, 0.02))
+
+
 def montecarlo(
     field: AbstractVectorField,
     x: ArrayLike,
@@ -107,7 +112,7 @@ def montecarlo(
     if chips < 1:
         raise ValueError(f"chips={chips}: give at least 1")
     check_passing(passing)
-    base = Conditions(variation=Variation.everywhere(0.05, 0.02)) if conditions is None else conditions
+    base = default_conditions() if conditions is None else conditions
     cells = [Cell("chip", float(chip), chip, base) for chip in range(chips)]
     return MonteCarlo(run_cells(field, x, y, cells, **options), passing=passing, path=kept_in(options))
 

@@ -62,7 +62,6 @@ class Align(AbstractExperiment):
         from ..learning import RULES, named_rules
         from ..substrates import Equilibrium
         from . import inputs
-        from .files import folder_for
 
         every = "all" in self.rules
         sweep: dict[str, Any] = {}
@@ -78,7 +77,7 @@ class Align(AbstractExperiment):
         elif self.circuit != LevelOptions():
             raise Refused("options of a circuit belong to --substrate circuit")
         x, y = inputs.random_samples(template, self.seed, self.samples)
-        folder = folder_for(self.out)
+        folder = self.folder()
         if self.symmetry or self.net is None:
             keys = jax.random.split(jax.random.key(self.seed), self.seeds)
             sweep |= {"symmetries": self.symmetry or _EVERY, "keys": keys}

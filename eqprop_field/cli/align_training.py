@@ -53,7 +53,6 @@ class AlignTraining(AbstractExperiment):
         from ..learning import RULES, named_rules
         from ..training import find_recipe, load_dataset
         from ..vector_fields import field_class
-        from .files import folder_for
 
         options = {"sizes": self.sizes or None, "epochs": self.epochs, "schedule": "constant", "seed": self.seed}
         options |= {"gain": self.gain, "repair": self.repair.settings(), **dataclasses.asdict(self.nudge)}
@@ -62,7 +61,7 @@ class AlignTraining(AbstractExperiment):
         nudging = NudgeOptions(beta=recipe.beta, nudging=recipe.nudging).build()
         rules = named_rules(names, nudging, recipe.learning_rule().substrate)
         dataset = load_dataset(self.data, self.data_dir, seed=self.seed)
-        folder = folder_for(self.out)
+        folder = self.folder()
         keys = [jax.random.key(self.seed + k) for k in range(self.seeds)]
         options = {"activation": activation(self.activation), "gain": recipe.gain}
         fields = [field_class("layered").create(key, recipe.sizes, **options) for key in keys]

@@ -47,12 +47,11 @@ class Budget(AbstractExperiment):
         from ..learning import rule_entry
         from ..substrates import ProjectedEuler, Trajectory
         from . import inputs
-        from .files import folder_for
 
         rule = rule_entry(self.rule).make
         field = inputs.network(self.net, self.network, self.seed, self.symmetry)
         x, y = inputs.samples_or_random(field, self.input, self.target, self.seed, self.samples)
-        folder = folder_for(self.out)
+        folder = self.folder()
         phases = Trajectory(tol=self.tol, free_time=self.time[0], nudged_time=self.time[1])
         if self.step is not None:
             phases = dataclasses.replace(phases, solver=ProjectedEuler(), step=self.step)

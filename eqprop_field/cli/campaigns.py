@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from .arguments import NetworkFile, NudgeOptions, OptionalFile, Times
-from .command import AbstractCommand, Outcome, Refused
+from .command import AbstractExperiment, Outcome, Refused
 from .level import LevelOptions
 from .numbers import AtLeastOne, Workers
 
 if TYPE_CHECKING:
-    from ..circuits import Conditions
+    from ..circuits import AbstractLevel, Conditions
     from ..results import AbstractResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractCampaign(AbstractCommand):
+class AbstractCampaign(AbstractExperiment):
     """A command that runs a network on many circuits."""
 
     net: NetworkFile
@@ -44,15 +44,15 @@ class AbstractCampaign(AbstractCommand):
     out: Path = tyro.MISSING
     """The folder for the results; a campaign that was broken off goes on there."""
 
-    def conditions(self, **more: Any) -> "Conditions":
-        """What the options say about the circuit.
+    def conditions(self, level: "AbstractLevel | None" = None, **more: Any) -> "Conditions":
+        """What the options say about a circuit, of this level where one is given.
 
         Raises:
             ValueError: for options without meaning.
         """
         from ..circuits import FAST, Conditions
 
-        level = self.circuit.build()
+        level = self.circuit.build() if level is None else level
         if self.circuit.explicit_inputs:
             raise Refused("--explicit-inputs: campaigns fold the inputs; leave it away")
         if level.ideal:  # campaigns ask for settled states, not for the last digits of the way there
@@ -72,11 +72,10 @@ class AbstractCampaign(AbstractCommand):
         from .._progress import bar
         from ..circuits import TaskFailed, WorkerDied
         from . import inputs
-        from .files import folder_for
 
         field = inputs.read_network(self.net)
         x, y = inputs.samples_or_random(field, self.input, self.target, self.seed, self.samples)
-        folder = folder_for(self.out)
+        folder = self.folder()
         options |= {"seed": self.seed, "path": folder / f"{experiment.__name__}.h5", "engine": self.engine}
         options["passing"] = self.passing
         options |= {"workers": self.workers, "scheduler": self.scheduler}

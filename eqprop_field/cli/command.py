@@ -89,3 +89,9 @@ class AbstractExperiment(AbstractCommand):
 
     out: Path = tyro.MISSING
     """The folder for the results."""
+
+    def folder(self) -> Path:
+        """--out, as far as can be known before the work; raises Refused for a place where no folder can be."""
+        from .files import folder_for
+
+        return folder_for(self.out)

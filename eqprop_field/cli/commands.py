@@ -1,19 +1,13 @@
 """The table of commands, in the order of the help. A command's module is imported when the command is asked for."""
 
-import dataclasses
 import importlib
+from typing import NamedTuple
 
 from .command import AbstractCommand
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A line of the table.
-
-    Attributes:
-        name: its class, in the module that is called as the command is.
-        summary: its line in the list of commands.
-    """
+class Entry(NamedTuple):
+    """A line of the table: a command's class, in the module that is called as the command, and what the help says."""
 
     name: str
     summary: str
@@ -28,6 +22,7 @@ COMMANDS = {
     "circuit": Entry("Circuit", "Runs the netlist in ngspice and compares with the ODE."),
     "fidelity": Entry("Fidelity", "Asks whether a circuit still learns, one parameter after another."),
     "montecarlo": Entry("MonteCarlo", "Runs many chips, and shows how good their updates are."),
+    "datasheet": Entry("Datasheet", "Measures a circuit: speed, energy, parts, corners and yield, on one page."),
     "learn-in-circuit": Entry("LearnInCircuit", "Lets a circuit learn by itself, in one transient of ngspice."),
     "train": Entry("Train", "Trains a network; checkpoints and resumes."),
     "compare": Entry("Compare", "Trains the same networks by several rules, and compares their errors."),

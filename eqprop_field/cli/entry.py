@@ -186,11 +186,9 @@ def _explained(error: Exception) -> tuple[str, int]:
 def _about_file(error: OSError) -> str:
     mend = {
         errno.ENOENT: "check the path",
-        errno.EACCES: "choose a place you may write to, or change the permissions",
-        errno.EPERM: "choose a place you may write to, or change the permissions",
+        **dict.fromkeys((errno.EACCES, errno.EPERM), "choose a place you may write to, or change the permissions"),
         errno.EROFS: "choose a place you may write to",
-        errno.ENOSPC: "free some space, or choose another disk",
-        errno.EDQUOT: "free some space, or choose another disk",
+        **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another disk"),
         errno.EFBIG: "free some space, or raise the limit on file sizes",
         errno.ENOTDIR: "a part of the path is a file; choose another",
         errno.EEXIST: "a file of that name is in the way; choose another",

@@ -40,10 +40,9 @@ class ErrorProcesses(AbstractExperiment):
         from ..analysis.simulation import dense_times
         from ..learning import error_processes
         from . import inputs
-        from .files import folder_for
 
         field = inputs.network(self.net, self.network, self.seed, self.symmetry)
         x, y = inputs.samples_or_random(field, self.input, self.target, self.seed, self.samples)
-        folder = folder_for(self.out)
+        folder = self.folder()
         found = error_processes(field, x, y, dense_times(self.time, self.points), throw=False)
         return Outcome.saved(found, folder, samples=len(found.free.verdict), points=self.points)

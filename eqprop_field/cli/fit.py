@@ -51,9 +51,8 @@ class Fit(AbstractExperiment):
         from .._progress import bar
         from ..datasets import read_series
         from ..sequence import fit, signal_model
-        from .files import folder_for
 
-        folder = folder_for(self.out)
+        folder = self.folder()
         x, y = read_series(self.data, self.inputs.split(","), self.targets.split(","))
         model = signal_model(self.model, inputs=x.shape[1], outputs=y.shape[1], units=self.units, seed=self.seed)
         with bar("fitting") as progress:

@@ -50,13 +50,12 @@ class MapGoodParameters(AbstractExperiment):
         from ..learning import named_rules
         from ..substrates import Trajectory
         from . import inputs
-        from .files import folder_for
 
         substrate = Trajectory(tol=self.tol, free_time=self.time[0], nudged_time=self.time[1])
         (rule,) = named_rules((self.rule,), self.nudge.build(), substrate).values()
         template = inputs.network(self.net, self.network, self.seed)
         x, y = inputs.random_samples(template, self.seed, self.samples)
-        folder = folder_for(self.out)
+        folder = self.folder()
         keys = jax.random.split(jax.random.key(self.seed), self.seeds)
         map_of = {"gains": self.gains, "symmetries": self.symmetry, "keys": keys, "rule": rule}
         with bar("good parameters") as progress:

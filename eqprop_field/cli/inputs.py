@@ -57,13 +57,7 @@ def read_samples(field: AbstractVectorField, x: Path, y: Path) -> tuple[np.ndarr
 
 
 def random_samples(field: AbstractVectorField, seed: int, samples: int) -> tuple[Array, Array]:
-    """Inputs and targets, uniform in [0, 1].
-
-    Raises:
-        Refused: for no samples.
-    """
-    if samples < 1:
-        raise Refused(f"--samples {samples}: give at least 1")
+    """Inputs and targets, uniform in [0, 1]."""
     key = jax.random.fold_in(jax.random.key(seed), 1)  # the key itself draws the network
     return datasets.random_samples(key, samples, (field.n_inputs, field.n_outputs), field.dtype)
 

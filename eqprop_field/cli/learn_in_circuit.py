@@ -45,16 +45,15 @@ class LearnInCircuit(AbstractExperiment):
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
         if self.level == "behavioural" and (self.multiplier, self.process) != ("behavioural", ProcessOptions()):
-            raise Refused("--multiplier transistor, --pdk, --corner and --celsius are options of --level transistor")
+            raise Refused("--multiplier transistor, --pdk and what goes with it are for --level transistor")
 
         from .._progress import bar
         from ..circuits import LEARNING, Behavioural, Transistor, learn_in_circuit
-        from .files import folder_for
 
         level = Behavioural(accuracy=LEARNING)
         if self.level == "transistor":
             level = Transistor(accuracy=LEARNING, cell="gilbert", process=self.process.build())
-        folder, seeds = folder_for(self.out), range(self.seed, self.seed + self.seeds)
+        folder, seeds = self.folder(), range(self.seed, self.seed + self.seeds)
         with bar(f"{self.task} in {self.seeds} circuits") as progress:
             result = learn_in_circuit(
                 self.task,

@@ -1,7 +1,6 @@
 """The options that choose how a circuit is built."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -28,7 +27,7 @@ _File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=
 class ProcessOptions:
     """Transistor: whose transistors they are. ngspice finds the supplies and the state unit that suit them.
 
-    `align` and `circuit` take several, joined by commas, and run all their combinations.
+    `align`, `circuit` and `datasheet` take several, joined by commas, and run all their combinations.
     """
 
     pdk: str = "generic"
@@ -37,6 +36,8 @@ class ProcessOptions:
     """Section of the model files: tt, ss, ff and so on; of generic, level3 or bsim3."""
     celsius: Numbers = (27.0,)
     """Temperature, degrees Celsius (default: 27)."""
+    vdd: Numbers = ()
+    """Upper supply, V (default: what ngspice finds)."""
 
     def each(self, *parts: "Subcircuit") -> "dict[str, Process]":
         """The processes by what was said of them, with the bins of these parts too; raises as `Process.find`."""
@@ -44,12 +45,8 @@ class ProcessOptions:
 
         if self == ProcessOptions():
             return {self.pdk: Process.generic()}
-        found = {}
         corners = [None] if self.corner is None else self.corner.split(",")
-        for pdk, corner, celsius in itertools.product(self.pdk.split(","), corners, self.celsius):
-            words = [pdk, corner or "", f"{celsius:g}C" if self.celsius != (27.0,) else ""]
-            found[" ".join(filter(None, words))] = Process.find(pdk, corner, celsius, parts=parts)
-        return found
+        return Process.find_each(self.pdk.split(","), corners, self.celsius, self.vdd or (None,), parts=parts)
 
     def build(self) -> "Process":
         """The one process."""
@@ -62,7 +59,8 @@ class LevelOptions:
 
     level: str = "behavioural"
     """behavioural, crossbar, opamp, ota or transistor: ideal elements, resistive crossbars, op-amps, OTAs with
-    capacitors, or MOS transistors; or one of your own, see `register_level`. `align` and `circuit` take several."""
+    capacitors, or MOS transistors; or one of your own, see `register_level`. `align`, `circuit` and
+    `datasheet` take several."""
     amplifier_gain: _Number = None
     """Crossbar and opamp: gain of every op-amp at DC."""
     gain_bandwidth: _Number = None
@@ -116,7 +114,7 @@ class LevelOptions:
             having = [name for name in LEVELS if field in fields[name]]
             if not {*names} & {*having}:
                 flag = next((option for option, of in _FIELDS.items() if of == field), field).replace("_", "-")
-                flag = "--pdk, --corner or --celsius" if field == "process" else f"--{flag}"
+                flag = "--pdk, --corner, --celsius or --vdd" if field == "process" else f"--{flag}"
                 raise Refused(f"{flag} is an option of --level {' or '.join(having)}, not of {self.level}")
         for part in ("neuron", "synapse"):
             if part in own:

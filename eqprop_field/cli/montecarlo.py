@@ -1,6 +1,7 @@
 """`eqprop-field montecarlo`: many chips of one network."""
 
 import dataclasses
+from typing import Any
 
 from .campaigns import AbstractCampaign
 from .command import Outcome
@@ -35,8 +36,13 @@ class MonteCarlo(AbstractCampaign):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-        from ..circuits import Variation, montecarlo
+        from ..circuits import montecarlo
+
+        return self.campaign(montecarlo, self.chips, conditions=self.drawn())
+
+    def drawn(self, level: Any = None) -> Any:
+        """The conditions of these chips, of this level where one is given."""
+        from ..circuits import Variation
 
         variation = Variation.everywhere(self.mismatch, self.offset, self.bits)
-        conditions = self.conditions(variation=variation, noise=self.noise)
-        return self.campaign(montecarlo, self.chips, conditions=conditions)
+        return self.conditions(level, variation=variation, noise=self.noise)

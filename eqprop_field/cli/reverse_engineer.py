@@ -39,9 +39,8 @@ class ReverseEngineer(AbstractExperiment):
         self.choose_precision(1e-8)
         from .._progress import bar
         from ..kernel_networks import reverse_engineer
-        from .files import folder_for
 
-        folder = folder_for(self.out)
+        folder = self.folder()
         with bar("reverse engineering") as progress:
             table = reverse_engineer(
                 self.units,

@@ -42,9 +42,8 @@ class Roessler(AbstractExperiment):
 
         from .._progress import bar
         from ..sequence import roessler
-        from .files import folder_for
 
-        folder = folder_for(self.out)
+        folder = self.folder()
         with bar("Roessler attractor") as progress:
             found = roessler(
                 jax.random.split(jax.random.key(self.seed), self.seeds),

@@ -40,13 +40,12 @@ class Simulate(SampleFiles, AbstractExperiment):
 
         from ..analysis import simulate
         from ..costs import named_cost
-        from .files import folder_for
 
         if self.step is not None and self.substrate != "euler":
             raise Refused("--step is for --substrate euler: give both, or leave it away")
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
         field, x, y = self.read()
-        folder = folder_for(self.out)
+        folder = self.folder()
         how = {"substrate": self._substrate(), "cost": named_cost(self.cost, field), "points": self.points}
         found = simulate(field, x, y, nudging=nudging, **how)
         return Outcome.saved(

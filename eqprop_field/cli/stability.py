@@ -41,11 +41,10 @@ class FindStability(AbstractExperiment):
 
         from ..analysis import stability
         from . import inputs
-        from .files import folder_for
 
         field = inputs.network(self.net, self.network, self.seed, self.symmetry)
         x = inputs.inputs_or_random(field, self.input, self.seed, self.samples)
-        folder = folder_for(self.out)
+        folder = self.folder()
         key = jax.random.fold_in(jax.random.key(self.seed), 2)
         found = stability(
             field, x, key=key, starts=self.starts, tol=self.tol, settling_time=self.time, watching_time=self.time / 2

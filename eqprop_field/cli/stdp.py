@@ -24,7 +24,6 @@ class Stdp(AbstractExperiment):
         import jax
 
         from ..analysis import stdp
-        from .files import folder_for
 
-        folder = folder_for(self.out)
+        folder = self.folder()
         return Outcome.saved(stdp(jax.random.key(self.seed), trials=self.trials), folder, trials=self.trials)

@@ -126,7 +126,6 @@ class Train(AbstractTraining):
         import jax
 
         from ..training import load_dataset, train, write_tensorboard
-        from .files import folder_for
         from .inputs import read_network
 
         recipe = self._recipe(rule=self.rule)
@@ -139,7 +138,7 @@ class Train(AbstractTraining):
         if self.network is not None:
             recipe = recipe.continued(field).changed(learning_rates=self.learning_rates or None)
         rule = recipe.learning_rule(self.substrate.build(recipe))
-        folder = folder_for(self.out)
+        folder = self.folder()
         run = train(
             field,
             rule,

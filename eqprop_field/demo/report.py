@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from .. import plotting
-from .page import Section, page
+from .._page import Section, page
 
 if TYPE_CHECKING:
     from .demonstration import Demo

@@ -92,3 +92,15 @@ def test_what_has_no_meaning_is_refused(run, folder, sample, command, options, s
     assert said.code == 2 and says in said.err and "internal" not in said.err
     assert len(said.err.strip().splitlines()) == 1
     assert not (folder / "o").exists()
+
+
+def test_a_datasheet_of_two_circuits(run, folder, ngspice):
+    net = folder / "tanh.safetensors"
+    assert run("init", "--sizes", "2,3,1", "--activation", "tanh", "--gain", 0.4, "--out", net).code == 0
+    options = ("--samples", 1, "--level", "ota,transistor", "--chips", 0, "--time", "60,50")
+    said = run("datasheet", net, *options, "--out", folder / "o", "--json")
+    assert said.code == 0, said.err
+    assert {path.name for path in (folder / "o").iterdir()} == set(said.json["files"])
+    assert {"datasheet.html", "datasheet.json", "agreement.png", "net.cir"} <= set(said.json["files"])
+    assert [row["verdict"] for row in said.json["corners"]] == ["agrees", "agrees"]
+    assert said.json["circuit"] == "ota" and said.json["chips"] == 0 and said.json["power_watt"] is None

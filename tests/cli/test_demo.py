@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from eqprop_field.demo.page import Section, page
+from eqprop_field._page import Section, page
 
 
 @pytest.mark.slow

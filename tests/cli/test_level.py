@@ -37,7 +37,7 @@ def test_a_process_that_is_stated_is_found_and_sets_the_unit(ngspice):
     ).build()
     process = Process.find("generic", "bsim3", 85.0)
     assert built == Transistor(process=process, scaling=Scaling(process.volt_per_unit, 1e-3, 3.5e6))
-    with pytest.raises(Refused, match="--pdk, --corner or --celsius is an option of --level transistor, not of ota"):
+    with pytest.raises(Refused, match="--pdk, --corner, --celsius or --vdd is an option of --level transistor"):
         LevelOptions(level="ota", process=ProcessOptions(pdk="sky130")).build()
 
 
@@ -50,6 +50,8 @@ def test_lists_are_all_their_combinations_where_several_are_taken(ngspice):
     assert {level.process for level in built.values() if isinstance(level, Transistor)} == {
         Process.find("generic", corner, celsius) for corner in ("level3", "bsim3") for celsius in (27.0, 85.0)
     }
+    lower = LevelOptions(level="transistor", process=ProcessOptions(vdd=(0.4, 0.5))).each()
+    assert {name: level.process.vdd for name, level in lower.items()} == {"generic 0.4V": 0.4, "generic 0.5V": 0.5}
     with pytest.raises(Refused, match="one circuit, not 5: choose among ota, generic level3 27C"):
         options.build()
     with pytest.raises(Refused, match="--level optical: there are behavioural"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -115,6 +116,34 @@ class Process:
         cards = _cards(foundry, library, corner, library.stat().st_mtime, sizes)
         bias = _bias(f"{foundry.name} {corner}", cards, celsius, engine)
         return cls(foundry.name, corner, celsius, cards, sizes=sizes, **bias)
+
+    @classmethod
+    def find_each(
+        cls,
+        names: Iterable[str],
+        corners: Sequence[str | None] = (None,),
+        celsius: Sequence[float] = (27.0,),
+        vdd: Sequence[float | None] = (None,),
+        *,
+        parts: Sequence[Subcircuit] = (),
+    ) -> "dict[str, Process]":
+        """All combinations of processes, corners, temperatures and upper supplies, by what was said of each.
+
+        Args:
+            names: as for `find`; corners: None for the typical one; celsius: temperatures.
+            vdd: volts in the place of what ngspice finds; None leaves that.
+            parts: as for `find`.
+
+        Raises:
+            ValueError: as `find`.
+        """
+        found = {}
+        for name, corner, degrees, volts in itertools.product(names, corners, celsius, vdd):
+            words = [name, corner, None if tuple(celsius) == (27.0,) else f"{degrees:g}C", volts and f"{volts:g}V"]
+            process = cls.find(name, corner, degrees, parts=parts)
+            label = " ".join(word for word in words if word)
+            found[label] = process if volts is None else dataclasses.replace(process, vdd=volts)
+        return found
 
     def check(self, parts: Iterable[Subcircuit]) -> None:
         """Refuses parts with transistors that there is no card for.

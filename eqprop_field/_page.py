@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html
+import itertools
 from collections.abc import Sequence
 
 _STYLE = """
@@ -33,19 +34,21 @@ footer { margin-top:3rem; color:var(--soft); font-size:.88rem; border-top:1px so
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One picture with its words.
+    """One picture, or table, with its words.
 
     Attributes:
         title: what the section is about, as a claim or a name.
         words: paragraphs that say what the picture shows and what was measured.
         picture: a PNG file's bytes, or None.
         alt: the picture in a sentence, for those who cannot see it.
+        table: rows of cells below it, the head first; none by default.
     """
 
     title: str
     words: Sequence[str]
     picture: bytes | None = None
     alt: str = ""
+    table: Sequence[Sequence[str]] = ()
 
 
 def page(
@@ -96,4 +99,10 @@ def _section(section: Section) -> str:
     if section.picture is not None:
         data = base64.b64encode(section.picture).decode("ascii")
         picture = f'<figure><img alt="{html.escape(section.alt)}" src="data:image/png;base64,{data}"></figure>'
-    return f"<section><h2>{html.escape(section.title)}</h2>{picture}{words}</section>"
+    tags = itertools.chain(["th"], itertools.repeat("td"))
+    rows = (
+        f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in row)}</tr>"
+        for tag, row in zip(tags, section.table, strict=False)
+    )
+    table = f'<div class="scroll"><table>{"".join(rows)}</table></div>' if section.table else ""
+    return f"<section><h2>{html.escape(section.title)}</h2>{picture}{table}{words}</section>"
