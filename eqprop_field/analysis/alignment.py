@@ -183,10 +183,10 @@ def align(
     Without `symmetries` it is this network that is measured, all of its weights kept. With them, for every symmetry c
     and every key the weights are drawn again (the same key gives the same forward weights at every c).
 
-    Every rule's gradient of every sample is compared with the implicit gradient at the free equilibrium: that of the
-    first rule, and a rule's own one where it runs on another kind of substrate; what rests elsewhere although it runs
-    on the first rule's is `wrong_branch`. The whole sweep is one compiled computation; where the per-sample gradients
-    would not fit in memory, it runs several times over equal parts. Rules on circuits run network by network beside it.
+    Every rule's gradient of every sample is compared with the true one at the free equilibrium: that of the first rule,
+    and a rule's own one where it runs on another kind of substrate; what rests elsewhere although it runs on the first
+    rule's is `wrong_branch`. The sweep is one compiled computation, or several over equal parts where the per-sample
+    gradients would not fit in memory; rules on circuits run network by network beside it.
 
     Args:
         field: the network; of one whose weights are drawn again the architecture, gain, activation and biases.
@@ -214,8 +214,7 @@ def align(
     pairs = len(cs) * seeds
     of_pair = None if keys is None else (jnp.repeat(jnp.asarray(cs, field.dtype), seeds), jnp.tile(keys, len(cs)))
     ways = _ways(field, len(x), pairs, {name: (rule, _truth(name, rule, truth)) for name, rule in rules.items()})
-    found: dict[str, Any] = {"cosine": {}, "codes": {}}
-    done = itertools.count(1)
+    found, done = dict[str, Any](cosine={}, codes={}), itertools.count(1)
     for size, measure in ways:
         parts = []
         for start in range(0, pairs, size):

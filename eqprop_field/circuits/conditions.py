@@ -4,10 +4,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
+import jax
+from jaxtyping import Array, Key
+
 from .._arrays import check_positive
 from ..substrates.nudging import Nudging
 from ..substrates.solution import as_tolerance
-from .levels import AbstractLevel, Behavioural, OpAmp
+from .levels import AbstractLevel, Behavioural, OpAmp, Transistor
 from .variation import Variation
 
 _QUIET = 4.0  # standard deviations that a residual may owe to the noise
@@ -20,6 +23,7 @@ class Conditions:
     Attributes:
         level: how it is built.
         variation: how much the devices of its chips differ.
+        foundry_mismatch: whether the transistors of its chips differ as their foundry says, see `Process.fabricated`.
         noise: rms of the noise in every neuron's drive, state units; 0 for quiet circuits.
         noise_interval: between the corners of the noise, in time units.
         beta: the influence parameter.
@@ -29,11 +33,13 @@ class Conditions:
         tol: the residual up to which a phase counts as at rest; under noise, see `rest`.
 
     Raises:
-        ValueError: for a noise, a beta, a time or a tolerance without meaning.
+        ValueError: for a noise, a beta, a time or a tolerance without meaning, and for a foundry's mismatch of a level
+            that has none of its transistors.
     """
 
     level: AbstractLevel = dataclasses.field(default_factory=Behavioural)
     variation: Variation = dataclasses.field(default_factory=Variation)
+    foundry_mismatch: bool = False
     noise: float = 0.0
     noise_interval: float = 0.25
     beta: float = 0.1
@@ -51,6 +57,18 @@ class Conditions:
         check_positive(self, "noise_interval")
         as_tolerance(self.tol)
         self.nudging()
+        if self.foundry_mismatch:
+            self.level_of(jax.random.key(0))
+
+    def level_of(self, key: Key[Array, ""]) -> AbstractLevel:
+        """The level of the chip that has this key: with transistors of its own where a foundry's mismatch is drawn."""
+        if not self.foundry_mismatch:
+            return self.level
+        if not isinstance(self.level, Transistor):
+            raise ValueError(
+                f"a foundry's mismatch is that of its transistors, and the {self.level.name} level has none"
+            )
+        return dataclasses.replace(self.level, process=self.level.process.fabricated(jax.random.fold_in(key, 2)))
 
     @property
     def rest(self) -> float:

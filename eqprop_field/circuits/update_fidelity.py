@@ -130,7 +130,7 @@ def update_fidelity(
         x: the inputs' firing rates (batch, inputs).
         y: the targets (batch, outputs).
         conditions: what the circuit is like.
-        chip: the chip's number: chip k has the key fold_in(key(seed), k), and its noise comes from that key too.
+        chip: the chip's number: chip k has the key fold_in(key(seed), k); its noise and transistors come from it too.
         seed: of all chips.
         engine: what runs netlists; `Batch()` by default.
         workers: how many simulators run at once.
@@ -145,7 +145,7 @@ def update_fidelity(
     noise = Noise(jax.random.fold_in(key, 1), conditions.noise, conditions.noise_interval) if conditions.noise else None
     substrate = NgspiceSubstrate(
         engine=Batch() if engine is None else engine,
-        level=conditions.level,
+        level=conditions.level_of(key),
         free_time=conditions.time,
         nudged_time=conditions.time if conditions.nudged_time is None else conditions.nudged_time,
         tol=conditions.rest,

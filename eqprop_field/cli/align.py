@@ -53,7 +53,6 @@ class Align(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
-
         import jax
 
         from .._progress import bar

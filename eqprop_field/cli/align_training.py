@@ -44,7 +44,6 @@ class AlignTraining(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         import jax
 
         from .._progress import bar

@@ -13,8 +13,6 @@ from .command import Refused
 from .numbers import OF_RECIPE, Gain, OptionalFloat
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..substrates import Nudging
     from ..training import SymmetryRepair
     from ..vector_fields import AbstractVectorField
@@ -172,13 +170,6 @@ class SampleFiles:
     """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
     target: Path
     """Target states of the output neurons, (batch, outputs), likewise."""
-
-    def read(self) -> "tuple[AbstractVectorField, np.ndarray, np.ndarray]":
-        """The network, inputs and targets; raises ValueError and OSError for files that are none."""
-        from . import inputs
-
-        field = inputs.read_network(self.net)
-        return field, *inputs.read_samples(field, self.input, self.target)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

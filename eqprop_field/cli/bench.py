@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from .arguments import Names
-from .command import AbstractCommand, Outcome, Refused
+from .command import AbstractCommand, Outcome, Refused, folder_for
 from .numbers import AtLeastOne
 
 
@@ -36,7 +36,6 @@ class Bench(AbstractCommand):
 
         from .._progress import bar
         from ..benchmarks import benchmark
-        from .files import folder_for
 
         folder = None if self.out is None else folder_for(self.out)
         with bar("benchmarks") as progress:

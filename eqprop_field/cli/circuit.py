@@ -42,12 +42,13 @@ class Circuit(SampleFiles, AbstractExperiment):
         self.choose_precision(1e-8)  # the comparison is about the last digits
         from .._progress import bar
         from ..circuits import Batch, Shared, verify, verify_each
+        from .inputs import read
         from .level import durations, only
 
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
         levels = self.circuit.each()
         way, how = (verify, {"level": only(levels)}) if len(levels) == 1 else (verify_each, {"levels": levels})
-        field, x, y = self.read()
+        field, x, y = read(self)
         folder = self.folder()
         engine = Shared(workers=self.workers or os.cpu_count() or 1) if self.engine == "shared" else Batch()
         with bar("running ngspice") as progress, engine:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from .arguments import Names
-from .command import Outcome
+from .command import Outcome, folder_for
 from .numbers import AtLeastOne
 from .train import AbstractTraining
 
@@ -25,10 +25,8 @@ class Compare(AbstractTraining):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         from .._progress import bar
         from ..training import compare, load_dataset
-        from .files import folder_for
 
         recipe = self._recipe()
         dataset = load_dataset(recipe.data, self.data_dir, seed=self.seed, labels=self.label)

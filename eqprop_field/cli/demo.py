@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from .command import AbstractCommand, Outcome
+from .command import AbstractCommand, Outcome, folder_for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,8 @@ class Demo(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         from .._progress import bar
         from ..demo import demo
-        from .files import folder_for
 
         folder = folder_for(self.out)
         with bar("demo") as progress:

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from .command import AbstractCommand, Outcome
+from .command import AbstractCommand, Outcome, folder_for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,6 @@ class Doctor(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         from ..installation import doctor
-        from .files import folder_for
 
         return Outcome.saved(doctor(), None if self.out is None else folder_for(self.out))

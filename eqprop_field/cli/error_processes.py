@@ -36,7 +36,6 @@ class ErrorProcesses(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-
         from ..analysis.simulation import dense_times
         from ..learning import error_processes
         from . import inputs

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from .arguments import ChosenTimes, NudgeOptions, SampleFiles
-from .command import AbstractCommand, Outcome, Refused
+from .command import AbstractCommand, Outcome, Refused, place_for
 from .level import LevelOptions, durations
 from .numbers import Tolerance
 
@@ -35,13 +35,12 @@ class Export(SampleFiles, AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
-
         from ..circuits import export
-        from .files import place_for
+        from .inputs import read
 
         self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
-        field, x, y = self.read()
+        field, x, y = read(self)
         if not 0 <= self.sample < len(x):
             raise Refused(f"--sample {self.sample}: the input has samples 0 to {len(x) - 1}")
         if not 1 <= self.sequence <= len(x) - self.sample:

@@ -47,7 +47,6 @@ class Fit(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         from .._progress import bar
         from ..datasets import read_series
         from ..sequence import fit, signal_model

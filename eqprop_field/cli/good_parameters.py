@@ -42,7 +42,6 @@ class MapGoodParameters(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))
-
         import jax
 
         from .._progress import bar

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from .arguments import Architecture
-from .command import AbstractCommand, Outcome
+from .command import AbstractCommand, Outcome, place_for
 from .numbers import Symmetry
 
 
@@ -25,12 +25,10 @@ class Init(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         import jax
 
         from ..analysis import weight_symmetry
         from ..storage import describe, save_network
-        from .files import place_for
 
         path = place_for(self.out, ".safetensors")
         field = self.network.draw(self.seed, self.symmetry)

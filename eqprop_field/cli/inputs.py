@@ -12,7 +12,7 @@ from .. import datasets
 from .._files import must_be_file
 from ..storage import load_network
 from ..vector_fields import AbstractVectorField
-from .arguments import Architecture
+from .arguments import Architecture, SampleFiles
 from .command import Refused
 
 
@@ -43,6 +43,12 @@ def network(net: Path | None, architecture: Architecture, seed: int, symmetry: f
     if symmetry != 0.0:
         raise Refused("--symmetry is for a network that is drawn, and a network file has its weights: leave it away")
     return read_network(net)
+
+
+def read(files: SampleFiles) -> tuple[AbstractVectorField, np.ndarray, np.ndarray]:
+    """The network, inputs and targets; raises as `read_network` and `read_samples`."""
+    field = read_network(files.net)
+    return field, *read_samples(field, files.input, files.target)
 
 
 def read_samples(field: AbstractVectorField, x: Path, y: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,9 @@
 """`eqprop-field montecarlo`: many chips of one network."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from .campaigns import AbstractCampaign
 from .command import Outcome
@@ -17,17 +19,19 @@ class MonteCarlo(AbstractCampaign):
     nominal network, to the gradient of the chip itself and to that of the nominal network, the settling times, and the
     supplies' energy where the level has supplies. A chip passes if all its phases came to rest and its cosine to ideal
     equilibrium propagation is at least --passing; the share that would pass by the gradient of the chip itself is shown
-    beside it. Writes montecarlo.h5 while results come in, montecarlo.csv,
-    montecarlo.png and summary.json.
+    beside it. Writes montecarlo.h5 while results come in, montecarlo.csv, montecarlo.png and summary.json.
 
     Example: eqprop-field montecarlo net.safetensors --chips 100 --out montecarlo
     """
 
     chips: AtLeastOne = 100
     """How many."""
-    mismatch: float = 0.05
-    """Relative spread of every capacitance, leak, synapse, bias, gain and nudge."""
-    offset: float = 0.02
+    mismatch: float | Literal["foundry"] = 0.05
+    """Relative spread of every capacitance, leak, synapse, bias, gain and nudge; or foundry: that of the transistors
+    alone, as the model files of --pdk gf180mcu state it."""
+    offset: Annotated[
+        float | None, tyro.conf.arg(help_behavior_hint="(default: 0.02, with a foundry's mismatch 0)")
+    ] = None
     """Standard deviation of the offsets of neurons and nudges, state units."""
     bits: int = 0
     """Weights are programmed with so many bits and a sign; 0 for any value."""
@@ -44,5 +48,6 @@ class MonteCarlo(AbstractCampaign):
         """The conditions of these chips, of this level where one is given."""
         from ..circuits import Variation
 
-        variation = Variation.everywhere(self.mismatch, self.offset, self.bits)
-        return self.conditions(level, variation=variation, noise=self.noise)
+        spread, offset, foundry = (0.0, 0.0, True) if self.mismatch == "foundry" else (self.mismatch, 0.02, False)
+        variation = Variation.everywhere(spread, offset if self.offset is None else self.offset, self.bits)
+        return self.conditions(level, variation=variation, noise=self.noise, foundry_mismatch=foundry)

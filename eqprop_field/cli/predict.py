@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from .command import AbstractCommand, Outcome, Refused
+from .command import AbstractCommand, Outcome, Refused, place_for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,12 +29,10 @@ class Predict(AbstractCommand):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         from .._files import write_csv
         from ..datasets import read_series
         from ..results import known
         from ..sequence import load
-        from .files import place_for
 
         place = place_for(self.out, ".csv")
         if place.exists() and place.samefile(self.data):

@@ -37,7 +37,6 @@ class Roessler(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-
         import jax
 
         from .._progress import bar

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from .command import AbstractCommand, Outcome
+from .command import AbstractCommand, Outcome, folder_for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,6 @@ class Rules(AbstractCommand):
 
         if self.out is not None:
             from .._files import write_text
-            from .files import folder_for
 
             write_text(folder_for(self.out) / "rules.md", rule_page())
         return Outcome({"rules": rule_rows()}, rule_table())

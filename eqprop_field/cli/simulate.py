@@ -37,14 +37,14 @@ class Simulate(SampleFiles, AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
-
         from ..analysis import simulate
         from ..costs import named_cost
+        from .inputs import read
 
         if self.step is not None and self.substrate != "euler":
             raise Refused("--step is for --substrate euler: give both, or leave it away")
         nudging = self.nudge.build()  # refuses a beta without meaning before any work
-        field, x, y = self.read()
+        field, x, y = read(self)
         folder = self.folder()
         how = {"substrate": self._substrate(), "cost": named_cost(self.cost, field), "points": self.points}
         found = simulate(field, x, y, nudging=nudging, **how)

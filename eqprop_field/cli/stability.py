@@ -36,7 +36,6 @@ class FindStability(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))
-
         import jax
 
         from ..analysis import stability

@@ -5,12 +5,25 @@ import math
 import subprocess
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
 
 import eqprop_field as epf
-from eqprop_field.circuits import AgreementVerdict, Batch, Process, Transistor, parse_raw, read_subcircuit, verify
+from eqprop_field.circuits import (
+    AgreementVerdict,
+    Batch,
+    Conditions,
+    OtaC,
+    Process,
+    Transistor,
+    compile_circuit,
+    parse_raw,
+    read_subcircuit,
+    schedule,
+    verify,
+)
 from eqprop_field.circuits.library import Subcircuit
 from eqprop_field.circuits.processes.places import FOUNDRIES
 from eqprop_field.circuits.processes.values import evaluate
@@ -171,7 +184,8 @@ def test_a_level_takes_its_unit_and_supplies_from_the_process(pair):
     netlist = level.emit(pair)
     assert "Vss vss 0 -1.0" in netlist.text
     assert netlist.map["options"]["process"] == {
-        "name": "generic", "corner": "level3", "celsius": 27.0, "vdd": 0.5, "vss": -1.0, "volt_per_unit": 0.08
+        "name": "generic", "corner": "level3", "celsius": 27.0, "vdd": 0.5, "vss": -1.0, "volt_per_unit": 0.08,
+        "key": None,
     }  # fmt: skip
 
 
@@ -206,3 +220,73 @@ def test_foundry_transistors_learn(ngspice, name, cell):
     )
     assert found.verdict is AgreementVerdict.agrees, found.summary()
     assert found.update_cosine > 0.999 and found.update_signs == 1.0
+
+
+def test_mismatch_is_that_of_the_foundrys_own_subcircuits(ngspice, tmp_path):
+    """The gate voltages of 300 transistors in weak inversion, by ngspice that reads the files and draws itself."""
+    library = installed("gf180mcu")
+    process = Process.find("gf180mcu")
+    ours = {size: (volts, gain) for size, volts, gain in process.mismatch}
+    for kind, device, sign in (("nch", "nfet_03v3", 1), ("pch", "pfet_03v3", -1)):
+        size = next(one for one in ours if one[0] == kind and one[2] > 0.9e-6)
+        width, length = (f"{1e6 * side:g}u" for side in size[1:])
+        deck = [f"t\n.include '{library.parent}/design.ngspice'\n.lib '{library}' typical\n.param sw_stat_mismatch=1"]
+        deck += [f"I{k} 0 g{k} {sign}n" for k in range(300)]
+        deck += [f"X{k} g{k} g{k} 0 0 {device} w={width} l={length}" for k in range(300)]
+        (tmp_path / "d.cir").write_text("\n".join([*deck, ".options seed=5", ".op", ".end"]) + "\n")
+        subprocess.run([ngspice, "-n", "-b", "d.cir", "-r", "o.raw"], cwd=tmp_path, capture_output=True, timeout=60)
+        found = parse_raw((tmp_path / "o.raw").read_bytes())
+        theirs = np.std([found[f"v(g{k})"][0] for k in range(300)], ddof=1)
+        assert theirs == pytest.approx(ours[size][0], rel=0.15)  # four standard errors; the gain adds a hundredth
+
+
+def test_a_chips_transistors_are_drawn_by_their_names(ngspice):
+    """Whatever else is built beside them, in either precision, with the deviations that were asked for."""
+    installed("gf180mcu")
+    process = Process.find("gf180mcu")
+    spreads = {size: np.array(spread) for size, *spread in process.mismatch}
+    field = epf.GraphField.create(jax.random.key(0), neurons=9, inputs=2, outputs=2, activation=epf.activation("tanh"))
+    smaller = eqx.tree_at(lambda f: f.weights, field, field.weights.at[0, 1].set(0.0))
+
+    field, smaller = (compile_circuit(f, np.zeros(2), np.ones(2), schedule(9.0, 9.0, [0.5])) for f in (field, smaller))
+
+    def calls(circuit, key):
+        text = Transistor(process=process.fabricated(key)).emit(circuit).text
+        return {line.split()[0]: line for line in text.splitlines() if line.startswith(("Xg", "Xt"))}
+
+    one, fewer, other = (
+        calls(field, jax.random.key(7)),
+        calls(smaller, jax.random.key(7)),
+        calls(field, jax.random.key(8)),
+    )
+    assert len(one) == len(fewer) + 1 and fewer.items() < one.items()
+    with jax.enable_x64(False):
+        assert calls(smaller, jax.random.key(7)) == fewer
+    assert not {*one.values()} & {*other.values()}
+    drawn = []
+    sizes = {"m1": ("nch", 8e-6, 1e-6), "m3": ("pch", 1e-6, 3e-6), "mb": ("nch", 2e-6, 6e-6)}
+    for device, size in sizes.items():
+        for line in (line for name, line in one.items() if name.startswith("Xg")):
+            given = dict(word.split("=") for word in line.split() if "=" in word)
+            volts, gain = float(given[f"dv_{device}"]), float(given[f"dg_{device}"]) - 1
+            drawn.append([volts, gain] / spreads[size])
+    drawn = np.array(drawn)
+    assert len(drawn) == 3 * 72 and abs(drawn.mean()) < 0.2 and np.corrcoef(drawn.T)[0, 1] == pytest.approx(0, abs=0.25)
+    assert drawn.std(axis=0) == pytest.approx([1, 1], abs=0.2)
+
+
+def test_mismatch_that_nobody_states_is_refused(tmp_path):
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="the model files of generic say nothing of mismatch: take gf180mcu"):
+        Process.generic().fabricated(key)
+    with pytest.raises(ValueError, match="the ota level has none"):
+        Conditions(OtaC(), foundry_mismatch=True)
+    with pytest.raises(ValueError, match="generic say nothing of mismatch"):
+        Conditions(Transistor(), foundry_mismatch=True)
+    installed("gf180mcu")
+    text = ".subckt outer inp inn s b vdd vss\nX1 inp inn s b vdd vss mos_synapse\n.ends\n"
+    outer = Subcircuit.parse(text)
+    level = Transistor(process=Process.find("gf180mcu").fabricated(key), synapse=outer)
+    field = epf.LayeredField.create(key, (2, 2, 1), activation=epf.activation("tanh"))
+    with pytest.raises(ValueError, match="the subcircuit outer calls another"):
+        level.emit(compile_circuit(field, np.zeros(2), None, schedule(9.0, 9.0, [])))

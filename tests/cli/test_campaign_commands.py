@@ -77,6 +77,7 @@ def test_simulators_that_fail_are_a_failed_run(run, folder, sample, monkeypatch)
         ("montecarlo", ["--time", "1,2,3"], "time"),
         ("montecarlo", ["--workers", "0"], "--workers"),
         ("montecarlo", ["--explicit-inputs"], "fold the inputs"),
+        ("montecarlo", ["--mismatch", "foundry"], "the behavioural level has none"),
         ("montecarlo", ["--scheduler", "nonsense"], "no Dask scheduler"),
         ("fidelity", ["--knobs", "beta,colour"], "colour"),
         ("fidelity", ["--values", "1,2"], "one parameter"),

@@ -10,6 +10,7 @@ import numpy as np
 from ..ir import AbstractCircuit, Circuit
 from ..library import Subcircuit, subcircuit
 from ..processes import Process
+from ..processes.fabrication import fabricated
 from ..scaling import Scaling
 from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, leaks, nudge_gains, number
 
@@ -80,6 +81,10 @@ class Transistor(AbstractLevel):
         }
         self.process.check(parts.values())
         return parts
+
+    def _network(self, circuit: Circuit, time: Timeline) -> Iterator[str]:
+        lines = super()._network(circuit, time)
+        return lines if self.process.key is None else fabricated(lines, self.process)
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         for supply, volts in self.supplies.items():

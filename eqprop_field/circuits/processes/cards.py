@@ -12,11 +12,13 @@ from .values import evaluate
 _DEEPEST = 30  # files in one another
 _MOST_BYTES = 200_000_000
 ASSIGNED = re.compile(r"([a-z_]\w*)\s*=\s*('[^']*'|\"[^\"]*\"|\{[^}]*\}|[^\s=]+)", re.IGNORECASE)
+_KEPT = (".param", ".model", ".include", ".inc", ".lib", ".subckt", ".ends")
 _MODEL = re.compile(r"\.model\s+(\S+?)(?:\.\d+)?\s+(nmos|pmos)\b", re.IGNORECASE)
 _INCLUDED = re.compile(r"\.(?:include|inc|lib)\s+('[^']*'|\"[^\"]*\"|\S+)\s*(\S+)?", re.IGNORECASE)
 _COMMENT = re.compile(r"\s[$;]\s|//")
 _SLACK = 1e-6  # relative: sizes are written in micrometres, bins in metres
 _PER_LINE = 8
+_MISMATCHED = ("delvto", "mulu0")  # what BSIM adds to a transistor's threshold, and multiplies its mobility by
 _SHOWN = 8  # sections, where one is missing
 
 
@@ -58,10 +60,13 @@ class Corner:
     Attributes:
         parameters: the text of every `.param`, by its name.
         cards: the texts of a device's bins.
+        wrappers: of a device that is called by a subcircuit of its own, which gives it its mismatch: the text of that
+            subcircuit's parameters, and of its transistor's `delvto` and `mulu0`.
     """
 
     parameters: Mapping[str, str]
     cards: Mapping[str, tuple[str, ...]]
+    wrappers: Mapping[str, Mapping[str, str]]
 
     @classmethod
     def read(cls, files: Iterable[tuple[Path, str | None]], devices: Iterable[str]) -> "Corner":
@@ -73,14 +78,43 @@ class Corner:
         """
         cards: dict[str, list[str]] = {device.lower(): [] for device in devices}
         parameters: dict[str, str] = {}
-        reader = _Reader()
+        wrappers: dict[str, dict[str, str]] = {}
+        reader, inside = _Reader(), ""
         for path, section in files:
             for statement in reader.statements(path, section):
-                if (found := _MODEL.match(statement)) is None:
-                    parameters |= {name.lower(): value for name, value in ASSIGNED.findall(statement)}
-                elif found[1].lower() in cards:
-                    cards[found[1].lower()].append(statement)
-        return cls(parameters, {device: tuple(texts) for device, texts in cards.items()})
+                word, *rest = statement.lower().split(None, 2)
+                if (found := _MODEL.match(statement)) is not None:
+                    if found[1].lower() in cards:
+                        cards[found[1].lower()].append(statement)
+                    continue
+                assigned = {name.lower(): value for name, value in ASSIGNED.findall(statement)}
+                if word in (".subckt", ".ends"):
+                    inside = rest[0] if word == ".subckt" else ""
+                elif word[0] == "m":
+                    assigned = {name: value for name, value in assigned.items() if name in _MISMATCHED}
+                else:
+                    parameters |= assigned
+                if inside in cards:
+                    wrappers[inside] = wrappers.get(inside, {}) | assigned
+        return cls(parameters, {device: tuple(texts) for device, texts in cards.items()}, wrappers)
+
+    def mismatch(self, device: str, size: Sequence[float], switch: str) -> tuple[float, float] | None:
+        """The standard deviations of a transistor's threshold, V, and of its gain, relative; None if nothing is said.
+
+        Args:
+            device: as its model cards call it.
+            size: width and length, m.
+            switch: the parameter that turns mismatch on.
+
+        Raises:
+            ValueError: for a value that cannot be made out.
+        """
+        own = self.wrappers.get(device.lower(), {})
+        if not own.keys() >= {*_MISMATCHED}:
+            return None
+        there = {**self.parameters, **own, switch: "1", "w": repr(size[0]), "l": repr(size[1])}
+        volts, gain = (evaluate(own[name], there, 1.0) - evaluate(own[name], there) for name in _MISMATCHED)
+        return abs(volts), abs(gain)
 
     def bins(self, device: str, sizes: Iterable[Sequence[float]]) -> list[Bin]:
         """The bins of a device that transistors of these widths and lengths, m, belong to, each once.
@@ -146,14 +180,16 @@ class _Reader:
                 current = sections.setdefault(rest[0], [])
             elif word == ".endl":
                 current = sections[None]
-            elif word in (".param", ".model", ".include", ".inc", ".lib"):
+            elif word in _KEPT or word[0] == "m":
                 lines = [line]
         if lines is not None:
             current.append(" ".join(lines))
         return sections
 
     def statements(self, path: Path, section: str | None, depth: int = 0) -> Iterator[str]:
-        """`.param` and `.model` statements of a section (None for what is in none), those of files included."""
+        """What is kept of a section (None for what is in none), with what it includes: parameters, model cards, and
+        the heads, ends and transistors of subcircuits.
+        """
         if depth > _DEEPEST:
             raise ValueError(f"{path} includes itself, directly or through others")
         sections = self._sections(path)

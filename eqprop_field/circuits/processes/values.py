@@ -37,17 +37,19 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "min": min,
     "max": max,
     "int": math.trunc,
-    # Random parameters at their nominal: spreads are drawn elsewhere, from a key.
-    **dict.fromkeys(("agauss", "gauss", "aunif", "unif"), lambda nominal, *_: nominal),
+    "aunif": lambda nominal, *_: nominal,
+    "unif": lambda nominal, *_: nominal,
 }
 
 
-def evaluate(text: str, parameters: Mapping[str, str], _depth: int = 0) -> float:
+def evaluate(text: str, parameters: Mapping[str, str], deviations: float = 0.0, _depth: int = 0) -> float:
     """The number that an expression is, in a SPICE file's own syntax.
 
     Args:
         text: a number, or an expression with or without the quotes or braces around it.
         parameters: the text of every parameter, by its name in lower case.
+        deviations: by how many standard deviations its normal random parameters are off; at their nominal by default,
+            for spreads are drawn elsewhere, from a key.
 
     Raises:
         ValueError: for what is no expression of known parameters, or no finite number.
@@ -66,7 +68,7 @@ def evaluate(text: str, parameters: Mapping[str, str], _depth: int = 0) -> float
             case ast.Constant(constant) if isinstance(constant, int | float):
                 return float(constant)
             case ast.Name(name) if name in parameters:
-                return evaluate(parameters[name], parameters, _depth + 1)
+                return evaluate(parameters[name], parameters, deviations, _depth + 1)
             case ast.UnaryOp(sign, operand) if type(sign) in _OPERATORS:
                 return _OPERATORS[type(sign)](value(operand))
             case ast.BinOp(left, sign, right) if type(sign) in _OPERATORS:
@@ -75,6 +77,9 @@ def evaluate(text: str, parameters: Mapping[str, str], _depth: int = 0) -> float
                 return float(_OPERATORS[type(sign)](value(left), value(right)))
             case ast.IfExp(test, body, otherwise):
                 return value(body) if value(test) else value(otherwise)
+            case ast.Call(ast.Name("agauss" | "gauss" as name), [nominal, spread, sigmas], []):
+                middle, sigma = value(nominal), value(spread) / value(sigmas)
+                return middle + deviations * sigma * (1.0 if name == "agauss" else middle)
             case ast.Call(ast.Name(name), arguments, []) if name in _FUNCTIONS:
                 return float(_FUNCTIONS[name](*map(value, arguments)))
         raise ValueError(f"{ast.unparse(node)!r} is neither a number nor a known parameter or function")
