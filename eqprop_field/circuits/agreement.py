@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._files import write_json, write_text
+from .._files import write_csv, write_json, write_text
 from ..learning.base import Estimate
 from ..results import AbstractResult, known, with_unit
 from ..storage import save_phases
@@ -82,6 +82,7 @@ class Agreement(AbstractResult):
         logs: ngspice's, one a sample.
         thresholds: which differences were allowed.
         field: the network, as it is on the chip if there is one.
+        with_waveforms: whether `save` writes the measured waveforms too.
     """
 
     stem: ClassVar[str] = "agreement"
@@ -95,6 +96,7 @@ class Agreement(AbstractResult):
     logs: tuple[str, ...]
     thresholds: Thresholds
     field: AbstractVectorField
+    with_waveforms: bool = False
 
     @property
     def max_abs_free(self) -> float:
@@ -167,6 +169,19 @@ class Agreement(AbstractResult):
             for i, (sample, (circuit, ode)) in enumerate(zip(self.samples, verdicts, strict=True))
         ]
 
+    def waveforms(self, sample: int) -> list[dict[str, Any]]:
+        """A sample as ngspice measured it, a row a time point: the phase, its beta, seconds from its begin, and volts.
+
+        Empty where ngspice failed; states that a clamp confines are clipped to their bounds.
+        """
+        scales, trace = self.netlists[0].map["scales"], self.samples[sample]
+        rows = []
+        for k, phase in enumerate(() if trace is None else trace.circuit):
+            for time, states in zip(phase.times.tolist(), phase.states.tolist(), strict=True):
+                volts = {f"s{i}": scales["volt_per_unit"] * state for i, state in enumerate(states)}
+                rows.append({"phase": k, "beta": phase.beta, "time_second": scales["tau_s"] * time, **volts})
+        return rows
+
     def summary(self) -> dict[str, float | str | None]:
         """What `agreement.json` holds; None for numbers that do not exist."""
         names = (*_DIFFERENCES, "update_cosine", "update_signs", *_QUANTITIES)
@@ -207,6 +222,9 @@ class Agreement(AbstractResult):
             files += [path.name for path in written]
         write_text(folder / "ngspice.log", "".join(f"* sample {i}\n{log}\n" for i, log in enumerate(self.logs)))
         write_json(folder / "agreement.json", self.summary())
+        for k in range(len(self.samples)) if self.with_waveforms else ():
+            write_csv(folder / f"waveforms_{k}.csv", self.waveforms(k))
+            files.append(f"waveforms_{k}.csv")
         return [*files, "ngspice.log", "agreement.json"]
 
 

@@ -82,6 +82,7 @@ def verify(
     tol: float = 1e-6,
     thresholds: Thresholds | None = None,
     points: int = 400,
+    waveforms: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Agreement:
@@ -105,6 +106,7 @@ def verify(
         tol: the residual up to which a phase of the circuit counts as at rest.
         thresholds: up to which differences they agree; by default what the level promises.
         points: how many points of every measured trajectory to keep, on a time axis common to the batch.
+        waveforms: whether the agreement's `save` writes all measured points as CSV, a file a sample.
         workers: how many simulators run at once; one for each core by default.
         progress: called with the circuits that have run and their number.
 
@@ -135,7 +137,7 @@ def verify(
         ode = _ode_phases(problem, measured, min(1e-9, 1e-3 * thresholds.state, 0.1 * tol))
         agreement = _compare(problem, substrate, measured, ode, thresholds, points)
     circuit, ode = (_in_precision_of(field, estimate) for estimate in (agreement.circuit, agreement.ode))
-    return dataclasses.replace(agreement, circuit=circuit, ode=ode, field=field_on(chip, field))
+    return dataclasses.replace(agreement, circuit=circuit, ode=ode, field=field_on(chip, field), with_waveforms=waveforms)
 
 
 def _problem(rule: EqProp, chip: AbstractChip | None, field: AbstractVectorField, x: Array, y: Array) -> _Problem:

@@ -31,6 +31,8 @@ class Circuit(SampleFiles, AbstractExperiment):
     """Residual up to which a phase of the circuit counts as settled; everything is computed in float64."""
     points: Annotated[int, at_least(2)] = 400
     """Saved points of every trajectory."""
+    waveforms: bool = False
+    """Write waveforms_0.csv and so on too: every sample in volts at all of ngspice's own time points."""
     time: ChosenTimes = ()
     """Duration of the free phase and of a nudged one, in time constants."""
     workers: Workers = None
@@ -63,6 +65,7 @@ class Circuit(SampleFiles, AbstractExperiment):
                 fold_inputs=not self.circuit.explicit_inputs,
                 tol=self.tol,
                 points=self.points,
+                waveforms=self.waveforms,
                 workers=self.workers,
                 progress=progress,
             )

@@ -1,5 +1,7 @@
 """Seconds, joules and watts of an agreement, against what currents and time constants say; and several in one table."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -61,6 +63,20 @@ def test_several_agreements_are_those_of_one_circuit_each(field, found):
     assert len(agreeing.get_xdata()) == 2 and list(others.get_ydata()) == [2]
     with pytest.raises(ValueError, match="no circuit to compare"):
         verify_each(field, X, Y, 0.5, {})
+
+
+def test_waveforms_are_the_measured_phases_in_seconds_and_volts(field, found, tmp_path):
+    slow = dataclasses.replace(found.agreements["slow"], with_waveforms=True)
+    assert "waveforms_0.csv" in slow.save(tmp_path)["files"]
+    assert not any("waveforms" in file for file in found.save(tmp_path / "all")["files"])
+    table = np.genfromtxt(tmp_path / "waveforms_0.csv", delimiter=",", names=True)
+    free, nudged = slow.samples[0].circuit
+    assert list(table.dtype.names) == ["phase", "beta", "time_second", "s0", "s1", "s2", "s3"]
+    for k, phase in enumerate((free, nudged)):
+        rows = table[table["phase"] == k]
+        assert set(rows["beta"]) == {phase.beta}
+        np.testing.assert_allclose(rows["time_second"], 4e-5 * phase.times, rtol=1e-12)
+        np.testing.assert_allclose(rows["s2"], 0.07 * phase.states[:, 2], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
