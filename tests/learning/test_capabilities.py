@@ -29,7 +29,7 @@ SUBSTRATES = {
     "circuit on chip": NgspiceSubstrate(chip=CHIP),
     "transistors": NgspiceSubstrate(level=Transistor()),
 }
-# What each substrate lacks; single steps are what BPTT alone needs, and brings where JAX computes.
+# What each substrate lacks, sensitivities apart; single steps are what BPTT alone needs, and brings where JAX computes.
 LACKS = {
     "equilibrium": {"single_steps"},
     "trajectory": {"single_steps"},
@@ -53,8 +53,9 @@ LACKS = {
         "jax",
         "transposed_synapses",
     },
-    "transistors": set(epf.Capability.__members__) - {"nudged_phases"},
+    "transistors": set(epf.Capability.__members__) - {"nudged_phases", "sensitivities"},
 }
+LACKS = {where: lacks if "jax" in lacks else lacks | {"sensitivities"} for where, lacks in LACKS.items()}
 
 
 @pytest.mark.parametrize("where", SUBSTRATES)
