@@ -114,9 +114,9 @@ def agreements(result: Agreements, ax: Axes | None = None) -> Axes:
             angles = np.degrees(np.arccos(np.clip(cosines[which], -1, 1)))
             ax.plot(angles, rows[which], "o", color=colour, label=label)
     ax.set_yticks(rows, list(result.agreements))
-    ax.set(xlim=(0, None), ylim=(len(rows) - 0.5, -0.5), xlabel="angle between the update and the ODE's (degrees)")
-    ax.set_title("Circuits of one network")
-    ax.legend(loc="best")
+    ax.set(xlim=(0, None), ylim=(len(rows) - 0.5, -0.5), xlabel="angle between updates, circuit and ODE (°)")
+    ax.set_title("How far each circuit's update points away")
+    legend_above(ax)
     return ax
 
 

@@ -27,20 +27,20 @@ def template():
 
 def test_alignment_on_circuits_is_one_circuit_and_sample_at_a_time(ngspice, template):
     """Beside the ODE's, of which that of ideal parts is one; early saturation makes another one of it."""
-    keys, told = jax.random.split(jax.random.key(1), 2), []
+    keys, told = jax.random.split(jax.random.key(1), 1), []
     rules = {"eqprop": epf.EqProp(NUDGING)} | named_circuit_rules(["eqprop"], NUDGING, LEVELS, **TIMES)
     truths = {name: true_gradient(rule) for name, rule in rules.items()}
     draws = {"symmetries": [0.0, 1.0], "keys": keys}
     found = epf.align(template, X, Y, rules=rules, truth=truths, **draws, progress=lambda *done: told.append(done))
-    assert found.rules == ("eqprop", "eqprop, ideal", "eqprop, ota", "eqprop, pairs") and told[-1] == (5, 5)
-    assert found.cosine.shape == (4, 2, 2, 2, 3) and not found.codes.any()
-    field = template.reinitialise(keys[1], 0.0)
+    assert found.rules == ("eqprop", "eqprop, ideal", "eqprop, ota", "eqprop, pairs") and told[-1] == (3, 3)
+    assert found.cosine.shape == (4, 2, 1, 2, 3) and not found.codes.any()
+    field = template.reinitialise(keys[0], 0.0)
     for place, name in enumerate(rules):
         ours = rules[name].estimate(field, X[1:], Y[1:])
         true = truths[name].estimate(field, X[1:], Y[1:])
-        assert found.cosine[place, 0, 1, 1, 0] == pytest.approx(cosine(ours.gradient, true.gradient), abs=1e-5)
+        assert found.cosine[place, 0, 0, 1, 0] == pytest.approx(cosine(ours.gradient, true.gradient), abs=1e-5)
     asymmetry = epf.jacobian_asymmetry(field, field.drive(X[1:]), ours.free.state)[0]
-    assert found.jacobian_asymmetry[0, 1, 1] == pytest.approx(float(asymmetry), abs=0.01)
+    assert found.jacobian_asymmetry[0, 0, 1] == pytest.approx(float(asymmetry), abs=0.01)
     apart = np.abs(found.cosine[1:] - found.cosine[0]).max(axis=(1, 2, 3, 4))
     assert apart[0] < 1e-4 and apart[1] > 1e-3
 
