@@ -88,6 +88,8 @@ class LevelOptions:
     """A subcircuit file of your own instead of the level's neuron, with the same ports."""
     synapse: _File = None
     """A subcircuit file of your own instead of the level's synapse, with the same ports."""
+    nudge: _File = None
+    """A subcircuit file of your own instead of the level's nudge, with the same ports."""
     explicit_inputs: bool = False
     """Give every input a source and every input synapse an element, instead of one folded current a neuron."""
 
@@ -103,6 +105,7 @@ class LevelOptions:
             ValueError: for a value outside its range, and for what the scan of a file refuses.
         """
         from ..circuits import LEVELS, read_subcircuit
+        from ..circuits.levels import PARTS
 
         names = self.level.split(",")
         if unknown := [name for name in names if name not in LEVELS]:
@@ -116,21 +119,21 @@ class LevelOptions:
                 flag = next((option for option, of in _FIELDS.items() if of == field), field).replace("_", "-")
                 flag = "--pdk, --corner, --celsius or --vdd" if field == "process" else f"--{flag}"
                 raise Refused(f"{flag} is an option of --level {' or '.join(having)}, not of {self.level}")
-        for part in ("neuron", "synapse"):
-            if part in own:
-                if not own[part].is_file():
-                    raise Refused(f"--{part} {own[part]} is no file: name a file with a .subckt")
-                own[part] = read_subcircuit(own[part])
+        for part in own.keys() & {*PARTS}:
+            if not own[part].is_file():
+                raise Refused(f"--{part} {own[part]} is no file: name a file with a .subckt")
+            own[part] = read_subcircuit(own[part])
         stated = [(name, {field: own[field] for field in own if field in fields[name]}) for name in names]
         return {label: level for name, options in stated for label, level in self._built(name, options)}
 
     def _built(self, name: str, options: dict[str, Any]) -> "Iterator[tuple[str, AbstractLevel]]":
         from ..circuits import LEVELS, TIGHT
+        from ..circuits.levels import PARTS
 
         chosen: Any = LEVELS[name]
         if chosen.ideal:
             options["accuracy"] = TIGHT
-        parts = [options[part] for part in ("neuron", "synapse") if part in options]
+        parts = [options[part] for part in PARTS if part in options]
         each = options.pop("process").each(*parts) if "process" in options else {}
         scales = {scale: value for scale in _SCALES if (value := getattr(self, scale)) is not None}
         for label, process in each.items() or ((name, None),):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ from eqprop_field.circuits import (
     schedule,
     verify,
 )
+from eqprop_field.circuits.levels import PARTS
 from eqprop_field.circuits.library import subcircuit
 from eqprop_field.vector_fields.base import flatten_state
 
@@ -376,13 +378,30 @@ def test_own_neuron_and_synapse_take_the_places_of_the_library(ngspice, tmp_path
 
 @pytest.mark.parametrize("level", EVERY, ids=named)
 def test_a_copy_of_the_librarys_part_changes_nothing(pair, level, tmp_path):
-    """Every neuron and synapse of every level can be written down and given back."""
+    """Every neuron, synapse and nudge of every level can be written down and given back."""
     parts = level.parts(pair)
-    for what in ("neuron", "synapse"):
+    for what in PARTS:
         part = parts.get(what) or subcircuit("synapse")
         (tmp_path / "own.sub").write_text(part.text.replace(f"subckt {part.name} ", "subckt own "))
         text = dataclasses.replace(level, **{what: read_subcircuit(tmp_path / "own.sub")}).emit(pair).text
-        assert text.count(" own ") > 1 and f".subckt {part.name} " not in text
+        called = [line for line in text.splitlines() if re.match(r"X.*\bown\b", line)]
+        assert len(called) >= (1 if what == "nudge" else 2) and f".subckt {part.name} " not in text
+
+
+def test_an_own_nudge_pulls_as_it_says(ngspice, tmp_path):
+    """One of twice the current at half the beta is the library's; equilibria are the field's no more."""
+    (tmp_path / "n.sub").write_text(".subckt twice s beta y leak=1k\nB1 0 s I=2*v(beta)*(v(y)-v(s))/leak\n.ends\n")
+    level, field = Behavioural(nudge=read_subcircuit(tmp_path / "n.sub")), perceptron(0, 2, 3, 1)
+    x, y = samples(field)
+    ends = []
+    for built, beta in ((level, 0.2), (Behavioural(), 0.4)):
+        substrate = NgspiceSubstrate(level=built, free_time=40.0, nudged_time=40.0, tol=1e-5)
+        _, (nudged,) = substrate.phases(
+            field, x, epf.Nudging.one_sided(beta).nudges(epf.Quadratic(), jax.numpy.asarray(y))
+        )
+        ends.append(np.concatenate(nudged.state, axis=1))
+    np.testing.assert_allclose(ends[0], ends[1], atol=1e-5)
+    assert not level.exact and level.own_parts.keys() == {"nudge"}
 
 
 def test_ports_and_names_of_own_parts_must_fit(pair, tmp_path):

@@ -7,6 +7,7 @@ from typing import TypeVar
 from .base import FAST as FAST
 from .base import LEARNS as LEARNS
 from .base import NORMAL as NORMAL
+from .base import PARTS as PARTS
 from .base import TIGHT as TIGHT
 from .base import AbstractLevel as AbstractLevel
 from .base import Accuracy as Accuracy

@@ -22,6 +22,7 @@ from ..scaling import Scaling
 from ..timeline import Timeline as Timeline
 
 MAP_FORMAT = 1
+PARTS = ("neuron", "synapse", "nudge")  # what a user may have of his own
 
 _LOOSE = 1e-4  # of reltol
 _STIFFNESS = 1e6  # of a clamp, in leak conductances: the overshoot is a millionth of the pushing current
@@ -50,7 +51,7 @@ class AbstractLevel(abc.ABC):
         scaling: dimensionless to SI.
         accuracy: how closely the simulator follows the circuit.
         neuron: the user's own subcircuit in the neuron's place, with the same ports; None for the library's.
-        synapse: the same for the synapse.
+        synapse: the same for the synapse; nudge: for the nudge.
     """
 
     name: ClassVar[str]
@@ -65,6 +66,7 @@ class AbstractLevel(abc.ABC):
     accuracy: Accuracy
     neuron: Subcircuit | None
     synapse: Subcircuit | None
+    nudge: Subcircuit | None
 
     @property
     @abc.abstractmethod
@@ -77,14 +79,19 @@ class AbstractLevel(abc.ABC):
         return {}
 
     @property
+    def own_parts(self) -> dict[str, Subcircuit]:
+        """The user's own subcircuits, by what they stand for."""
+        return {what: part for what in PARTS if (part := getattr(self, what)) is not None}
+
+    @property
     def exact(self) -> bool:
         """Whether equilibria are those of the vector field; elsewhere a phase is at rest where its voltages are."""
-        return self.ideal and self.neuron is None and self.synapse is None
+        return self.ideal and not self.own_parts
 
     @property
     def thresholds(self) -> Thresholds:
         """What the circuit is to keep to; with parts of the user's own it is only asked whether it learns."""
-        return self.specification if self.neuron is None and self.synapse is None else LEARNS
+        return LEARNS if self.own_parts else self.specification
 
     def emit(self, circuit: AbstractCircuit, *, klu: bool = False, edge: float | None = None) -> Netlist:
         """The circuit as a netlist.
@@ -223,7 +230,7 @@ class AbstractLevel(abc.ABC):
         neurons = [(layer, index) for layer, size in enumerate(circuit.groups) for index in range(size)]
         has_rates = self.has_rates and isinstance(circuit, Circuit)
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        shared = {name: options.pop(name) for name in ("scaling", "accuracy", "neuron", "synapse")}
+        shared = {name: options.pop(name) for name in ("scaling", "accuracy", *PARTS)}
         return {
             "format": MAP_FORMAT,
             "level": self.name,
@@ -232,7 +239,7 @@ class AbstractLevel(abc.ABC):
             "scales": dataclasses.asdict(shared["scaling"]),
             "accuracy": dataclasses.asdict(shared["accuracy"]),
             "options": options,
-            "own_parts": {what: shared[what].name for what in ("neuron", "synapse") if shared[what] is not None},
+            "own_parts": {what: part.name for what, part in self.own_parts.items()},
             "nodes": [
                 {"state": f"s{i}", **({"rate": f"r{i}"} if has_rates else {}), "layer": layer, "index": index}
                 for i, (layer, index) in enumerate(neurons)
@@ -245,11 +252,7 @@ class AbstractLevel(abc.ABC):
 
 
 def fitting(replacement: Subcircuit | None, standard: Subcircuit) -> Subcircuit:
-    """The user's own subcircuit if there is one and its ports are those of the library's `standard`, else that.
-
-    Raises:
-        ValueError: for other ports.
-    """
+    """The user's own subcircuit if there is one, else the library's `standard`; ValueError for other ports than its."""
     if replacement is None:
         return standard
     if tuple(port.lower() for port in replacement.ports) != standard.ports:
@@ -267,9 +270,9 @@ def clamp_part(circuit: Circuit) -> Mapping[str, Subcircuit]:
     return {"clamp": subcircuit("clamp_between" if math.isfinite(circuit.bounds[1]) else "clamp_above")}
 
 
-def nudge_part(circuit: Circuit, name: str = "nudge") -> Mapping[str, Subcircuit]:
-    """The nudge, where there is one."""
-    return {} if circuit.target is None else {"nudge": subcircuit(name)}
+def nudge_part(circuit: Circuit, own: Subcircuit | None, name: str = "nudge") -> Mapping[str, Subcircuit]:
+    """The nudge, where there is one: the user's own, or the library's."""
+    return {} if circuit.target is None else {"nudge": fitting(own, subcircuit(name))}
 
 
 def membranes(
@@ -381,11 +384,7 @@ def influence(circuit: AbstractCircuit, scaling: Scaling, time: Timeline) -> Ite
 
 
 def positive(**values: float) -> None:
-    """Checks a level's options.
-
-    Raises:
-        ValueError: for one that is not positive and finite.
-    """
+    """Checks a level's options; raises ValueError for one that is not positive and finite."""
     for name, value in values.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name}={value!r} must be a positive, finite number")

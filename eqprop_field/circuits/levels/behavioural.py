@@ -56,6 +56,7 @@ class Behavioural(AbstractLevel):
         accuracy: how closely ngspice follows the equations.
         neuron: a subcircuit with the ports `s r` instead of the activation's.
         synapse: a subcircuit with the ports `r s` instead of the transconductance.
+        nudge: a subcircuit with the ports `s beta y` instead of the library's `nudge`.
     """
 
     name: ClassVar[str] = "behavioural"
@@ -65,6 +66,7 @@ class Behavioural(AbstractLevel):
     accuracy: Accuracy = NORMAL
     neuron: Subcircuit | None = None
     synapse: Subcircuit | None = None
+    nudge: Subcircuit | None = None
 
     @property
     def specification(self) -> Thresholds:
@@ -72,7 +74,7 @@ class Behavioural(AbstractLevel):
 
     @property
     def builds_any_field(self) -> bool:
-        return self.neuron is None and self.synapse is None
+        return not self.own_parts
 
     def expressions(self, circuit: AbstractCircuit, time: Timeline) -> Iterator[str]:
         if not isinstance(circuit, ExpressionCircuit):
@@ -85,7 +87,13 @@ class Behavioural(AbstractLevel):
         # The library's own synapse is written out, element by element: there may be many thousands.
         synapse = {} if self.synapse is None else {"synapse": fitting(self.synapse, subcircuit("synapse"))}
         neuron = fitting(self.neuron, ideal_neuron(circuit.activation))
-        return {"neuron": neuron, **synapse, **clamp_part(circuit), **nudge_part(circuit), **_transposing_part(circuit)}
+        return {
+            "neuron": neuron,
+            **synapse,
+            **clamp_part(circuit),
+            **nudge_part(circuit, self.nudge),
+            **_transposing_part(circuit),
+        }
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:
         return membranes(circuit, self.scaling, parts, "s{i} r{i}")

@@ -40,6 +40,7 @@ class Crossbar(AbstractLevel):
         accuracy: how closely ngspice follows the circuit.
         neuron: a subcircuit with the ports `s r` instead of the activation's.
         synapse: a subcircuit with the ports `p q n` instead of the pair of resistors.
+        nudge: a subcircuit with the ports `s beta y` instead of the library's `nudge`.
         gain: every op-amp's gain at DC.
         gain_bandwidth: 2 pi GBW tau, dimensionless.
         offset: every op-amp's input offset, in state units.
@@ -53,6 +54,7 @@ class Crossbar(AbstractLevel):
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
     synapse: Subcircuit | None = None
+    nudge: Subcircuit | None = None
     gain: float = 1e4
     gain_bandwidth: float = 1000.0
     offset: float = 0.0
@@ -83,7 +85,7 @@ class Crossbar(AbstractLevel):
             "row": subcircuit("crossbar_row"),
             "column": subcircuit("crossbar_column"),
             **clamp_part(circuit),
-            **nudge_part(circuit),
+            **nudge_part(circuit, self.nudge),
         }
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:

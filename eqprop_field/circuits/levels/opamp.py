@@ -38,6 +38,7 @@ class OpAmp(AbstractLevel):
         accuracy: how closely ngspice follows the circuit.
         neuron: a subcircuit with the ports `n s r q` instead of the library's `opamp_neuron`.
         synapse: a subcircuit with the ports `pre n` instead of the resistor.
+        nudge: a subcircuit with the ports `n s beta y` instead of the library's `opamp_nudge`.
         gain: A0, every op-amp's gain at DC.
         gain_bandwidth: 2 pi GBW tau, dimensionless: unity-gain angular frequency times the time unit.
         offset: every op-amp's input offset, in state units.
@@ -49,6 +50,7 @@ class OpAmp(AbstractLevel):
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
     synapse: Subcircuit | None = None
+    nudge: Subcircuit | None = None
     gain: float = 1e4
     gain_bandwidth: float = 100.0
     offset: float = 0.0
@@ -68,7 +70,7 @@ class OpAmp(AbstractLevel):
             "neuron": fitting(self.neuron, subcircuit("opamp_neuron")),
             "synapse": fitting(self.synapse, subcircuit("opamp_synapse")),
             **({} if circuit.bounds is None else {"clamp": subcircuit("opamp_clamp")}),
-            **nudge_part(circuit, "opamp_nudge"),
+            **nudge_part(circuit, self.nudge, "opamp_nudge"),
         }
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:

@@ -39,6 +39,7 @@ class OtaC(AbstractLevel):
         accuracy: how closely ngspice follows the circuit.
         neuron: a subcircuit with the ports `s r` instead of the library's `ota_neuron`.
         synapse: a subcircuit with the ports `inp inn s` instead of the library's `ota_synapse`.
+        nudge: a subcircuit with the ports `s beta y` instead of the library's `ota_nudge`.
         linear_range: the voltage at which an OTA gives tanh(1) of its tail current, in state units.
     """
 
@@ -47,6 +48,7 @@ class OtaC(AbstractLevel):
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
     synapse: Subcircuit | None = None
+    nudge: Subcircuit | None = None
     linear_range: float = 5.0
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class OtaC(AbstractLevel):
             "neuron": fitting(self.neuron, subcircuit("ota_neuron")),
             "synapse": fitting(self.synapse, subcircuit("ota_synapse")),
             **clamp_part(circuit),
-            **nudge_part(circuit, "ota_nudge"),
+            **nudge_part(circuit, self.nudge, "ota_nudge"),
         }
 
     def neurons(self, circuit: Circuit, parts: Mapping[str, Subcircuit]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from ..library import Subcircuit, subcircuit
 from ..processes import Process
 from ..processes.fabrication import fabricated
 from ..scaling import Scaling
-from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, leaks, nudge_gains, number
+from .base import AbstractLevel, Accuracy, Thresholds, Timeline, drives, fitting, leaks, nudge_gains, nudge_part, number
 
 _WEIGHT_V = -0.25  # common mode of a Gilbert synapse's weight, V: between the tail and the pairs above it
 _HEADROOM = 1.25  # of a Gilbert synapse's tail over the largest weight: beyond it tanh flattens
@@ -38,6 +38,7 @@ class Transistor(AbstractLevel):
         accuracy: how closely ngspice follows the circuit.
         neuron: a subcircuit with the port `s` instead of the library's `mos_neuron`.
         synapse: a subcircuit with the ports of `mos_synapse` or `gilbert_synapse` instead of these.
+        nudge: a subcircuit with the ports `inp inn s on off b vdd vss` instead of the library's `mos_nudge`.
         cell: what multiplies.
         process: the transistors, their temperature and their supplies; our own level 3 cards by default.
     """
@@ -51,6 +52,7 @@ class Transistor(AbstractLevel):
     accuracy: Accuracy = dataclasses.field(default_factory=Accuracy)
     neuron: Subcircuit | None = None
     synapse: Subcircuit | None = None
+    nudge: Subcircuit | None = None
     cell: Literal["ota", "gilbert"] = "ota"
     process: Process = dataclasses.field(default_factory=Process.generic)
 
@@ -77,7 +79,7 @@ class Transistor(AbstractLevel):
             "models": self.process.models,
             "neuron": fitting(self.neuron, subcircuit("mos_neuron")),
             "synapse": fitting(self.synapse, subcircuit("mos_synapse" if self.cell == "ota" else "gilbert_synapse")),
-            **({} if circuit.target is None else {"nudge": subcircuit("mos_nudge")}),
+            **nudge_part(circuit, self.nudge, "mos_nudge"),
         }
         self.process.check(parts.values())
         return parts
