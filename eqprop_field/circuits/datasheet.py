@@ -77,10 +77,8 @@ class Datasheet(AbstractResult):
         first, chips = self.rows()[0], self.chips
         supply = None if first["vdd"] is None else first["vdd"] - first["vss"]
         figures = {name: known(getattr(self.nominal, name)) for name in _QUANTITIES}
-        figures |= {
-            "update_cosine": first["update_cosine"],
-            "cosine_to_own_gradient": known(self.cosine_to_own_gradient),
-        }
+        figures["update_cosine"] = first["update_cosine"]
+        figures["cosine_to_own_gradient"] = known(self.cosine_to_own_gradient)
         parts = {
             "transistors": self.parts.elements.get("transistors", 0),
             "capacitance_farad": known(self.parts.capacitance_farad),
@@ -89,12 +87,8 @@ class Datasheet(AbstractResult):
         }
         drawn: dict[str, Any] = {"chips": 0, "yield": None}
         if chips is not None:
-            drawn = {
-                "chips": len(chips.runs),
-                "yield": chips.passed,
-                "yield_by_own_gradient": chips.passed_by_chip_gradient,
-            }
-            drawn |= {"passing": chips.passing}
+            drawn = {"chips": len(chips.runs), "passing": chips.passing, "yield": chips.passed}
+            drawn["yield_by_own_gradient"] = chips.passed_by_chip_gradient
         told = {"circuit": self.name, "supply_volt": supply, "phases": list(self.durations)}
         return told | figures | parts | drawn | {"corners": self.rows(), "verdict": first["verdict"]}
 

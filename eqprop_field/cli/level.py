@@ -104,8 +104,8 @@ class LevelOptions:
             Refused: for an option of another level, and for a subcircuit file that cannot be taken.
             ValueError: for a value outside its range, and for what the scan of a file refuses.
         """
-        from ..circuits import LEVELS, read_subcircuit
-        from ..circuits.levels import PARTS
+        from ..circuits import read_subcircuit
+        from ..circuits.levels import LEVELS, PARTS
 
         names = self.level.split(",")
         if unknown := [name for name in names if name not in LEVELS]:
@@ -127,8 +127,7 @@ class LevelOptions:
         return {label: level for name, options in stated for label, level in self._built(name, options)}
 
     def _built(self, name: str, options: dict[str, Any]) -> "Iterator[tuple[str, AbstractLevel]]":
-        from ..circuits import LEVELS, TIGHT
-        from ..circuits.levels import PARTS
+        from ..circuits.levels import LEVELS, PARTS, TIGHT
 
         chosen: Any = LEVELS[name]
         if chosen.ideal:
