@@ -114,30 +114,30 @@ def verify(
         ValueError: if x, y or beta does not fit.
         NgspiceMissing: if there is no ngspice. A simulator that FAILS is a verdict, not an exception.
     """
-    level = Behavioural(accuracy=TIGHT) if level is None else level
+    level = level or Behavioural(accuracy=TIGHT)
     thresholds = level.thresholds if thresholds is None else thresholds
     nudging = nudging if isinstance(nudging, Nudging) else Nudging.one_sided(nudging)
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     substrate = NgspiceSubstrate(
-        engine=Batch() if engine is None else engine,
+        engine=engine or Batch(),
         level=level,
         free_time=free_time,
         nudged_time=nudged_time,
         tol=tol,
         chip=chip,
-        workers=(os.cpu_count() or 1) if workers is None else workers,
+        workers=workers or os.cpu_count() or 1,
         fold_inputs=fold_inputs,
     )
-    rule = EqProp(nudging=nudging, substrate=substrate, cost=Quadratic() if cost is None else cost)
     nudging.check(field)
-    nudges = nudging.nudges(rule.cost, y)
-    measured = substrate.transients(field, x, nudges, throw=False, progress=progress)
+    rule = EqProp(nudging, substrate, cost or Quadratic())
+    measured = substrate.transients(field, x, nudging.nudges(rule.cost, y), throw=False, progress=progress)
     with float64():
         problem = _problem(rule, chip, field, x, y)
         ode = _ode_phases(problem, measured, min(1e-9, 1e-3 * thresholds.state, 0.1 * tol))
         agreement = _compare(problem, substrate, measured, ode, thresholds, points)
     circuit, ode = (_in_precision_of(field, estimate) for estimate in (agreement.circuit, agreement.ode))
-    return dataclasses.replace(agreement, circuit=circuit, ode=ode, field=field_on(chip, field), with_waveforms=waveforms)
+    built = field_on(chip, field)
+    return dataclasses.replace(agreement, circuit=circuit, ode=ode, field=built, with_waveforms=waveforms)
 
 
 def _problem(rule: EqProp, chip: AbstractChip | None, field: AbstractVectorField, x: Array, y: Array) -> _Problem:

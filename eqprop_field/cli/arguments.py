@@ -161,18 +161,6 @@ Gains = Annotated[tuple[float, ...], _one_word(_gains, _written, "FIRST:LAST:COU
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampleFiles:
-    """What a command runs: a network and its samples."""
-
-    net: NetworkFile
-    """The network file."""
-    input: Path
-    """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
-    target: Path
-    """Target states of the output neurons, (batch, outputs), likewise."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class NudgeOptions:
     """How strongly the output neurons are nudged, and to which sides of beta = 0."""
 
@@ -190,6 +178,21 @@ class NudgeOptions:
         from ..substrates import Nudging
 
         return (Nudging.symmetric if self.nudging == "symmetric" else Nudging.one_sided)(self.beta)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phases:
+    """What a command runs: a network, its samples, and what nudges them."""
+
+    net: NetworkFile
+    """The network file."""
+    input: Path
+    """Firing rates of the input neurons, (batch, inputs): a .npy, .npz[:NAME] or .csv file, or - for CSV on stdin."""
+    target: Path
+    """Target states of the output neurons, (batch, outputs), likewise."""
+    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
+    cost: str = "quadratic"
+    """What nudges: quadratic, matching, cross-entropy, huber, margin, or yours of an --import, as module:attribute."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,14 @@ import dataclasses
 import os
 from typing import Annotated, Literal
 
-from .arguments import ChosenTimes, NudgeOptions, SampleFiles
+from .arguments import ChosenTimes, Phases
 from .command import AbstractExperiment, Outcome
 from .level import LevelOptions
 from .numbers import Tolerance, Workers, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Circuit(SampleFiles, AbstractExperiment):
+class Circuit(Phases, AbstractExperiment):
     """Runs the free and the nudged phases of every sample in ngspice, and compares them with the ODE.
 
     Writes phases.npz (as measured in ngspice), agreement.json, agreement.csv (one row a sample), agreement.png,
@@ -24,7 +24,6 @@ class Circuit(SampleFiles, AbstractExperiment):
     Example: eqprop-field circuit net.safetensors --input x.npy --target y.npy --beta 0.1 --level opamp --out circuit
     """
 
-    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     engine: Literal["batch", "shared"] = "batch"
     """What runs ngspice: a process of its own for every sample, or libngspice through PySpice; same results."""
     tol: Tolerance = 1e-6
@@ -47,10 +46,9 @@ class Circuit(SampleFiles, AbstractExperiment):
         from .inputs import read
         from .level import durations, only
 
-        nudging = self.nudge.build()  # refuses a beta without meaning before any work
         levels = self.circuit.each()
         way, how = (verify, {"level": only(levels)}) if len(levels) == 1 else (verify_each, {"levels": levels})
-        field, x, y = read(self)
+        field, x, y, cost = read(self)
         folder = self.folder()
         engine = Shared(workers=self.workers or os.cpu_count() or 1) if self.engine == "shared" else Batch()
         with bar("running ngspice") as progress, engine:
@@ -58,8 +56,9 @@ class Circuit(SampleFiles, AbstractExperiment):
                 field,
                 x,
                 y,
-                nudging,
+                self.nudge.build(),
                 engine=engine,
+                cost=cost,
                 **how,
                 **durations(self.time),
                 fold_inputs=not self.circuit.explicit_inputs,
@@ -69,5 +68,5 @@ class Circuit(SampleFiles, AbstractExperiment):
                 workers=self.workers,
                 progress=progress,
             )
-        options = {"samples": len(x), **dataclasses.asdict(self.nudge), "level": self.circuit.level}
+        options = {"samples": len(x), "cost": self.cost, **dataclasses.asdict(self.nudge), "level": self.circuit.level}
         return Outcome.saved(agreement, folder, **options)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import tyro
 
-from .arguments import ChosenTimes, NudgeOptions, SampleFiles
+from .arguments import ChosenTimes, Phases
 from .command import AbstractCommand, Outcome, Refused, place_for
 from .level import LevelOptions, durations
 from .numbers import Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Export(SampleFiles, AbstractCommand):
+class Export(Phases, AbstractCommand):
     """Writes a netlist of the free and the nudged phases of a sample, and a map from its nodes to neurons beside it.
 
     Run it with: ngspice -n -b net.cir -r out.raw
@@ -24,7 +24,6 @@ class Export(SampleFiles, AbstractCommand):
     """Which row of the input."""
     sequence: int = 1
     """How many rows, from --sample on, are clamped one after another in the one transient."""
-    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
     tol: Tolerance = 1e-8
     """Residual that the phases are given the time to reach; below 1e-6 everything is computed in float64."""
     time: ChosenTimes = ()
@@ -38,9 +37,8 @@ class Export(SampleFiles, AbstractCommand):
         from ..circuits import export
         from .inputs import read
 
-        self.nudge.build()  # refuses a beta without meaning before any work
         level = self.circuit.build()
-        field, x, y = read(self)
+        field, x, y, cost = read(self)
         if not 0 <= self.sample < len(x):
             raise Refused(f"--sample {self.sample}: the input has samples 0 to {len(x) - 1}")
         if not 1 <= self.sequence <= len(x) - self.sample:
@@ -55,6 +53,7 @@ class Export(SampleFiles, AbstractCommand):
             place,
             level=level,
             nudging=self.nudge.nudging,
+            cost=cost,
             **durations(self.time),
             tol=self.tol,
             fold_inputs=not self.circuit.explicit_inputs,
@@ -62,7 +61,7 @@ class Export(SampleFiles, AbstractCommand):
         beside = place.with_suffix(".map.json")
         chosen = f"sample {self.sample} of {len(x)}; another one with --sample" if len(x) > 1 else "the one sample"
         summary = {"netlist": str(place), "map": str(beside), "sample": self.sample, "sequence": self.sequence}
-        summary |= {"samples": len(x), **dataclasses.asdict(self.nudge), "level": self.circuit.level}
+        summary |= {"samples": len(x), "cost": self.cost, **dataclasses.asdict(self.nudge), "level": self.circuit.level}
         summary |= {"neurons": field.n_neurons, "end_s": netlist.end_s}
         run_it = f"run it: ngspice -n -b {place} -r {place.with_suffix('.raw')}"
         said = [f"{place}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean", run_it]

@@ -10,9 +10,10 @@ from jaxtyping import Array, ArrayLike
 
 from .. import datasets
 from .._files import must_be_file
+from ..costs import AbstractCost, named_cost
 from ..storage import load_network
 from ..vector_fields import AbstractVectorField
-from .arguments import Architecture, SampleFiles
+from .arguments import Architecture, Phases
 from .command import Refused
 
 
@@ -45,10 +46,11 @@ def network(net: Path | None, architecture: Architecture, seed: int, symmetry: f
     return read_network(net)
 
 
-def read(files: SampleFiles) -> tuple[AbstractVectorField, np.ndarray, np.ndarray]:
-    """The network, inputs and targets; raises as `read_network` and `read_samples`."""
-    field = read_network(files.net)
-    return field, *read_samples(field, files.input, files.target)
+def read(phases: Phases) -> tuple[AbstractVectorField, np.ndarray, np.ndarray, AbstractCost]:
+    """The network, inputs, targets and cost; raises as `read_network`, `read_samples` and `named_cost`."""
+    phases.nudge.build()  # refuses a beta without meaning before any work
+    field = read_network(phases.net)
+    return field, *read_samples(field, phases.input, phases.target), named_cost(phases.cost, field)
 
 
 def read_samples(field: AbstractVectorField, x: Path, y: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from .arguments import NudgeOptions, SampleFiles
+from .arguments import Phases
 from .command import AbstractExperiment, Outcome, Refused
 from .numbers import OptionalPositive, Positive, Tolerance, at_least
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Simulate(SampleFiles, AbstractExperiment):
+class Simulate(Phases, AbstractExperiment):
     """Runs the free and the nudged phase, and computes the change of the parameters they imply.
 
     Writes phases.npz (the free and the first nudged phase), phases.csv (one row a sample and phase), phases.png (where
@@ -21,9 +21,6 @@ class Simulate(SampleFiles, AbstractExperiment):
     Example: eqprop-field simulate net.safetensors --input x.npy --target y.npy --beta 0.1 --out run
     """
 
-    nudge: NudgeOptions = dataclasses.field(default_factory=NudgeOptions)
-    cost: str = "quadratic"
-    """What nudges: quadratic, matching, cross-entropy, huber, margin, or yours of an --import, as module:attribute."""
     substrate: Literal["trajectory", "euler", "equilibrium", "circuit"] = "trajectory"
     """Where it settles: an ODE solver, clipped Euler steps (equation 77), a fixed-point solver, or ngspice."""
     step: OptionalPositive = None
@@ -38,16 +35,14 @@ class Simulate(SampleFiles, AbstractExperiment):
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
         from ..analysis import simulate
-        from ..costs import named_cost
         from .inputs import read
 
         if self.step is not None and self.substrate != "euler":
             raise Refused("--step is for --substrate euler: give both, or leave it away")
-        nudging = self.nudge.build()  # refuses a beta without meaning before any work
-        field, x, y = read(self)
+        field, x, y, cost = read(self)
         folder = self.folder()
-        how = {"substrate": self._substrate(), "cost": named_cost(self.cost, field), "points": self.points}
-        found = simulate(field, x, y, nudging=nudging, **how)
+        how = {"substrate": self._substrate(), "cost": cost, "points": self.points}
+        found = simulate(field, x, y, nudging=self.nudge.build(), **how)
         return Outcome.saved(
             found, folder, substrate=self.substrate, cost=self.cost, **dataclasses.asdict(self.nudge), tol=self.tol
         )
