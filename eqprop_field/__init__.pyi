@@ -20,6 +20,7 @@ from .activations import activation as activation
 from .analysis import Alignment as Alignment
 from .analysis import AttractorType as AttractorType
 from .analysis import ErrorBudget as ErrorBudget
+from .analysis import FeedbackRegulation as FeedbackRegulation
 from .analysis import GoodParameters as GoodParameters
 from .analysis import PoissonPairs as PoissonPairs
 from .analysis import RateHistogram as RateHistogram
@@ -37,6 +38,7 @@ from .analysis import good_parameters as good_parameters
 from .analysis import jacobian_asymmetry as jacobian_asymmetry
 from .analysis import poisson_pairs as poisson_pairs
 from .analysis import rate_histogram as rate_histogram
+from .analysis import regulate_feedback as regulate_feedback
 from .analysis import simulate as simulate
 from .analysis import snapshot as snapshot
 from .analysis import spike_pairs as spike_pairs

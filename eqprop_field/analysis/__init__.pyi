@@ -2,6 +2,8 @@ from .alignment import Alignment as Alignment
 from .alignment import align as align
 from .budget import ErrorBudget as ErrorBudget
 from .budget import budget as budget
+from .feedback_regulation import FeedbackRegulation as FeedbackRegulation
+from .feedback_regulation import regulate_feedback as regulate_feedback
 from .gdu import SuccessiveUpdates as SuccessiveUpdates
 from .gdu import successive_updates as successive_updates
 from .good_parameters import GoodParameters as GoodParameters

@@ -10,7 +10,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from .command import Refused
-from .numbers import OF_RECIPE, Gain, OptionalFloat
+from .numbers import OF_RECIPE, Gain, OptionalFloat, Positive
 
 if TYPE_CHECKING:
     from ..substrates import Nudging
@@ -233,6 +233,8 @@ class Architecture:
     """Firing rate: hard_sigmoid, sigmoid, tanh, relu, softplus or linear."""
     gain: Gain = 0.5
     """Scale of the weights relative to Glorot's."""
+    feedback_gain: Positive = 1.0
+    """Strength of the feedback between layers; well below 1 for deep networks, which then settle in few sweeps."""
 
     @property
     def described(self) -> bool:
@@ -270,6 +272,7 @@ class Architecture:
             symmetry=symmetry,
             activation=activation(self.activation),
             gain=self.gain,
+            feedback_gain=self.feedback_gain,
         )
 
 

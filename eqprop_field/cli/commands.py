@@ -27,6 +27,7 @@ COMMANDS = {
     "train": Entry("Train", "Trains a network; checkpoints and resumes."),
     "compare": Entry("Compare", "Trains the same networks by several rules, and compares their errors."),
     "align-training": Entry("AlignTraining", "Follows alignment and symmetry while rules train."),
+    "feedback": Entry("Feedback", "Measures settling and alignment by the strength of the feedback."),
     "budget": Entry("Budget", "Divides the error of an update among its causes."),
     "error-processes": Entry("ErrorProcesses", "Follows errors in time, backpropagated and in the nudged phase."),
     "stability": Entry("FindStability", "Finds where a network goes from many starts."),

@@ -49,6 +49,7 @@ Tolerance = Annotated[float, _tolerance]
 _gain = _number(float, "NUMBER", lambda v: 0 <= v < math.inf, "give a finite scale of at least 0, such as 0.5")
 _symmetry = _number(float, "NUMBER", lambda v: -1 <= v <= 1, "the weight symmetry lies between -1 and 1")
 Gain = Annotated[float, _gain]
+RecipePositive = Annotated[float | None, _positive, OF_RECIPE]
 RecipeGain = Annotated[float | None, _gain, OF_RECIPE]
 Symmetry = Annotated[float, _symmetry]
 RecipeSymmetry = Annotated[float | None, _symmetry, OF_RECIPE]

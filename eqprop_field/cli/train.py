@@ -10,7 +10,7 @@ import tyro
 
 from .arguments import Convolutions, Names, OptionalFile, OptionalSizes, Rates, RecipeNudge, Repair, Scale
 from .command import AbstractExperiment, Outcome, Refused
-from .numbers import OF_RECIPE, OptionalFloat, OptionalInt, RecipeGain, RecipeSymmetry, at_least
+from .numbers import OF_RECIPE, OptionalFloat, OptionalInt, RecipeGain, RecipePositive, RecipeSymmetry, at_least
 from .substrate import SubstrateOptions
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _FOLLOWED = 2000  # neurons, whose Jacobian takes 16 MB and some seconds for 100
 # The options that are a recipe's or its settings' by the same name.
 _OF_RECIPE = (
     "activation", "data", "epochs", "batch_size", "cost", "weight_decay", "optimiser", "schedule",
-    "input_noise", "gain", "symmetry", "seed",
+    "input_noise", "gain", "symmetry", "feedback_gain", "seed",
 )  # fmt: skip
 
 
@@ -75,6 +75,8 @@ class AbstractTraining(AbstractExperiment):
     """Scale of the first weights relative to Glorot's."""
     symmetry: RecipeSymmetry = None
     """Symmetry of the first weights, from -1 to 1: 0 for independent feedback, 1 for W_back = W_fwd^T at the start."""
+    feedback_gain: RecipePositive = None
+    """Strength of the feedback between layers; well below 1 for deep networks, which then settle in few sweeps."""
     repair: Repair = dataclasses.field(default_factory=Repair)
     substrate: SubstrateOptions = dataclasses.field(default_factory=SubstrateOptions)
 
@@ -129,7 +131,7 @@ class Train(AbstractTraining):
         from .inputs import read_network
 
         recipe = self._recipe(rule=self.rule)
-        drawn = (self.sizes, self.convolutions, self.gain, self.symmetry, self.activation)
+        drawn = (self.sizes, self.convolutions, self.gain, self.symmetry, self.activation, self.feedback_gain)
         if self.network is not None and any(option not in ((), None) for option in drawn):
             raise Refused("--network has its own layers and weights: leave away what draws a network, such as --sizes")
         dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed, labels=self.label)

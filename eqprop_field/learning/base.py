@@ -2,7 +2,7 @@
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, final
 
 import equinox as eqx
@@ -19,8 +19,10 @@ from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.resolution import read_twice, resolved, rounding_of
-from ..substrates.solution import Solution, Verdict, raise_unless_converged, verdict_text
+from ..substrates.solution import Solution, Verdict, raise_unless_converged, speed_of, verdict_text
+from ..vector_fields.abstract_layered import AbstractLayered
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
+from ..vector_fields.leaky import is_a
 from ..vector_fields.members import check_once
 
 _SUSPECT, _WRONG = 0.1, 1.0  # differences of the two forms of an update
@@ -213,6 +215,11 @@ class AbstractLearningRule(eqx.Module):
     ) -> Reading:
         """What the phases say, compiled; for samples that did not settle they may hold anything, NaN included."""
 
+    def _signal(self, field: AbstractVectorField, displacement: State) -> State:
+        """What is pulled back to the parameters, of a displacement by beta: the displacement itself by default."""
+        del field
+        return displacement
+
     def _costed(self, field: AbstractVectorField, free: Solution) -> State:
         """Where the cost is reported and differentiated by the parameters: the free state."""
         del field
@@ -335,26 +342,54 @@ def _relative(other: AbstractVectorField, a: AbstractVectorField) -> Float[Array
     return tree_norm(jax.tree.map(jnp.subtract, other, a)) / tree_norm(a)
 
 
+def amplified(field: AbstractVectorField, displacement: State, gain: ArrayLike | None = None) -> State:
+    r"""A displacement that feedback of strength g brought about, made up for that: layer i divided by g^i.
+
+    Where the weights are symmetric but for g, and rho' is one number for all neurons that move, the Jacobian is
+    symmetric but for $D = \mathrm{diag}(g^i)$: $J^\top = D^{-1} J D$. An error e at the outputs, where D = 1, then has
+    the gradient's signal $J^{-\top} e = D^{-1} J^{-1} e$: what feedback leaves of it, amplified.
+
+    Args:
+        field: the network; of one without layers the displacement is left as it is.
+        displacement: the states' derivative by beta.
+        gain: g; the field's `feedback_gain` by default.
+    """
+    if not is_a(field, AbstractLayered):
+        return displacement
+    gain = field.feedback_gain if gain is None else gain
+    return tuple(d / jnp.asarray(gain, d.dtype) ** i for i, d in enumerate(displacement))
+
+
 def read_displacement(
-    nudging: Nudging, free: Solution, nudged: Sequence[Solution]
+    nudging: Nudging, free: Solution, nudged: Sequence[Solution], signal: Callable[[State], State] = lambda d: d
 ) -> tuple[State, State | None, Int[Array, " batch"]]:
-    """The displacement, the same one Newton step further on where that is known, and the verdicts of the samples."""
-    displacement, ahead = read_twice(lambda s0, *s: nudging.displacement(s0, s), free, *nudged)
+    """The displacement, the same one Newton step further on where that is known, and the verdicts of the samples.
+
+    `signal` is a rule's: what it makes of the displacement is what is read, and has to stand clear.
+    """
+    displacement, ahead = read_twice(lambda s0, *s: signal(nudging.displacement(s0, s)), free, *nudged)
     rounding = rounding_of(free.state) * sum(jnp.abs(weight) for weight in nudging.weights)
+    rounding = rounding * speed_of(signal(jax.tree.map(jnp.ones_like, free.state)))
     return displacement, ahead, resolved(highest_verdict(free, *nudged), displacement, ahead, rounding)
 
 
 def read_nudging(
-    nudging: Nudging, field: AbstractVectorField, x: Array, free: Solution, nudged: tuple[Solution, ...]
+    nudging: Nudging,
+    field: AbstractVectorField,
+    x: Array,
+    free: Solution,
+    nudged: tuple[Solution, ...],
+    *,
+    signal: Callable[[State], State] = lambda d: d,
 ) -> Reading:
     """The end-point form from nudged phases, and the trajectory form where their trajectories were kept."""
-    displacement, ahead, verdict = read_displacement(nudging, free, nudged)
+    displacement, ahead, verdict = read_displacement(nudging, free, nudged, signal)
     kept = all(solution.trajectory is not None for solution in nudged)
     return Reading(
         summed_update(field, x, free.state, displacement, verdict),
         verdict,
         nudged,
-        _path_update(nudging, field, x, nudged, verdict) if kept else None,
+        _path_update(nudging, field, x, nudged, verdict, signal=signal) if kept else None,
         None if ahead is None else summed_update(field, x, free.ahead, ahead, verdict),
     )
 
@@ -365,6 +400,8 @@ def _path_update(
     x: Array,
     nudged: Sequence[Solution],
     verdict: Int[Array, " batch"],
+    *,
+    signal: Callable[[State], State],
 ) -> AbstractVectorField:
     """sum_k w_k int (dmu/dtheta(s))^T ds along each nudged phase, by the midpoint rule (second order in the times)."""
     middles, increments = [], []
@@ -379,4 +416,4 @@ def _path_update(
         return joined.reshape(-1, *joined.shape[2:])
 
     middle, along = (jax.tree.map(stack, *parts) for parts in (middles, increments))
-    return summed_update(field, jnp.tile(x, (rows, 1)), middle, along, jnp.tile(verdict, rows))
+    return summed_update(field, jnp.tile(x, (rows, 1)), middle, signal(along), jnp.tile(verdict, rows))

@@ -19,7 +19,7 @@ from ..substrates.nudging import AbstractNudge, CostNudge, Nudging
 from ..substrates.rest import checked_rest
 from ..substrates.solution import Solution, Verdict, as_tolerance, default_tolerance, has_diverged, judge, residual_of
 from ..vector_fields.base import AbstractVectorField, State, mask_samples
-from .base import AbstractLearningRule, Reading, pull_back, read_displacement
+from .base import AbstractLearningRule, Reading, amplified, pull_back, read_displacement
 
 
 class ContinualEqProp(AbstractLearningRule):
@@ -181,7 +181,8 @@ def _phase(
         now = changed(m.change)
         state = now.euler(rule.step)(m.state)
         middle = jax.tree.map(lambda a, b: 0.5 * (a + b), m.state, state)
-        moved = pull_back(now.field, x, middle, jax.tree.map(lambda a, b: b - a, m.state, state))
+        along = amplified(now.field, jax.tree.map(lambda a, b: b - a, m.state, state))
+        moved = pull_back(now.field, x, middle, along)
         change = jax.tree.map(lambda c, d: c + (rule.rate * d).astype(c.dtype), m.change, moved)
         return _Moving(state, change, residual(changed(change), state), m.steps + 1)
 

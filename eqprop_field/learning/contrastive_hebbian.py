@@ -19,7 +19,7 @@ from ..vector_fields.abstract_layered import AbstractLayered
 from ..vector_fields.base import AbstractVectorField, State
 from ..vector_fields.leaky import AbstractLeakyIntegrator, is_a
 from ..vector_fields.rates import as_parameters_of, firing_rates, rates_as_states, require_rate_neurons
-from .base import AbstractLearningRule, Reading, highest_verdict, summed_update
+from .base import AbstractLearningRule, Reading, amplified, highest_verdict, summed_update
 
 
 class ContrastiveHebbian(AbstractLearningRule):
@@ -74,7 +74,7 @@ class ContrastiveHebbian(AbstractLearningRule):
 
         def read(free: State, clamped: State) -> tuple[State, State, State]:
             minus, plus = firing_rates(network, free), firing_rates(network, clamped, y)
-            return minus, plus, _amplified(field, self.feedback_gain, jax.tree.map(jnp.subtract, plus, minus))
+            return minus, plus, amplified(field, jax.tree.map(jnp.subtract, plus, minus), self.feedback_gain)
 
         (minus, plus, difference), ahead = read_twice(read, free, *nudged)
         verdict = resolved(highest_verdict(free, *nudged), difference, None if ahead is None else ahead[2])
@@ -82,7 +82,8 @@ class ContrastiveHebbian(AbstractLearningRule):
         verdict = jnp.where(tied, verdict, jnp.maximum(verdict, Verdict.not_defined.value))
         # Two rows a sample: with the output clamped (+), and free (-).
         state = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), plus, minus)
-        signed = _amplified(field, self.feedback_gain, jax.tree.map(lambda a, b: jnp.concatenate([a, -b]), plus, minus))
+        signed = jax.tree.map(lambda a, b: jnp.concatenate([a, -b]), plus, minus)
+        signed = amplified(field, signed, self.feedback_gain)
         update = summed_update(rates_as_states(network), jnp.tile(x, (2, 1)), state, signed, jnp.tile(verdict, 2))
         return Reading(_tied(as_parameters_of(field, update), self.feedback_gain), verdict, nudged)
 
@@ -116,13 +117,6 @@ def _check_tied(network: AbstractLeakyIntegrator, gain: Array) -> None:
         f"contrastive Hebbian learning is defined for layered networks with W_back = {float(gain):g} W_fwd^T, and this "
         f"one is a relative {float(error):.2g} off: make it by field.with_feedback_gain({float(gain):g})"
     )
-
-
-def _amplified(field: AbstractVectorField, gain: Array, displacement: State) -> State:
-    """gamma^(k-L): every layer makes up for the feedback that its signal came through."""
-    if not is_a(field, AbstractLayered):
-        return displacement
-    return tuple(d / gain.astype(d.dtype) ** i for i, d in enumerate(displacement))
 
 
 def _tied(update: AbstractVectorField, gain: Array) -> AbstractVectorField:

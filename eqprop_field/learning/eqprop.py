@@ -1,5 +1,7 @@
 """Equilibrium propagation in vector fields: the plain rule."""
 
+import functools
+
 import equinox as eqx
 from jaxtyping import Array, Float
 
@@ -9,8 +11,8 @@ from ..substrates.capabilities import Capability
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.solution import Solution
-from ..vector_fields.base import AbstractVectorField
-from .base import AbstractLearningRule, Reading, read_nudging
+from ..vector_fields.base import AbstractVectorField, State
+from .base import AbstractLearningRule, Reading, amplified, read_nudging
 
 
 class EqProp(AbstractLearningRule):
@@ -26,7 +28,8 @@ class EqProp(AbstractLearningRule):
     `Estimate.gradient` is -nu. It equals dJ/dtheta only where the Jacobian dmu/ds at the equilibrium is symmetric,
     for then nu = (dmu/dtheta)^T J^{-1} dC/ds and dJ/dtheta = -(dmu/dtheta)^T J^{-T} dC/ds agree up to the sign
     (theorem 1). A symmetric W alone is enough for the hard sigmoid with projected dynamics, NOT for a smooth rho:
-    there J = W rho'(s) - I. Source: Scellier et al. 2018, equations 13-19.
+    there J = W rho'(s) - I. Source: Scellier et al. 2018, equations 13-19. Feedback that is weak, by a layered field's
+    `feedback_gain`, is made up for, layer by layer (`amplified`): the rule is exact where it is for a gain of 1.
 
     Attributes:
         nudging: which betas, and how the derivative is read; symmetric with beta = 0.1 by default.
@@ -51,4 +54,7 @@ class EqProp(AbstractLearningRule):
     def _read(
         self, field: AbstractVectorField, x: Array, y: Array, free: Solution, nudged: tuple[Solution, ...]
     ) -> Reading:
-        return read_nudging(self.nudging, field, x, free, nudged)
+        return read_nudging(self.nudging, field, x, free, nudged, signal=functools.partial(self._signal, field))
+
+    def _signal(self, field: AbstractVectorField, displacement: State) -> State:
+        return amplified(field, displacement)

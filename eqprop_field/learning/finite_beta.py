@@ -67,5 +67,5 @@ def _error(
     moving = system.active(state, system.velocity()(state))
     right_side = jax.tree.map(jnp.negative, nudge(1.0).force(field, state))
     limit = LinearSolve().solve(Linearised(system, state, moving), right_side)
-    ideal = summed_update(field, x, state, limit, read.verdict)
+    ideal = summed_update(field, x, state, rule._signal(field, limit), read.verdict)
     return tree_norm(jax.tree.map(jnp.subtract, read.update, ideal)) / tree_norm(read.update)

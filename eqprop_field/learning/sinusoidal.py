@@ -17,7 +17,7 @@ from ..substrates.oscillation import Oscillation
 from ..substrates.resolution import resolved, rounding_of
 from ..substrates.solution import Solution, as_tolerance
 from ..vector_fields.base import AbstractVectorField, State
-from .base import AbstractLearningRule, Reading, first_failure, summed_update
+from .base import AbstractLearningRule, Reading, amplified, first_failure, summed_update
 
 _POINTS = 128  # samples of a period; the mean over them is exact for the first 127 harmonics, and O(1/128^2) at kinks
 
@@ -97,7 +97,7 @@ class SinusoidalEqProp(AbstractLearningRule):
             lock_in = lambda path: jnp.tensordot(reference.astype(path.dtype), path[:-1:every], axes=1)  # noqa: E731
             return jax.tree.map(lock_in, driven.trajectory)
 
-        displacement, coarse = read(1), read(2)
+        displacement, coarse = (amplified(field, read(every)) for every in (1, 2))
         # Between kinks the error falls with the square of the points; and the state repeats itself up to its residual,
         # which rounding may hide.
         apart = 2 * (driven.residual + 2 * rounding_of(free.state)) / self.amplitude

@@ -11,6 +11,7 @@ from ..results import NoPictureError
 _FILES = {  # the module of a result: the file of this room that draws it
     "analysis.alignment": "alignment",
     "analysis.budget": "budget",
+    "analysis.feedback_regulation": "feedback_regulation",
     "analysis.gdu": "gdu",
     "analysis.good_parameters": "stability",
     "analysis.over_training": "alignment",

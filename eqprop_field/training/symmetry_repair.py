@@ -88,6 +88,11 @@ class SymmetryRepair:
                 f"fixed feedback needs layers, to tell feedback from forward weights, which a {name} does not have: "
                 "use a LayeredField"
             )
+        if self.homeostasis is not None and is_a(field, AbstractLayered) and field.feedback_gain != 1:
+            raise ValueError(
+                f"homeostasis pulls both directions to one strength, and this network's feedback_gain="
+                f"{field.feedback_gain:g} keeps them apart: choose one of the two"
+            )
         if self.feedback in ("kolen_pollack", "tied"):
             if (reason := _network(field).why_unpaired) is not None:
                 raise ValueError(reason)
@@ -105,7 +110,7 @@ class SymmetryRepair:
         if self.feedback != "tied":
             return field
         field = _mean_of_both(field)
-        return field.with_feedback_gain(1.0) if is_a(field, AbstractLayered) else field
+        return field.with_feedback_gain(field.feedback_gain) if is_a(field, AbstractLayered) else field
 
     def penalised(
         self,

@@ -21,8 +21,8 @@ class AbstractLayered(AbstractLeakyIntegrator):
     """Leaky integrators in layers, from the output (layer 0) back to the clamped input (layer L).
 
     The state is a tuple with one leaf a layer, the output first. Every layer has forward weights, which come from the
-    layer behind it, and every layer but the output sends feedback weights to none: feedback i goes from layer i to
-    layer i + 1.
+    layer behind it, and every layer but the last hidden one sends its rates back: feedback i goes from layer i to
+    layer i + 1, and acts with `feedback_gain` times its weights.
 
     Attributes:
         forward: the weights from layer i + 1 to layer i, for i = 0..L-1.
@@ -41,9 +41,19 @@ class AbstractLayered(AbstractLeakyIntegrator):
     tau: eqx.AbstractVar[Tensors]
     gain: eqx.AbstractVar[float]
 
+    @property
+    def feedback_gain(self) -> float:
+        """g, by which feedback weights act more weakly than forward ones; both are in the same units, drawn, repaired
+        and decayed alike. 1 by default.
+        """
+        return 1.0
+
     @abc.abstractmethod
     def with_feedback_gain(self: Field, gain: ArrayLike) -> Field:
-        """The same forward weights with the feedback that is gain times their transpose. Serves gradients too."""
+        """The same forward weights with feedback that acts as gain times their transpose. Serves gradients too.
+
+        It changes the weights, not `feedback_gain`.
+        """
 
     @property
     def colours(self) -> tuple[int, ...]:
@@ -109,6 +119,7 @@ class AbstractLayered(AbstractLeakyIntegrator):
             "projected": self.projected,
             "gain": self.gain,
             **({"free_outputs": True} if self.free_outputs else {}),
+            **({"feedback_gain": self.feedback_gain} if self.feedback_gain != 1 else {}),
         }
 
     @abc.abstractmethod

@@ -20,7 +20,7 @@ from .file_checks import checked_count, layered_parts, tensors_with_taus
 from .inheritance import upholds
 from .leaky import mix
 from .patches import Patches, fold, unfold
-from .requests import checked_neurons, checked_sizes
+from .requests import checked_feedback_gain, checked_neurons, checked_sizes
 
 Shape = tuple[int, ...]
 _MOST_NEURONS = 2**25  # that a file may describe
@@ -32,7 +32,7 @@ Field = TypeVar("Field", bound="ConvField")
 class ConvField(AbstractLayered):
     r"""Leaky integrators in layers of feature maps and of plain neurons, from the output (layer 0) back to the image.
 
-    $$\mu_i = A_{i,i+1}\,\rho(s_{i+1}) + B_{i,i-1}\,\rho(s_{i-1}) + b_i - s_i, \qquad \rho(s_L) \equiv x$$
+    $$\mu_i = A_{i,i+1}\,\rho(s_{i+1}) + g\,B_{i,i-1}\,\rho(s_{i-1}) + b_i - s_i, \qquad \rho(s_L) \equiv x$$
 
     Between images, A is a convolution without padding and an average over pool x pool windows, both linear, and B the
     transpose of such an operator with a kernel of its own; between plain layers they are matrices. Where the two
@@ -53,6 +53,7 @@ class ConvField(AbstractLayered):
         tau: the time constants, of the shapes of the layers.
         shapes: of all layers from the output to the image, (n,) or (height, width, channels).
         pools: the width of the pooling windows between layers i+1 and i; 1 between plain layers.
+        feedback_gain: g, the strength of the feedback, as for `LayeredField`.
     """
 
     forward: Tensors
@@ -65,6 +66,7 @@ class ConvField(AbstractLayered):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     free_outputs: bool = eqx.field(static=True, default=False)
+    feedback_gain: float = eqx.field(static=True, default=1.0)
 
     @classmethod
     def create(
@@ -79,6 +81,7 @@ class ConvField(AbstractLayered):
         gain: float = 0.5,
         projected: bool | None = None,
         free_outputs: bool = False,
+        feedback_gain: float = 1.0,
     ) -> "ConvField":
         """Draws a network.
 
@@ -93,10 +96,11 @@ class ConvField(AbstractLayered):
             gain: the scale of the weights relative to Glorot's.
             projected: whether states are clipped; by default for the hard sigmoid only.
             free_outputs: whether the output neurons are linear, neither clipped nor rectified.
+            feedback_gain: g, the strength of the feedback.
 
         Raises:
             ValueError: for layers that do not fit the image or have no neurons, a symmetry outside [-1, 1], or a gain
-                that is no scale.
+                or feedback gain that is no scale.
         """
         shapes, pools, tensors = architecture(image, convolutions, sizes)
         dtype = jnp.result_type(float)
@@ -110,6 +114,7 @@ class ConvField(AbstractLayered):
             pools=pools,
             **checked_neurons(activation, gain, projected),
             free_outputs=free_outputs,
+            feedback_gain=checked_feedback_gain(feedback_gain),
         )
         blank.check_symmetry(symmetry)
         return blank.reinitialise(checked_key(key), symmetry)
@@ -148,7 +153,7 @@ class ConvField(AbstractLayered):
             return super().velocity(drive)
         synapses = [self._synapses(i) for i in range(len(self.feedback))]
         pairs = [
-            (synapse.spread(ahead), synapse.spread(back))
+            (synapse.spread(ahead), self.feedback_gain * synapse.spread(back))
             for synapse, ahead, back in zip(synapses, self.forward[:-1], self.feedback, strict=True)
         ]
 
@@ -172,7 +177,7 @@ class ConvField(AbstractLayered):
         blocks = [[jnp.zeros((rows, columns), self.dtype) for columns in n] for rows in n]
         for i, (ahead, back) in enumerate(zip(self.forward[:-1], self.feedback, strict=True)):
             blocks[i][i + 1] = self._synapses(i).matrix(ahead)
-            blocks[i + 1][i] = self._synapses(i).matrix(back).T
+            blocks[i + 1][i] = self.feedback_gain * self._synapses(i).matrix(back).T
         return jnp.block(blocks)
 
     def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
@@ -206,7 +211,8 @@ class ConvField(AbstractLayered):
         )
 
     def with_feedback_gain(self: Field, gain: ArrayLike) -> Field:
-        feedback = tuple(jnp.asarray(gain, ahead.dtype) * ahead for ahead in self.forward[:-1])
+        share = gain / self.feedback_gain
+        feedback = tuple(jnp.asarray(share, ahead.dtype) * ahead for ahead in self.forward[:-1])
         return eqx.tree_at(lambda f: f.feedback, self, feedback)
 
     def file_tensors(self) -> dict[str, np.ndarray]:

@@ -58,6 +58,8 @@ def draw_network(
         raise ValueError(f"a {kind} network has {'' if kind == 'conv' else 'no '}convolutions")
     if (skips or lateral) and (layered or graph):
         raise ValueError("skips and lateral connections join layers: give sizes, and the kind graph or hopfield")
+    if not layered and (weak := options.pop("feedback_gain", 1.0)) != 1:
+        raise ValueError(f"feedback_gain={weak:g}: only layers have feedback, which a {kind} network has none of")
     if kind == "hopfield" and (symmetry := options.pop("symmetry", 0.0)) not in (0.0, 1.0):
         raise ValueError(f"symmetry {symmetry:g}: a hopfield network has one weight a pair, so leave the symmetry away")
     made: Any = field_class(kind)

@@ -75,6 +75,9 @@ def layered_parts(
     free = config.get("free_outputs", False)
     if not isinstance(free, bool):
         raise TensorFileError(f"has free_outputs={free!r:.40}, neither true nor false")
+    weak = config.get("feedback_gain", 1.0)
+    if type(weak) not in (int, float) or not 0 < weak <= _LARGEST:
+        raise TensorFileError(f"has feedback_gain={weak!r:.40}, not a finite number above 0")
     names = {
         "forward": {f"W_{i}_{i + 1}": shape for i, shape in enumerate(forward)},
         "feedback": {f"W_{i + 1}_{i}": shape for i, shape in enumerate(feedback)},
@@ -83,7 +86,7 @@ def layered_parts(
     }
     arrays = checked_tensors(tensors, names["forward"] | names["feedback"] | names["biases"], names["tau"])
     parts = {part: tuple(arrays[name] for name in shapes) for part, shapes in names.items()}
-    return parts | {"free_outputs": free} | neuron_options(config)
+    return parts | {"free_outputs": free, "feedback_gain": float(weak)} | neuron_options(config)
 
 
 def checked_tensors(

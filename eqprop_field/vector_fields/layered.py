@@ -19,7 +19,7 @@ from .base import State
 from .file_checks import checked_count, layered_parts, tensors_with_taus
 from .inheritance import upholds
 from .leaky import glorot, mix
-from .requests import checked_neurons, checked_sizes
+from .requests import checked_feedback_gain, checked_neurons, checked_sizes
 
 Weights = tuple[Float[Array, "_ _"], ...]
 Vectors = tuple[Float[Array, " _"], ...]
@@ -31,10 +31,14 @@ Field = TypeVar("Field", bound="LayeredField")
 class LayeredField(AbstractLayered):
     r"""Leaky integrators in layers, from the output (layer 0) back to the input (layer L), which is clamped.
 
-    $$\mu_i = W_{i,i+1}\,\rho(s_{i+1}) + W_{i,i-1}\,\rho(s_{i-1}) + b_i - s_i, \qquad \rho(s_L) \equiv x$$
+    $$\mu_i = W_{i,i+1}\,\rho(s_{i+1}) + g\,W_{i,i-1}\,\rho(s_{i-1}) + b_i - s_i, \qquad \rho(s_L) \equiv x$$
 
-    `W_{i,j}` is the strength from layer j to layer i; `W_{i,j}` and `W_{j,i}` are independent parameters. The last
-    feedback term is absent for the output layer. Source: Scellier et al. 2018, equations 6-8.
+    `W_{i,j}` leads from layer j to layer i; `W_{i,j}` and `W_{j,i}` are independent parameters. The feedback term is
+    absent for the output layer. Source: Scellier et al. 2018, equations 6-8, where g = 1.
+
+    Weak feedback, g well below 1, settles in few sweeps at any depth: the states are nearly those of a feed-forward
+    network. What is fed back is as much weaker, g^i in layer i, which `EqProp` makes up for. Source: feedback-regulated
+    networks, arXiv 2508.11659.
 
     Make one with `LayeredField.create`; the constructor takes the tensors themselves.
 
@@ -45,6 +49,7 @@ class LayeredField(AbstractLayered):
         tau: the time constants, one array (n_i,) a layer.
         gain: the initial weights' scale (1 is Glorot's), kept so that the weights can be drawn again.
         free_outputs: whether the output neurons are linear, neither clipped nor rectified.
+        feedback_gain: g, the strength of the feedback.
     """
 
     forward: Weights
@@ -55,6 +60,7 @@ class LayeredField(AbstractLayered):
     projected: bool = eqx.field(static=True, default=True)
     gain: float = eqx.field(static=True, default=1.0)
     free_outputs: bool = eqx.field(static=True, default=False)
+    feedback_gain: float = eqx.field(static=True, default=1.0)
 
     @classmethod
     def create(
@@ -67,6 +73,7 @@ class LayeredField(AbstractLayered):
         gain: float = 0.5,
         projected: bool | None = None,
         free_outputs: bool = False,
+        feedback_gain: float = 1.0,
         tau: Sequence[ArrayLike] | None = None,
     ) -> "LayeredField":
         """Draws a network.
@@ -79,11 +86,12 @@ class LayeredField(AbstractLayered):
             gain: the scale of the weights relative to Glorot's.
             projected: whether states are clipped; by default for the hard sigmoid only.
             free_outputs: whether the output neurons are linear, neither clipped nor rectified.
+            feedback_gain: g, the strength of the feedback.
             tau: time constants from the output layer back, each a number or (n_i,); 1 by default.
 
         Raises:
-            ValueError: for fewer than two layers, a size below 1, a symmetry outside [-1, 1], a gain that is no
-                scale, or a time constant that is not positive.
+            ValueError: for fewer than two layers, a size below 1, a symmetry outside [-1, 1], a gain or
+                feedback gain that is no scale, or a time constant that is not positive.
         """
         sizes = checked_sizes("sizes", sizes)
         if len(sizes) < 2:
@@ -101,6 +109,7 @@ class LayeredField(AbstractLayered):
             tau=tuple(taus),
             **checked_neurons(activation, gain, projected),
             free_outputs=free_outputs,
+            feedback_gain=checked_feedback_gain(feedback_gain),
         )
         blank.check_symmetry(symmetry)
         return blank.reinitialise(checked_key(key), symmetry)
@@ -132,7 +141,8 @@ class LayeredField(AbstractLayered):
         if not upholds(type(self), "velocity", "recurrent_matrix"):
             return super().velocity(drive)
         # Transposed here, once: a product with a transposed matrix costs a third more at small batches.
-        pairs = [(ahead.T, back.T) for ahead, back in zip(self.forward[:-1], self.feedback, strict=True)]
+        both = zip(self.forward[:-1], self.feedback, strict=True)
+        pairs = [(ahead.T, self.feedback_gain * back.T) for ahead, back in both]
 
         def mu(state: State) -> State:
             rates = self.rates(state)
@@ -148,7 +158,7 @@ class LayeredField(AbstractLayered):
         n = self.sizes[:0:-1]
         blocks = [[jnp.zeros((rows, columns), self.dtype) for columns in n] for rows in n]
         for i, (ahead, back) in enumerate(zip(self.forward[:-1], self.feedback, strict=True)):
-            blocks[i][i + 1], blocks[i + 1][i] = ahead, back
+            blocks[i][i + 1], blocks[i + 1][i] = ahead, self.feedback_gain * back
         return jnp.block(blocks)
 
     def input_matrix(self) -> tuple[Float[Array, "neurons inputs"], Float[Array, " neurons"]]:
@@ -161,7 +171,7 @@ class LayeredField(AbstractLayered):
         pairs = list(itertools.pairwise(layers))
         parts = (
             (*(recurrent[here, there] for here, there in pairs), input_weights[layers[-1]]),
-            tuple(recurrent[there, here] for here, there in pairs),
+            tuple(recurrent[there, here] / self.feedback_gain for here, there in pairs),
             tuple(biases[here] for here in layers),
             tuple(tau[here] for here in layers),
         )
@@ -185,7 +195,8 @@ class LayeredField(AbstractLayered):
         )
 
     def with_feedback_gain(self: Field, gain: ArrayLike) -> Field:
-        feedback = tuple(jnp.asarray(gain, ahead.dtype) * ahead.T for ahead in self.forward[:-1])
+        share = gain / self.feedback_gain
+        feedback = tuple(jnp.asarray(share, ahead.dtype) * ahead.T for ahead in self.forward[:-1])
         return eqx.tree_at(lambda f: f.feedback, self, feedback) if feedback else self
 
     def file_tensors(self) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """What a random network is asked for: sizes and neurons, refused in a sentence where they make none."""
 
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -33,3 +34,14 @@ def checked_neurons(rho: str | Activation, gain: float, projected: bool | None) 
     check_gain(gain)
     rho = activation(rho)
     return {"activation": rho, "gain": float(gain), "projected": check_projected(rho, projected)}
+
+
+def checked_feedback_gain(gain: float) -> float:
+    """The strength of feedback relative to that of forward weights.
+
+    Raises:
+        ValueError: for one that is not above 0 and finite.
+    """
+    if not 0 < gain < math.inf:
+        raise ValueError(f"feedback_gain={gain}: give a number above 0, such as 0.1; 1 for feedback of full strength")
+    return float(gain)

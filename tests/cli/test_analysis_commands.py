@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+import eqprop_field as epf
 from eqprop_field.analysis import AttractorType
 
 NET = ["--graph", "9", "--inputs", "4", "--outputs", "3", "--activation", "tanh"]
@@ -201,3 +202,15 @@ def test_error_processes_of_an_unstable_rest_say_what_it_is(run, tmp_path):
     said = run("error-processes", *drawn, *files, "--out", tmp_path / "o")
     assert said.code == 1 and len(said.err.splitlines()) == 1
     assert "1 unstable_equilibrium" in said.err and "more time" not in said.err
+
+
+def test_feedback_of_several_strengths_is_measured_as_python_does(run, tmp_path):
+    options = ("--data", "xor", "--sizes", "2,8,8,2", "--activation", "tanh", "--symmetry", 1, "--beta", 1e-3)
+    said = run("feedback", *options, "--gains", "1,0.1", "--samples", 3, "--out", tmp_path, "--json")
+    assert said.code == 0
+    files_are_there(tmp_path, said)
+    recipe = epf.RECIPES["xor"].changed(sizes=(2, 8, 8, 2), activation="tanh", symmetry=1.0, beta=1e-3)
+    here = epf.regulate_feedback(epf.xor(), (1.0, 0.1), recipe=recipe, samples=3)
+    assert said.json["feedback_gains"] == here.summary()["feedback_gains"]
+    refused = run("feedback", *options, "--gains", "1,0", "--out", tmp_path / "o")
+    assert refused.code == 2 and "feedback_gain=0.0: give a number above 0" in refused.err
