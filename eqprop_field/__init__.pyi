@@ -60,6 +60,7 @@ from .datasets import DataError as DataError
 from .datasets import Dataset as Dataset
 from .datasets import DataWarning as DataWarning
 from .datasets import Samples as Samples
+from .datasets import cifar10 as cifar10
 from .datasets import digits as digits
 from .datasets import fashion as fashion
 from .datasets import mnist as mnist

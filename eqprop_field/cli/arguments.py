@@ -201,7 +201,7 @@ class RecipeNudge:
 
     beta: OptionalFloat = None
     """Influence parameter."""
-    nudging: Literal["one-sided", "symmetric"] = "symmetric"
+    nudging: Annotated[Literal["one-sided", "symmetric"] | None, OF_RECIPE] = None
     """One nudged phase at beta, or two at beta and -beta, whose error is O(beta^2)."""
 
 

@@ -34,8 +34,8 @@ class AbstractTraining(AbstractExperiment):
     """A command that trains: what is learnt, the network, and the settings of a recipe."""
 
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="(default: digits)")] = None
-    """What to learn: digits, mnist, fashion or xor; or your own: a .csv file whose first line names its columns, or a
-    .npz file of the arrays x and y."""
+    """What to learn: digits, mnist, fashion, cifar10 or xor; or your own: a .csv file whose first line names its
+    columns, or a .npz file of the arrays x and y."""
     label: Names = ()
     """The column of a .csv file with the classes, or those with the targets. (default: the last)"""
     recipe: Annotated[
@@ -43,7 +43,7 @@ class AbstractTraining(AbstractExperiment):
     ] = None
     """Network, rule and settings in one word, such as mnist-1x512; other options change it."""
     data_dir: Path | None = None
-    """The folder with the IDX files of mnist or fashion."""
+    """The folder with the files of mnist, fashion or cifar10, or the one above it."""
     sizes: OptionalSizes = ()
     """Neurons per layer, input first (default: the recipe's)."""
     activation: Annotated[str | None, tyro.conf.arg(metavar="NAME"), OF_RECIPE] = None
@@ -97,8 +97,8 @@ class Train(AbstractTraining):
     """Trains a network by local learning, and reports the error on samples it has never seen.
 
     Writes net.safetensors (the best epoch by validation error), checkpoint.safetensors, history.csv, history.jsonl,
-    learning_curve.png and summary.json. MNIST and Fashion-MNIST need their four IDX files: name their folder with
-    --data-dir.
+    learning_curve.png and summary.json. MNIST and Fashion-MNIST need their four IDX files, CIFAR-10 its binary ones:
+    name their folder with --data-dir.
 
     With --substrate circuit every phase of every sample runs in ngspice, several samples in one transient and several
     simulators side by side; only the update is computed outside.

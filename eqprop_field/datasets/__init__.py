@@ -8,6 +8,7 @@ from .base import Dataset as Dataset
 from .base import DataWarning as DataWarning
 from .base import Samples as Samples
 from .base import batch_order as batch_order
+from .cifar import cifar10 as cifar10
 from .digits import digits as digits
 from .idx import fashion as fashion
 from .idx import mnist as mnist

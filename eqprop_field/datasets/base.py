@@ -174,6 +174,41 @@ class Dataset:
         return cls(name, *(Samples(x[rows], samples.y[rows]) for rows in parts), classes=tuple(classes))
 
 
+def hold_out(
+    name: str,
+    learnt: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    classes: tuple[str, ...],
+    *,
+    validation: int,
+    seed: int,
+    source: str,
+) -> Dataset:
+    """A data set that comes with a test set, so many of whose other samples are held out for validation.
+
+    Args:
+        name: of the data set.
+        learnt: inputs and labels of the training samples.
+        test: those of the test samples.
+        classes: their names.
+        validation: how many samples are held out; seed: of their choice.
+        source: where the complete files are.
+
+    Raises:
+        DataError: for a number that leaves nothing to learn from.
+    """
+    x, labels = learnt
+    if not 1 <= validation < len(x):
+        raise DataError(
+            f"{validation} of the {len(x)} training samples of {name} cannot be held out for validation; get the "
+            f"complete files from {source} or hold out fewer"
+        )
+    order = np.random.default_rng(seed).permutation(len(x))
+    chosen, train = np.sort(order[:validation]), np.sort(order[validation:])
+    parts = [(x[train], labels[train]), (x[chosen], labels[chosen]), test]
+    return Dataset(name, *(Samples.of(*part, len(classes)) for part in parts), classes=classes)
+
+
 def _numbers_first(name: str) -> tuple[int, str]:
     return (int(name) if name.isdecimal() else sys.maxsize), name
 

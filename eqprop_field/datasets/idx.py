@@ -10,16 +10,21 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from .base import DataError, Dataset, Samples
+from .base import DataError, Dataset, hold_out
+from .folders import data_folder
 
-_FOLDER_VARIABLE = "EQPROP_FIELD_DATA"
 _IMAGES, _LABELS = 0x0803, 0x0801  # unsigned bytes, in three dimensions and in one
+_GZIP = b"\x1f\x8b"
 _PIXELS = 28
 _MOST_SAMPLES = 100_000  # a header that claims more is damaged
 
 _SOURCES = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "fashion": "https://github.com/zalandoresearch/fashion-mnist",
+    "fashion": "https://github.com/zalandoresearch/fashion-mnist (Debian: apt install dataset-fashion-mnist)",
+}
+_PLACES = {  # torchvision's, and Debian's
+    "mnist": ("MNIST/raw", "raw"),
+    "fashion": ("FashionMNIST/raw", "raw", "fashion-mnist"),
 }
 _FASHION = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -30,8 +35,9 @@ def mnist(data_dir: str | os.PathLike | None = None, *, seed: int = 0, validatio
     """MNIST: 784 inputs, 10 classes, 70 000 samples of which 10 000 are the test set.
 
     Args:
-        data_dir: the folder with the four IDX files; by default the folder `mnist` in the folder that the
-            environment variable EQPROP_FIELD_DATA names.
+        data_dir: the folder with the four IDX files, gzipped or not, or one above it, such as torchvision's root;
+            by default the folder that the environment variable EQPROP_FIELD_DATA names, then Debian's data sets in
+            /usr/share/datasets.
         seed: of the choice of the validation samples.
         validation: how many of the training samples are held out for validation.
 
@@ -53,35 +59,9 @@ def fashion(data_dir: str | os.PathLike | None = None, *, seed: int = 0, validat
 def _load(
     name: str, classes: tuple[str, ...], data_dir: str | os.PathLike | None, seed: int, validation: int
 ) -> Dataset:
-    folder = _folder(name, data_dir)
-    x, labels = _samples(folder, "train", name)
-    if not 1 <= validation < len(x):
-        raise DataError(
-            f"{validation} of the {len(x)} training samples in {folder} cannot be held out for validation; "
-            f"get the complete files from {_SOURCES[name]} or hold out fewer"
-        )
-    order = np.random.default_rng(seed).permutation(len(x))
-    held_out, train = np.sort(order[:validation]), np.sort(order[validation:])
-    test_x, test_labels = _samples(folder, "t10k", name)
-    return Dataset(
-        name,
-        train=Samples.of(x[train], labels[train], 10),
-        validation=Samples.of(x[held_out], labels[held_out], 10),
-        test=Samples.of(test_x, test_labels, 10),
-        classes=classes,
-    )
-
-
-def _folder(name: str, data_dir: str | os.PathLike | None) -> Path:
-    """The folder with the files of that name."""
-    if data_dir is None and not os.environ.get(_FOLDER_VARIABLE):
-        raise DataError(
-            f"no folder for {name}: get its four IDX files from {_SOURCES[name]} and name their folder "
-            f"with data_dir (--data-dir), or put them into a folder {name} below ${_FOLDER_VARIABLE}"
-        )
-    root = Path(os.environ[_FOLDER_VARIABLE] if data_dir is None else data_dir)
-    inner = root / name
-    return inner if inner.is_dir() else root
+    folder = data_folder(name, data_dir, _PLACES[name], _names("train-images-idx3-ubyte"), _SOURCES[name])
+    parts = [_samples(folder, part, name) for part in ("train", "t10k")]
+    return hold_out(name, *parts, classes, validation=validation, seed=seed, source=_SOURCES[name])
 
 
 def _samples(folder: Path, part: str, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -98,9 +78,7 @@ def _samples(folder: Path, part: str, name: str) -> tuple[np.ndarray, np.ndarray
 
 def _read(folder: Path, stem: str, magic: int, name: str) -> UInt8[np.ndarray, "..."]:
     """The array of one IDX file, found under any of its usual names."""
-    stems = (stem, stem.replace("-idx", ".idx"))
-    candidates = [folder / (s + ending) for s in stems for ending in ("", ".gz")]
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    path = next((folder / name for name in _names(stem) if (folder / name).is_file()), None)
     if path is None:
         raise DataError(f"{folder} holds no {stem} or {stem}.gz; get the four IDX files from {_SOURCES[name]}")
     try:
@@ -109,8 +87,14 @@ def _read(folder: Path, stem: str, magic: int, name: str) -> UInt8[np.ndarray, "
         raise DataError(f"{path} cannot be read ({error}); get it again from {_SOURCES[name]}") from error
 
 
+def _names(stem: str) -> list[str]:
+    return [name + ending for name in (stem, stem.replace("-idx", ".idx")) for ending in ("", ".gz")]
+
+
 def _parse(path: Path, magic: int) -> UInt8[np.ndarray, "..."]:
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+    with path.open("rb") as file:
+        zipped = file.read(2) == _GZIP  # whatever the name says
+    with gzip.open(path, "rb") if zipped else path.open("rb") as file:
         dimensions = magic & 0xFF
         header = file.read(4 + 4 * dimensions)
         if len(header) < 4 + 4 * dimensions:

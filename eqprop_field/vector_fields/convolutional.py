@@ -287,15 +287,16 @@ class _Synapses:
 
 
 def square_image(pixels: int) -> tuple[int, int, int]:
-    """The image of one channel with so many pixels.
+    """The square image of so many inputs, of one channel or of three colours.
 
     Raises:
-        ValueError: where that is no square.
+        ValueError: where there is none.
     """
-    side = math.isqrt(max(pixels, 0))
-    if side * side != pixels or pixels < 1:
-        raise ValueError(f"{pixels} inputs are no square image: give a square number, such as 784")
-    return side, side, 1
+    for channels in (1, 3):
+        side = math.isqrt(max(pixels, 0) // channels)
+        if channels * side * side == pixels > 0:
+            return side, side, channels
+    raise ValueError(f"{pixels} inputs are no square image: give a square number, such as 784, or three times one")
 
 
 def architecture(

@@ -1,11 +1,14 @@
 """`train` and `doctor`."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from eqprop_field.cli.train import Train
 from eqprop_field.storage import load_network
+from eqprop_field.training import RECIPES
 
 
 def test_training_learns_and_leaves_its_files(run, tmp_path):
@@ -114,3 +117,9 @@ def test_doctor_says_how_to_get_what_is_missing(run, monkeypatch, tmp_path):
     assert said.code == 0  # all but the circuits works without
     assert "apt install ngspice" in said.out
     assert "IDX files" in said.out
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_without_options_is_itself(name, tmp_path):
+    command = Train(recipe=name, data="table.csv" if name == "own" else RECIPES[name].data, out=tmp_path)
+    assert dataclasses.replace(command._recipe(rule=None), data=RECIPES[name].data) == RECIPES[name]

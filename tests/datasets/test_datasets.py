@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from eqprop_field.datasets import DataError, batch_order, digits, fashion, mnist, random_samples, read_samples, xor
+from eqprop_field.datasets import (
+    DataError,
+    batch_order,
+    digits,
+    fashion,
+    folders,
+    mnist,
+    random_samples,
+    read_samples,
+    xor,
+)
 
 
 def rows(x):
@@ -107,6 +117,39 @@ def test_gzip_other_names_and_the_environment(folder, monkeypatch):
     np.testing.assert_array_equal(fashion(folder / "all", validation=5).test.x, data.test.x)
 
 
+@pytest.mark.parametrize(
+    ("load", "inside", "named"),
+    [
+        (mnist, "MNIST/raw", ""),
+        (mnist, "MNIST/raw", "MNIST"),
+        (fashion, "FashionMNIST/raw", ""),
+        (fashion, "FashionMNIST/raw", "FashionMNIST/raw"),
+        (fashion, "fashion-mnist", ""),
+    ],
+)
+def test_folders_of_torchvision_and_debian_are_found(load, inside, named, folder, tmp_path):
+    place = tmp_path / "root" / inside
+    place.mkdir(parents=True)
+    for k, (name, content) in enumerate(FILES.items()):  # gzipped or not, whatever the name says
+        (place / f"{name}{'.gz' if k % 2 else ''}").write_bytes(gzip.compress(content) if k < 2 else content)
+    found = load(tmp_path / "root" / named, validation=5)
+    np.testing.assert_array_equal(found.train.x, mnist(folder, validation=5).train.x)
+    other = {mnist: fashion, fashion: mnist}[load]
+    with pytest.raises(DataError, match="holds no train-images-idx3-ubyte, nor does a folder"):
+        other(tmp_path / "root", validation=5)
+
+
+@pytest.mark.parametrize("variable", ["", "nowhere"])
+def test_debian_is_asked_where_nothing_else_has_them(variable, folder, monkeypatch):
+    place = folder / "debian" / "fashion-mnist"
+    place.mkdir(parents=True)
+    for name, content in FILES.items():
+        (place / name).write_bytes(content)
+    monkeypatch.setattr(folders, "_SYSTEM", folder / "debian")
+    monkeypatch.setenv("EQPROP_FIELD_DATA", variable and str(folder / variable))
+    np.testing.assert_array_equal(fashion(validation=5).test.x, mnist(folder, validation=5).test.x)
+
+
 def cut(content):
     return content[:-1]
 
@@ -147,6 +190,7 @@ def test_a_damaged_gzip_is_an_error_of_ours(spoil, folder):
 
 def test_missing_data_says_where_to_get_them(tmp_path, folder, monkeypatch):
     monkeypatch.delenv("EQPROP_FIELD_DATA", raising=False)
+    monkeypatch.setattr(folders, "_SYSTEM", tmp_path / "nowhere")
     for call in (mnist, fashion, lambda: mnist(tmp_path / "nowhere"), lambda: mnist(folder, validation=30)):
         with pytest.raises(DataError, match="https://"):
             call()

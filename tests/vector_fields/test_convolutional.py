@@ -123,6 +123,6 @@ def test_layers_that_do_not_fit(image, convolutions, sizes, message):
 
 
 def test_only_squares_are_square_images():
-    assert square_image(784) == (28, 28, 1)
+    assert square_image(784) == (28, 28, 1) and square_image(3072) == (32, 32, 3)
     with pytest.raises(ValueError, match="no square image"):
         square_image(785)
