@@ -1,12 +1,12 @@
 """The options that say where the phases of training run."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from .arguments import Times
 from .command import Refused
 from .level import LevelOptions
-from .numbers import Workers
+from .numbers import OF_RECIPE, Workers
 
 if TYPE_CHECKING:
     from ..substrates import AbstractSubstrate
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class SubstrateOptions:
     """Where the phases run."""
 
-    substrate: Literal["equilibrium", "trajectory", "euler", "circuit"] = "equilibrium"
+    substrate: Annotated[Literal["equilibrium", "trajectory", "euler", "circuit"] | None, OF_RECIPE] = None
     """A fixed-point solver, an ODE solver, clipped Euler steps of 0.5 (equation 77), or ngspice."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
     time: Times = (40.0, 30.0)
@@ -35,8 +35,8 @@ class SubstrateOptions:
         if self.substrate != "circuit":
             if self != SubstrateOptions(substrate=self.substrate):
                 raise Refused("--time, --workers and the options of a circuit belong to --substrate circuit")
-            if self.substrate == "equilibrium":
-                return None
+            if self.substrate in (None, "equilibrium"):
+                return None if self.substrate is None else dataclasses.replace(recipe, euler_steps=None).substrate
             from ..substrates import ProjectedEuler, Trajectory
 
             steps = {"solver": ProjectedEuler(), "step": 0.5} if self.substrate == "euler" else {}

@@ -157,7 +157,8 @@ class Train(AbstractTraining):
             return Outcome(run.summary(), [*run.lines(), "written by process 0"], run.failure)
         if self.tensorboard:
             write_tensorboard(folder, run.history)
-        more = {**recipe.summary(), "substrate": self.substrate.substrate}
+        own = "equilibrium" if recipe.euler_steps is None else "euler"
+        more = {**recipe.summary(), "substrate": self.substrate.substrate or own}
         return Outcome.saved(run, folder, notes=[dataset.described], **more)
 
     def _measure(self, rule: "AbstractLearningRule", dataset: "Dataset") -> "Measure":

@@ -60,8 +60,8 @@ def _load(
     name: str, classes: tuple[str, ...], data_dir: str | os.PathLike | None, seed: int, validation: int
 ) -> Dataset:
     folder = data_folder(name, data_dir, _PLACES[name], _names("train-images-idx3-ubyte"), _SOURCES[name])
-    parts = [_samples(folder, part, name) for part in ("train", "t10k")]
-    return hold_out(name, *parts, classes, validation=validation, seed=seed, source=_SOURCES[name])
+    learnt, test = (_samples(folder, part, name) for part in ("train", "t10k"))
+    return hold_out(name, learnt, test, classes, validation=validation, seed=seed, source=_SOURCES[name])
 
 
 def _samples(folder: Path, part: str, name: str) -> tuple[np.ndarray, np.ndarray]:
