@@ -129,7 +129,7 @@ def verify(
         fold_inputs=fold_inputs,
     )
     nudging.check(field)
-    rule = EqProp(nudging, substrate, cost or Quadratic())
+    rule = EqProp(nudging=nudging, substrate=substrate, cost=cost or Quadratic())
     measured = substrate.transients(field, x, nudging.nudges(rule.cost, y), throw=False, progress=progress)
     with float64():
         problem = _problem(rule, chip, field, x, y)

@@ -2,13 +2,14 @@
 
 import dataclasses
 
-from .arguments import Architecture, Betas, OptionalFile, OptionalNetworkFile, Times
-from .command import AbstractExperiment, Outcome
-from .numbers import AtLeastOne, OptionalPositive, Symmetry, Tolerance
+from .arguments import Betas, OptionalFile, Times
+from .command import Outcome
+from .network import AbstractNetworkExperiment
+from .numbers import AtLeastOne, OptionalPositive, Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Budget(AbstractExperiment):
+class Budget(AbstractNetworkExperiment):
     """Divides the error of an update among solver tolerance, unfinished settling, finite beta and asymmetry.
 
     The practical update is made by phases of a given length on the ODE, and compared with the gradient as one
@@ -18,13 +19,6 @@ class Budget(AbstractExperiment):
     Example: eqprop-field budget --sizes 20,15,10,5 --activation tanh --betas 0.01,0.03,0.1,0.3 --time 10 --out budget
     """
 
-    net: OptionalNetworkFile = None
-    """A network file; without one, a network is drawn."""
-    network: Architecture = dataclasses.field(default_factory=Architecture)
-    symmetry: Symmetry = 0.0
-    """Weight symmetry c of a network that is drawn."""
-    input: OptionalFile = None
-    """Firing rates, as for `simulate`: .npy, .npz[:NAME], .csv, or - for CSV on stdin; random by default."""
     target: OptionalFile = None
     """Target states, likewise."""
     samples: AtLeastOne = 20
@@ -42,6 +36,7 @@ class Budget(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))
+
         from ..analysis import budget
         from ..learning import rule_entry
         from ..substrates import ProjectedEuler, Trajectory

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractCampaign(AbstractExperiment):
-    """A command that runs a network on many circuits."""
+    """A command that runs a network on many circuits; one that was broken off goes on in its folder."""
 
     net: NetworkFile
     """The network file."""
@@ -41,8 +40,6 @@ class AbstractCampaign(AbstractExperiment):
     """Processes on this machine."""
     scheduler: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="")] = None
     """Dask scheduler whose workers do it instead, such as tcp://host:8786; who reaches it can run code there."""
-    out: Path = tyro.MISSING
-    """The folder for the results; a campaign that was broken off goes on there."""
 
     def conditions(self, level: "AbstractLevel | None" = None, **more: Any) -> "Conditions":
         """What the options say about a circuit, of this level where one is given.

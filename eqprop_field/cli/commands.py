@@ -26,6 +26,7 @@ COMMANDS = {
     "learn-in-circuit": Entry("LearnInCircuit", "Lets a circuit learn by itself, in one transient of ngspice."),
     "train": Entry("Train", "Trains a network; checkpoints and resumes."),
     "compare": Entry("Compare", "Trains the same networks by several rules, and compares their errors."),
+    "search": Entry("SearchHyperparameters", "Searches hyperparameters within ranges, by Optuna."),
     "align-training": Entry("AlignTraining", "Follows alignment and symmetry while rules train."),
     "feedback": Entry("Feedback", "Measures settling and alignment by the strength of the feedback."),
     "budget": Entry("Budget", "Divides the error of an update among its causes."),

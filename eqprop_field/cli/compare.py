@@ -3,7 +3,7 @@
 import dataclasses
 
 from .arguments import Names
-from .command import Outcome, folder_for
+from .command import Outcome
 from .numbers import AtLeastOne
 from .train import AbstractTraining
 
@@ -25,12 +25,11 @@ class Compare(AbstractTraining):
 
     def run(self) -> Outcome:
         self.choose_precision()
-        from .._progress import bar
-        from ..training import compare, load_dataset
 
-        recipe = self._recipe()
-        dataset = load_dataset(recipe.data, self.data_dir, seed=self.seed, labels=self.label)
-        recipe, folder = recipe.fitted_to(dataset), folder_for(self.out)
+        from .._progress import bar
+        from ..training import compare
+
+        (recipe, dataset), folder = self._learnt(), self.folder()
         how = {"recipe": recipe, "substrate": self.substrate.build(recipe), "seeds": self.seeds, "out": folder}
         with bar("comparison") as progress:
             found = compare(dataset, self.rules, **how, progress=progress)

@@ -3,13 +3,14 @@
 import dataclasses
 from typing import Annotated
 
-from .arguments import Architecture, OptionalFile, OptionalNetworkFile
-from .command import AbstractExperiment, Outcome
-from .numbers import AtLeastOne, Positive, Symmetry, at_least
+from .arguments import OptionalFile
+from .command import Outcome
+from .network import AbstractNetworkExperiment
+from .numbers import AtLeastOne, Positive, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ErrorProcesses(AbstractExperiment):
+class ErrorProcesses(AbstractNetworkExperiment):
     """Follows the error of recurrent backpropagation, dS/dt = J^T S, beside minus the speed of the nudged phase over
     beta, dS/dt = J S, and the gradients that they accumulate (theorems 3 and 4 of Scellier et al. 2018), in float64.
 
@@ -18,13 +19,6 @@ class ErrorProcesses(AbstractExperiment):
     Example: eqprop-field error-processes --sizes 20,15,10,5 --activation tanh --symmetry 1 --out processes
     """
 
-    net: OptionalNetworkFile = None
-    """A network file; without one, a network is drawn."""
-    network: Architecture = dataclasses.field(default_factory=Architecture)
-    symmetry: Symmetry = 0.0
-    """Weight symmetry c of a network that is drawn."""
-    input: OptionalFile = None
-    """Firing rates, as for `simulate`: .npy, .npz[:NAME], .csv, or - for CSV on stdin; random by default."""
     target: OptionalFile = None
     """Target states, likewise."""
     samples: AtLeastOne = 5
@@ -36,6 +30,7 @@ class ErrorProcesses(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
+
         from ..analysis.simulation import dense_times
         from ..learning import error_processes
         from . import inputs

@@ -35,11 +35,8 @@ class Feedback(AbstractTraining):
 
         from .._progress import bar
         from ..analysis import regulate_feedback
-        from ..training import load_dataset
 
-        recipe = self._recipe(rule=self.rule, epochs=None)
-        dataset = load_dataset(recipe.data, self.data_dir, seed=self.seed, labels=self.label)
-        folder = self.folder()
+        (recipe, dataset), folder = self._learnt(rule=self.rule, epochs=None), self.folder()
         options = {"recipe": recipe, "samples": self.samples, "tol": self.tol, "epochs": self.epochs}
         with bar("feedback") as progress:
             found = regulate_feedback(dataset, self.gains, **options, progress=progress)

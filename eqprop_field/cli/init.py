@@ -28,6 +28,7 @@ class Init(AbstractCommand):
         import jax
 
         from ..analysis import weight_symmetry
+        from ..results import known
         from ..storage import describe, save_network
 
         path = place_for(self.out, ".safetensors")
@@ -40,13 +41,8 @@ class Init(AbstractCommand):
             "field": described["field"],
             **described["config"],
             "symmetry": self.symmetry,
-            "measured_symmetry": _finite(float(weight_symmetry(field))),
+            "measured_symmetry": known(weight_symmetry(field)),
             "parameters": parameters,
             "dtype": str(field.dtype),
         }
         return Outcome(summary, [f"{path}: a {described['field']} network, {parameters} parameters, {field.dtype}"])
-
-
-def _finite(value: float) -> float | None:
-    """A number JSON can hold: a network without recurrent weights has no symmetry."""
-    return value if value == value else None

@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from .arguments import Architecture, OptionalFile, OptionalNetworkFile
-from .command import AbstractExperiment, Outcome
-from .numbers import AtLeastOne, Positive, Symmetry, Tolerance
+from .command import Outcome
+from .network import AbstractNetworkExperiment
+from .numbers import AtLeastOne, Positive, Tolerance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FindStability(AbstractExperiment):
+class FindStability(AbstractNetworkExperiment):
     """Integrates the free phase from rest and from random states, and names what becomes of each start.
 
     A start ends in an equilibrium, with the spectral abscissa of the Jacobian there; on a limit cycle, with its period;
@@ -18,13 +18,6 @@ class FindStability(AbstractExperiment):
     Example: eqprop-field stability --graph 50 --inputs 10 --outputs 10 --activation tanh --gain 4 --out stability
     """
 
-    net: OptionalNetworkFile = None
-    """A network file; without one, a network is drawn."""
-    network: Architecture = dataclasses.field(default_factory=Architecture)
-    symmetry: Symmetry = 0.0
-    """Weight symmetry c of a network that is drawn."""
-    input: OptionalFile = None
-    """Firing rates, as for `simulate`: .npy, .npz[:NAME], .csv, or - for CSV on stdin; random by default."""
     samples: AtLeastOne = 6
     """Random inputs."""
     starts: AtLeastOne = 20
@@ -36,6 +29,7 @@ class FindStability(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))
+
         import jax
 
         from ..analysis import stability

@@ -91,6 +91,14 @@ class AbstractTraining(AbstractExperiment):
             changes["repair"] = self.repair.settings()
         return find_recipe(self.recipe, self.data or "digits").changed(**changes)
 
+    def _learnt(self, **more: Any) -> "tuple[Recipe, Dataset]":
+        """The recipe, with layers for its data, and these."""
+        from ..training import load_dataset
+
+        recipe = self._recipe(**more)
+        dataset = load_dataset(recipe.data, self.data_dir, seed=self.seed, labels=self.label)
+        return recipe.fitted_to(dataset), dataset
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train(AbstractTraining):
@@ -127,15 +135,13 @@ class Train(AbstractTraining):
 
         import jax
 
-        from ..training import load_dataset, train, write_tensorboard
+        from ..training import train, write_tensorboard
         from .inputs import read_network
 
-        recipe = self._recipe(rule=self.rule)
         drawn = (self.sizes, self.convolutions, self.gain, self.symmetry, self.activation, self.feedback_gain)
         if self.network is not None and any(option not in ((), None) for option in drawn):
             raise Refused("--network has its own layers and weights: leave away what draws a network, such as --sizes")
-        dataset = load_dataset(recipe.data, self.data_dir, seed=recipe.settings.seed, labels=self.label)
-        recipe = recipe.fitted_to(dataset)
+        recipe, dataset = self._learnt(rule=self.rule)
         field = recipe.field() if self.network is None else read_network(self.network)
         if self.network is not None:
             recipe = recipe.continued(field).changed(learning_rates=self.learning_rates or None)

@@ -39,6 +39,7 @@ _FILES = {  # the module of a result: the file of this room that draws it
     "substrates.solution": "phases",
     "training.comparison": "comparison",
     "training.run": "learning",
+    "training.search": "search",
 }
 
 

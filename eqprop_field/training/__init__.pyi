@@ -17,6 +17,9 @@ from .records import RECORDS as RECORDS
 from .records import write_records as write_records
 from .records import write_tensorboard as write_tensorboard
 from .run import TrainingRun as TrainingRun
+from .search import Range as Range
+from .search import Search as Search
+from .search import search as search
 from .settings import Settings as Settings
 from .sharding import device_mesh as device_mesh
 from .sharding import join_processes as join_processes

@@ -17,3 +17,16 @@ def test_the_command_compares_as_python_does(run, tmp_path):
     assert {"compare.csv", "compare.png", "summary.json", "runs"} == {path.name for path in (tmp_path / "o").iterdir()}
     refused = run("compare", *options, "--rules", "eqprop:cake", "--out", tmp_path / "p")
     assert refused.code == 2 and "unknown feedback 'cake'" in refused.err
+
+
+def test_a_search_is_that_of_python(run, tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", x=random.normal(size=(60, 3)), y=np.arange(60) % 2)
+    options = ("--data", tmp_path / "own.npz", "--sizes", "3,4,2", "--epochs", 1, "--batch-size", 14, "--trials", 2)
+    said = run("search", *options, "--ranges", "beta=0.1:0.5,gain=0.2|0.4", "--out", tmp_path / "o", "--json")
+    recipe = epf.RECIPES["own"].changed(sizes=(3, 4, 2), epochs=1, batch_size=14)
+    data = epf.datasets.read_dataset(tmp_path / "own.npz", seed=0)
+    here = epf.training.search(data, {"beta": "0.1:0.5", "gain": "0.2|0.4"}, recipe=recipe, trials=2)
+    assert said.code == 0 and said.json["best"] == here.summary()["best"]
+    refused = run("search", *options, "--ranges", "0.1:0.5", "--out", tmp_path / "p")
+    assert refused.code == 2 and "'0.1:0.5' in --ranges has no name" in refused.err
