@@ -95,7 +95,7 @@ class ContinualEqProp(AbstractLearningRule):
         changes, ended = [phase.state[1] for phase in nudged], [_states(phase) for phase in nudged]
         if not nudged:
             changes, ended = self._euler_phases(field, x, y, free)
-        verdict = read_displacement(self.nudging, free, ended)[2]
+        verdict = read_displacement(self.nudging, free, ended, lambda d: amplified(field, d))[2]
         kept = mask_samples(verdict == Verdict.converged, changes)
         weighted = zip(kept, self.nudging.weights, strict=True)
         parts = [jax.tree.map(lambda c, w=weight: (c * w.astype(c.dtype)).sum(axis=0), one) for one, weight in weighted]
@@ -147,7 +147,7 @@ class _Plastic(AbstractSystem):
             eta = self.plasticity.astype(self.field.dtype)
             moved = eqx.combine(jax.tree.map(lambda p, c: p + eta * c, parameters, change), self.field)
             system, alone = Dynamics(moved, moved.drive(one(x)), one(nudge)), one(state)
-            speed = system.rate()(alone)
+            speed = amplified(moved, system.rate()(alone))
             return jax.tree.map(lambda leaf: leaf[0], system.velocity()(alone)), pull_back(moved, one(x), alone, speed)
 
         by_sample = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, self.nudge)

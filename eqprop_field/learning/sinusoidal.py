@@ -97,11 +97,12 @@ class SinusoidalEqProp(AbstractLearningRule):
             lock_in = lambda path: jnp.tensordot(reference.astype(path.dtype), path[:-1:every], axes=1)  # noqa: E731
             return jax.tree.map(lock_in, driven.trajectory)
 
-        displacement, coarse = (amplified(field, read(every)) for every in (1, 2))
+        displacement, coarse = read(1), read(2)
         # Between kinks the error falls with the square of the points; and the state repeats itself up to its residual,
         # which rounding may hide.
         apart = 2 * (driven.residual + 2 * rounding_of(free.state)) / self.amplitude
         ahead = jax.tree.map(lambda d, c: d + (d - c) / 3 + per_sample(apart, d), displacement, coarse)
+        displacement, ahead = amplified(field, displacement), amplified(field, ahead)
         verdict = resolved(first_failure(free, driven), displacement, ahead)
         update, further = (summed_update(field, x, free.state, d, verdict) for d in (displacement, ahead))
         return Reading(update, verdict, nudged, update_ahead=further)
