@@ -59,8 +59,7 @@ def test_matrices_and_files_keep_it(tmp_path):
     assert "feedback_gain" not in layered(1.0).config()  # files of networks without it are as they were
 
 
-@pytest.mark.parametrize("make", [layered, conv])
-@pytest.mark.parametrize("gain", [0.3, 0.02])
+@pytest.mark.parametrize(("make", "gain"), [(layered, 0.02), (conv, 0.3)])
 def test_the_update_is_the_gradient_where_only_the_strength_is_not_symmetric(make, gain):
     field, (x, y) = make(gain, symmetry=1.0), samples()
     rule = epf.EqProp(epf.Nudging.symmetric(1e-4), EXACT)
