@@ -14,8 +14,8 @@ from .train import AbstractTraining
 class SearchHyperparameters(AbstractTraining):
     """Trains with values that Optuna proposes (extra [search]), and tells which end in the lowest validation error.
 
-    Writes search.csv (one row a trial), search.png and summary.json, and a journal with which a search that was broken
-    off goes on.
+    Writes search.csv (one row a trial), search.png and summary.json, and after every trial trials.json, with which a
+    search that was broken off goes on.
 
     Example: eqprop-field search --ranges beta=0.05:0.9,learning_rates=0.1:10:log,rule=eqprop|aep --out search
     """

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import equinox as eqx
 import numpy as np
 
-from .._files import locked_folder
+from .._files import locked_folder, write_json
 from ..datasets import Dataset
+from ..learning.base import AbstractLearningRule
 from ..results import AbstractResult, known
 from ..substrates.base import AbstractSubstrate
 from .loop import NotFiniteError, train
@@ -21,7 +23,7 @@ from .metrics import ErrorKind, ErrorMeasure
 from .recipes import Recipe, recipe_for
 
 Choices = Sequence[float | str]
-_JOURNAL = "search.journal"
+_FILE = "trials.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +156,6 @@ def search(
     """
     try:
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
         raise ValueError("Optuna is not installed: pip install 'eqprop-field[search]'") from error
     recipe = (recipe or recipe_for(dataset)).fitted_to(dataset)
@@ -165,26 +165,22 @@ def search(
     for name, each in space.items():
         for value in each.choices or (each.low, each.high):
             with_values(recipe, {name: value}).learning_rule(substrate)  # refuses before any work
-    what = _identity(dataset, recipe, space)
+    what = _identity(dataset, recipe, space, recipe.learning_rule(substrate))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with contextlib.nullcontext() if out is None else locked_folder(Path(out)):
-        storage = None if out is None else JournalStorage(JournalFileBackend(os.fspath(Path(out) / _JOURNAL)))
-        study = optuna.create_study(storage=storage, study_name="search", load_if_exists=True)
-        if study.user_attrs.get("search", what) != what:
-            raise ValueError(f"{out} holds a search of other data, ranges or settings: name another folder")
-        study.set_user_attr("search", what)
-        done = _finished(study)
+    study, path = optuna.create_study(), None if out is None else Path(out) / _FILE
+    with contextlib.nullcontext() if path is None else locked_folder(path.parent):
+        done = [] if path is None or not path.exists() else _kept(path, what, study, space)
         while len(done) < trials:
             study.sampler = optuna.samplers.TPESampler(seed=recipe.settings.seed + len(done))
-            trial = study.ask()
-            found = _tried(dataset, with_values(recipe, values := _proposed(trial, space)), substrate)
-            trial.set_user_attr("found", {"values": values, **found})
-            error = found["validation_error"]  # without one it is pruned: the sampler keeps away from it
+            trial = study.ask(_distributions(space))
+            done.append({"values": trial.params, **_tried(dataset, with_values(recipe, trial.params), substrate)})
+            error = done[-1]["validation_error"]  # without one it is pruned: the sampler keeps away from it
             study.tell(trial, error, optuna.trial.TrialState.PRUNED if error is None else None)
-            done = _finished(study)
+            if path is not None:
+                write_json(path, {"search": what, "trials": done})
             if progress is not None:
                 progress(len(done), trials)
-    return Search([trial.user_attrs["found"] for trial in done], ErrorMeasure.of_dataset(dataset).kind)
+    return Search(done, ErrorMeasure.of_dataset(dataset).kind)
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -195,7 +191,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """
     rates, others = list(recipe.settings.learning_rates), {}
     known_ones = vars(recipe) | vars(recipe.settings)
-    for name, value in values.items():
+    for name, value in sorted(values.items()):  # the factor on all rates before the rates of layers
         what, _, layer = name.partition(".")
         if what != "learning_rates":
             if isinstance(now := known_ones.get(name, ""), bool) or not isinstance(now, int | float | str):
@@ -212,19 +208,39 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return recipe.changed(**others, learning_rates=tuple(rates))
 
 
-def _finished(study: Any) -> list[Any]:
-    """The trials that ended; one that was broken off is no trial."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+def _distributions(space: Mapping[str, Range]) -> dict[str, Any]:
+    """The ranges as Optuna has them."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-
-def _proposed(trial: Any, space: Mapping[str, Range]) -> dict[str, Any]:
-    """The values of a trial."""
     return {
-        name: trial.suggest_categorical(name, list(each.choices))
+        name: CategoricalDistribution(each.choices)
         if each.choices
-        else trial.suggest_float(name, each.low, each.high, log=each.log)
+        else FloatDistribution(each.low, each.high, each.log)
         for name, each in space.items()
     }
+
+
+def _kept(path: Path, what: str, study: Any, space: Mapping[str, Range]) -> list[dict[str, Any]]:
+    """The trials of a search that was broken off, which the study knows from then on.
+
+    Raises:
+        ValueError: for the file of another search, or a damaged one.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        other, trials = said["search"] != what, said["trials"]
+        for trial in [] if other else trials:
+            error = trial["validation_error"]
+            state = TrialState.PRUNED if error is None else TrialState.COMPLETE
+            options = {"params": trial["values"], "distributions": _distributions(space)}
+            study.add_trial(create_trial(state=state, value=error, **options))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): put back a good copy, or name another folder") from error
+    if other:
+        raise ValueError(f"{path} is of a search of other data, ranges or settings: name another folder")
+    return trials
 
 
 def _tried(dataset: Dataset, recipe: Recipe, substrate: AbstractSubstrate | None) -> dict[str, Any]:
@@ -239,10 +255,11 @@ def _tried(dataset: Dataset, recipe: Recipe, substrate: AbstractSubstrate | None
     return {"validation_error": validation, "test_error": test, "seconds": seconds}
 
 
-def _identity(dataset: Dataset, recipe: Recipe, space: Mapping[str, Range]) -> str:
+def _identity(dataset: Dataset, recipe: Recipe, space: Mapping[str, Range], rule: AbstractLearningRule) -> str:
     """What must be the same for a search to go on, as one word."""
     settings = dataclasses.asdict(recipe.settings)
-    said = [dataset.name, recipe.summary(), settings, {name: dataclasses.asdict(each) for name, each in space.items()}]
+    ranges = {name: dataclasses.asdict(each) for name, each in space.items()}
+    said = [dataset.name, recipe.summary(), settings, ranges, eqx.tree_pformat(rule, short_arrays=False)]
     data = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
     for part in (dataset.train, dataset.validation):
         data.update(np.ascontiguousarray(part.x).tobytes() + np.ascontiguousarray(part.y).tobytes())

@@ -47,8 +47,13 @@ def test_a_search_goes_on_where_it_was_and_ends_as_one_that_was_not_broken_off(f
     assert longer.trials[:3] == found.trials
     at_once = search(DATA, SPACE, recipe=RECIPE, trials=4)
     assert [trial["values"] for trial in at_once.trials] == [trial["values"] for trial in longer.trials]
-    with pytest.raises(ValueError, match="holds a search of other data, ranges or settings"):
+    with pytest.raises(ValueError, match="a search of other data, ranges or settings"):
         search(DATA, SPACE | {"beta": "0.1:0.5"}, recipe=RECIPE, trials=4, out=folder)
+    kept = (folder / "trials.json").read_text()
+    for damaged in (kept[:-9], "[1]", kept.replace('"beta": 0.', '"beta": 9.')):
+        (folder / "trials.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"trials.json is damaged .*: put back a good copy"):
+            search(DATA, SPACE, recipe=RECIPE, trials=4, out=folder)
 
 
 def test_what_failed_is_shown_and_not_chosen(found):
