@@ -126,11 +126,13 @@ from .training import RECIPES as RECIPES
 from .training import CheckpointError as CheckpointError
 from .training import Comparison as Comparison
 from .training import Recipe as Recipe
+from .training import Search as Search
 from .training import Settings as Settings
 from .training import SymmetryRepair as SymmetryRepair
 from .training import TrainingRun as TrainingRun
 from .training import compare as compare
 from .training import load_dataset as load_dataset
+from .training import search as search
 from .training import train as train
 from .vector_fields import FIELDS as FIELDS
 from .vector_fields import AbstractGraph as AbstractGraph

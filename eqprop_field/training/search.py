@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +22,6 @@ from .loop import NotFiniteError, train
 from .metrics import ErrorKind, ErrorMeasure
 from .recipes import Recipe, recipe_for
 
-Choices = Sequence[float | str]
 _FILE = "trials.json"
 
 

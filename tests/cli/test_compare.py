@@ -26,7 +26,7 @@ def test_a_search_is_that_of_python(run, tmp_path):
     said = run("search", *options, "--ranges", "beta=0.1:0.5,gain=0.2|0.4", "--out", tmp_path / "o", "--json")
     recipe = epf.RECIPES["own"].changed(sizes=(3, 4, 2), epochs=1, batch_size=14)
     data = epf.datasets.read_dataset(tmp_path / "own.npz", seed=0)
-    here = epf.training.search(data, {"beta": "0.1:0.5", "gain": "0.2|0.4"}, recipe=recipe, trials=2)
+    here = epf.search(data, {"beta": "0.1:0.5", "gain": "0.2|0.4"}, recipe=recipe, trials=2)
     assert said.code == 0 and said.json["best"] == here.summary()["best"]
     refused = run("search", *options, "--ranges", "0.1:0.5", "--out", tmp_path / "p")
     assert refused.code == 2 and "'0.1:0.5' in --ranges has no name" in refused.err
