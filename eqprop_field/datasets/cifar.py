@@ -28,7 +28,7 @@ def cifar10(data_dir: str | os.PathLike | None = None, *, seed: int = 0, validat
         DataError: if files are missing or damaged.
     """
     places = ("cifar-10-batches-bin", "cifar-10")
-    folder = data_folder("cifar10", data_dir, places, ("data_batch_1.bin",), _SOURCE)
+    folder = data_folder("cifar10", data_dir, places, ("data_batch_1.bin",), f"its files from {_SOURCE}")
     parts = [_read(folder / f"data_batch_{k}.bin") for k in range(1, 6)]
     x, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
     test = _read(folder / "test_batch.bin")

@@ -20,7 +20,7 @@ def data_folder(
         data_dir: where to look; by default in the folder that EQPROP_FIELD_DATA names and among Debian's data sets.
         places: the folders below it that are tried, before itself.
         files: any of these tells the folder.
-        source: where to get them.
+        source: what to get, and where.
 
     Raises:
         DataError: if none holds such a file.
@@ -32,8 +32,8 @@ def data_folder(
             return folder
     if named:
         tried = ", ".join((name, *places))
-        raise DataError(f"{named[0]} holds no {files[0]}, nor does a folder {tried} in it; get it from {source}")
+        raise DataError(f"{named[0]} holds no {files[0]}, nor does a folder {tried} in it; get {source}")
     raise DataError(
-        f"no folder for {name}: get its files from {source} and name their folder with data_dir (--data-dir), or put "
+        f"no folder for {name}: get {source} and name their folder with data_dir (--data-dir), or put "
         f"them into a folder {name} below ${_VARIABLE}"
     )

@@ -59,7 +59,8 @@ def fashion(data_dir: str | os.PathLike | None = None, *, seed: int = 0, validat
 def _load(
     name: str, classes: tuple[str, ...], data_dir: str | os.PathLike | None, seed: int, validation: int
 ) -> Dataset:
-    folder = data_folder(name, data_dir, _PLACES[name], _names("train-images-idx3-ubyte"), _SOURCES[name])
+    source = f"its four IDX files from {_SOURCES[name]}"
+    folder = data_folder(name, data_dir, _PLACES[name], _names("train-images-idx3-ubyte"), source)
     learnt, test = (_samples(folder, part, name) for part in ("train", "t10k"))
     return hold_out(name, learnt, test, classes, validation=validation, seed=seed, source=_SOURCES[name])
 
