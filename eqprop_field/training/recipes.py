@@ -257,7 +257,7 @@ RECIPES = {
         settings=Settings(epochs=30, learning_rates=(0.01, 0.03, 0.1, 0.4), schedule="constant"),
         euler_steps=(120, 60),
     ),
-    "paper-cnn": dataclasses.replace(
+    "paper-cnn": dataclasses.replace(  # at these rates its outputs are silenced: docs/performance.md
         _PAPER,
         sizes=(784, 10),
         convolutions=((32, 5, 2), (64, 5, 2)),
