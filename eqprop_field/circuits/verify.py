@@ -89,18 +89,17 @@ def verify(
     """Runs the free and the nudged phases of every sample on two substrates, circuit and ODE, and compares them.
 
     The ODE is integrated in float64, to a thousandth of the states' threshold, and evaluated at ngspice's own time
-    points. Every nudged phase of the ODE starts from its free state; the circuit goes back there in between.
+    points. Its nudged phases start from its free state; the circuit goes back there in between.
 
     Args:
         field: the network.
-        x: the inputs' firing rates (batch, inputs).
-        y: the targets of the output neurons' states (batch, outputs).
+        x: the inputs' firing rates (batch, inputs); y: the targets of the output neurons' states (batch, outputs).
         nudging: the influence parameters; a number is the beta of one-sided nudging.
         engine: what runs netlists; `Batch()` by default.
         level: how the circuit is built; behavioural with the TIGHT accuracy by default.
         free_time: duration of the free phase, dimensionless; chosen from the ODE by default, see `NgspiceSubstrate`.
         nudged_time: duration of a nudged phase.
-        chip: on which chip, in both simulators; None for nominal devices.
+        chip: on which chip, in both simulators.
         cost: C, which nudges; `Quadratic()` by default.
         fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
         tol: the residual up to which a phase of the circuit counts as at rest.
@@ -115,7 +114,7 @@ def verify(
         NgspiceMissing: if there is no ngspice. A simulator that FAILS is a verdict, not an exception.
     """
     level = level or Behavioural(accuracy=TIGHT)
-    thresholds = level.thresholds if thresholds is None else thresholds
+    thresholds = thresholds or level.thresholds
     nudging = nudging if isinstance(nudging, Nudging) else Nudging.one_sided(nudging)
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     substrate = NgspiceSubstrate(
@@ -135,9 +134,8 @@ def verify(
         problem = _problem(rule, chip, field, x, y)
         ode = _ode_phases(problem, measured, min(1e-9, 1e-3 * thresholds.state, 0.1 * tol))
         agreement = _compare(problem, substrate, measured, ode, thresholds, points)
-    circuit, ode = (_in_precision_of(field, estimate) for estimate in (agreement.circuit, agreement.ode))
-    built = field_on(chip, field)
-    return dataclasses.replace(agreement, circuit=circuit, ode=ode, field=built, with_waveforms=waveforms)
+    estimates = {name: _in_precision_of(field, getattr(agreement, name)) for name in ("circuit", "ode")}
+    return dataclasses.replace(agreement, **estimates, field=field_on(chip, field), with_waveforms=waveforms)
 
 
 def _problem(rule: EqProp, chip: AbstractChip | None, field: AbstractVectorField, x: Array, y: Array) -> _Problem:

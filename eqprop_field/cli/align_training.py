@@ -31,7 +31,6 @@ class AlignTraining(AbstractTraining):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         from .._progress import bar
         from ..analysis import align_training
         from ..learning import RULES

@@ -36,7 +36,6 @@ class Budget(AbstractNetworkExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))
-
         from ..analysis import budget
         from ..learning import rule_entry
         from ..substrates import ProjectedEuler, Trajectory

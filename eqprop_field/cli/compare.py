@@ -25,7 +25,6 @@ class Compare(AbstractTraining):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         from .._progress import bar
         from ..training import compare
 

@@ -30,7 +30,6 @@ class ErrorProcesses(AbstractNetworkExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-
         from ..analysis.simulation import dense_times
         from ..learning import error_processes
         from . import inputs

@@ -32,7 +32,6 @@ class Feedback(AbstractTraining):
 
     def run(self) -> Outcome:
         self.choose_precision(self.tol)
-
         from .._progress import bar
         from ..analysis import regulate_feedback
 

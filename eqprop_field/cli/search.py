@@ -28,7 +28,6 @@ class SearchHyperparameters(AbstractTraining):
 
     def run(self) -> Outcome:
         self.choose_precision()
-
         from .._progress import bar
         from ..training import search
 

@@ -29,7 +29,6 @@ class FindStability(AbstractNetworkExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(min(self.tol, 1e-8))
-
         import jax
 
         from ..analysis import stability
