@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 from .._arrays import checked_pair
 from .._compilation import compiled
 from ..costs import Quadratic
-from ..learning.base import highest_verdict, pull_back, read_displacement, tree_dot, tree_norm
+from ..learning.base import amplified, highest_verdict, pull_back, read_displacement, tree_dot, tree_norm
 from ..learning.eqprop import EqProp
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
@@ -241,7 +241,7 @@ def _cosines(
 
     def sample(one: PyTree, own: PyTree) -> Array:
         x, y, free, nudged = jax.tree.map(lambda leaf: leaf[None], one)
-        displacement = nudging.displacement(free, nudged)
+        displacement = amplified(field, nudging.displacement(free, nudged))
         measured = jax.tree.map(jnp.negative, pull_back(field, x, free, displacement))
         nominal = ideal.estimate(field, x, y, throw=False)
         true = ImplicitGradient(cost=cost).at(field, x, y, nominal.free)
