@@ -78,7 +78,12 @@ class FunctionField(AbstractVectorField):
 
     def config(self) -> dict[str, Any]:
         said = _Said(self.parameter_tree, self.start, self.tau)
-        return {**generic_config(said), "n_inputs": self.n_inputs, "n_outputs": self.n_outputs}
+        try:
+            described = generic_config(said)
+        except ValueError:  # a module, or what holds functions: arrays alone, in the form that is registered
+            form = {"registered": type(self.parameter_tree).__name__}
+            described = {**generic_config(dataclasses.replace(said, theta=None)), "theta": form}
+        return {**described, "n_inputs": self.n_inputs, "n_outputs": self.n_outputs}
 
     def file_tensors(self) -> dict[str, np.ndarray]:
         fixed = {**_named(self.start, "initial_state"), **_named(self.tau, "time_constants")}
@@ -220,10 +225,11 @@ def _named(tree: PyTree, inside: str = "") -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class NamedFunction:
-    """A function, and what reads its outputs, under a name in the registry of fields."""
+    """A function, what reads its outputs, and parameters that show their form, under a name in the registry."""
 
     mu: Callable[..., PyTree]
     outputs: Callable[..., Array] | None = None
+    theta: PyTree = None
 
     def made(self, one: AbstractVectorField) -> bool:
         """Whether a field is made of it."""
@@ -239,11 +245,14 @@ class NamedFunction:
         counts = [checked_count(name, said.pop(name, None)) for name in ("n_inputs", "n_outputs")]
         own = ("initial_state", "time_constants")
         inside = {name if name.split(".")[0] in (*own, "theta") else f"theta.{name}": t for name, t in tensors.items()}
+        form = said.get("theta")
+        if registered := form.get("registered") if isinstance(form, dict) else None:
+            said["theta"] = self._described(registered)
         read = field_from_file(_Said, said, inside)
         try:
             return field(
                 self.mu,
-                read.theta,
+                self._formed(read.theta) if registered else read.theta,
                 state=read.initial_state,
                 inputs=counts[0],
                 outputs=self.outputs or counts[1],
@@ -251,3 +260,18 @@ class NamedFunction:
             )
         except ValueError as error:
             raise TensorFileError(f"does not fit the function that is registered here: {error}") from None
+
+    def _described(self, kind: str) -> dict[str, Any]:
+        """What a file would say of the arrays of the registered parameters, leaf by leaf."""
+        if self.theta is None:
+            raise TensorFileError(
+                f"has parameters that are a {kind!r:.40}: register its function with theta=, parameters of that form"
+            )
+        named = _named(self.theta).items()
+        return {"list": [{"tensor": f"theta.{name}"} if eqx.is_array(leaf) else None for name, leaf in named]}
+
+    def _formed(self, leaves: list[Any]) -> PyTree:
+        """Arrays in the form of the registered parameters, which have the rest."""
+        own, structure = jax.tree.flatten(self.theta)
+        whole = [leaf if array is None else array for array, leaf in zip(leaves, own, strict=True)]
+        return jax.tree.unflatten(structure, whole)

@@ -19,7 +19,7 @@ FIELDS: dict[str, type[AbstractVectorField] | NamedFunction] = {
 }
 
 
-def register(cls: Any, name: str | None = None, *, outputs: Any = None) -> Any:
+def register(cls: Any, name: str | None = None, *, outputs: Any = None, theta: Any = None) -> Any:
     """Names a class of fields, or a function of `field`, so that `save_network` and `load_network` know it.
 
     Usable as a decorator: `@epf.register`. A program that loads such a file must have registered the class before, as
@@ -30,6 +30,8 @@ def register(cls: Any, name: str | None = None, *, outputs: Any = None) -> Any:
         cls: the class, or the function mu. Subclasses of a class are other fields, and need names of their own.
         name: letters, digits, `.`, `-` and `_`; its own name by default.
         outputs: the function that reads the outputs of fields of this mu, where they were given one.
+        theta: for a mu whose parameters are a module, of equinox or flax, or hold functions: any such parameters. They
+            say what form a file's arrays have, and what else than arrays is among them.
 
     Returns:
         The class or function.
@@ -38,9 +40,10 @@ def register(cls: Any, name: str | None = None, *, outputs: Any = None) -> Any:
         ValueError: for what is neither, for a name with other signs, and for a name that something else has.
     """
     is_class = isinstance(cls, type)
-    if is_class and (not issubclass(cls, AbstractVectorField) or inspect.isabstract(cls) or outputs is not None):
+    of_function = outputs is not None or theta is not None
+    if is_class and (not issubclass(cls, AbstractVectorField) or inspect.isabstract(cls) or of_function):
         raise ValueError(f"cannot register {cls!r:.80}: give a subclass of AbstractVectorField that is complete")
-    if not callable(cls):
+    if not callable(cls) or not hasattr(cls, "__name__"):
         raise ValueError(f"cannot register {cls!r:.80}: give a subclass of AbstractVectorField, or a function")
     known_as = cls.__name__ if name is None else name
     if not re.fullmatch(r"[\w.-]{1,40}", known_as):
@@ -54,7 +57,7 @@ def register(cls: Any, name: str | None = None, *, outputs: Any = None) -> Any:
         raise ValueError(
             f"the name {known_as!r} belongs to {known.__name__}: register {cls.__name__} under another name"
         )
-    FIELDS[known_as] = cls if is_class else NamedFunction(cls, outputs)
+    FIELDS[known_as] = cls if is_class else NamedFunction(cls, outputs, theta)
     return cls
 
 

@@ -162,6 +162,33 @@ def test_files_know_a_registered_function(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def of_mlp(theta, x, s):
+    return theta(jnp.concatenate([x, s])) - s
+
+
+def mlp(key, width=4):
+    return eqx.nn.MLP(5, 3, width, 1, activation=jnp.tanh, key=jax.random.key(key))
+
+
+def test_files_hold_modules_whose_form_is_registered(tmp_path):
+    path, made = tmp_path / "net.safetensors", epf.field(of_mlp, mlp(0), state=3, inputs=2, outputs=1)
+    epf.register(of_mlp, "mlp")
+    try:
+        with pytest.raises(ValueError, match="parameters that are a 'MLP': register its function with theta="):
+            epf.save_network(path, made)
+        assert not path.exists()
+        epf.register(of_mlp, "mlp", theta=mlp(1))
+        epf.save_network(path, made)
+        read = epf.load_network(path)
+        assert eqx.tree_equal(read, made)
+        epf.register(of_mlp, "mlp", theta=mlp(1, width=6).layers)  # another form
+        with pytest.raises(epf.NetworkFileError):
+            epf.load_network(path)
+    finally:
+        del epf.FIELDS["mlp"]
+    np.testing.assert_array_equal(*(epf.Equilibrium().settle(one, X).state for one in (made, read)))
+
+
 def branching(theta, x, s):
     return -s if s[0] > 0 else s
 
