@@ -91,7 +91,7 @@ _LONGEST_FILE = 450
 _LONGEST_FUNCTION = 70
 _MOST_POSITIONAL = 6
 _GIVEN_SIGNATURES = ("eqprop_field.substrates.trajectory.step",)  # diffrax's
-_LONGEST_COMMANDS = 2650  # lines of eqprop_field/cli, whose commands parse, call and save
+_LONGEST_COMMANDS = 2700  # lines of eqprop_field/cli, whose commands parse, call and save
 
 
 class Import(NamedTuple):

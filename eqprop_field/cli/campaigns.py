@@ -52,7 +52,9 @@ class AbstractCampaign(AbstractExperiment):
         level = self.circuit.build() if level is None else level
         if self.circuit.explicit_inputs:
             raise Refused("--explicit-inputs: campaigns fold the inputs; leave it away")
-        if level.ideal:  # campaigns ask for settled states, not for the last digits of the way there
+        if (
+            level.ideal and self.circuit.accuracy is None
+        ):  # campaigns ask for settled states, not for the last digits of the way there
             level = dataclasses.replace(level, accuracy=dataclasses.replace(FAST, reltol=1e-5))
         times = {"time": self.time[0], "nudged_time": self.time[-1]}
         return Conditions(

@@ -37,7 +37,7 @@ class Export(Phases, AbstractCommand):
         from ..circuits import export
         from .inputs import read
 
-        level = self.circuit.build()
+        level = dataclasses.replace(self.circuit, accuracy=self.circuit.accuracy or "normal").build()
         field, x, y, cost = read(self)
         if not 0 <= self.sample < len(x):
             raise Refused(f"--sample {self.sample}: the input has samples 0 to {len(x) - 1}")

@@ -90,6 +90,9 @@ class LevelOptions:
     """A subcircuit file of your own instead of the level's synapse, with the same ports."""
     nudge: _File = None
     """A subcircuit file of your own instead of the level's nudge, with the same ports."""
+    accuracy: Annotated[Literal["tight", "normal", "fast"] | None, tyro.conf.arg(help_behavior_hint="")] = None
+    """How closely ngspice follows the circuit: trajectories of ideal parts to 1e-4 (what `circuit` compares), 1e-3 or
+    a few 1e-3; settled states are as good with all three."""
     explicit_inputs: bool = False
     """Give every input a source and every input synapse an element, instead of one folded current a neuron."""
 
@@ -127,11 +130,12 @@ class LevelOptions:
         return {label: level for name, options in stated for label, level in self._built(name, options)}
 
     def _built(self, name: str, options: dict[str, Any]) -> "Iterator[tuple[str, AbstractLevel]]":
-        from ..circuits.levels import LEVELS, PARTS, TIGHT
+        from ..circuits.levels import FAST, LEVELS, PARTS, TIGHT
 
         chosen: Any = LEVELS[name]
-        if chosen.ideal:
-            options["accuracy"] = TIGHT
+        said = options.pop("accuracy", "tight" if chosen.ideal else "normal")
+        if said != "normal":
+            options["accuracy"] = TIGHT if said == "tight" else FAST
         parts = [options[part] for part in PARTS if part in options]
         each = options.pop("process").each(*parts) if "process" in options else {}
         scales = {scale: value for scale in _SCALES if (value := getattr(self, scale)) is not None}

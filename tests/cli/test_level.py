@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from eqprop_field.circuits import LEVELS, OtaC, Process, Scaling, Transistor
+from eqprop_field.circuits import FAST, LEVELS, NORMAL, TIGHT, OtaC, Process, Scaling, Transistor
 from eqprop_field.cli.command import Refused
 from eqprop_field.cli.level import _FIELDS, LevelOptions, ProcessOptions
 
-_NO_OPTIONS = {"scaling", "accuracy"}
+_NO_OPTIONS = {"scaling"}
 _NO_FIELDS = {"level", "explicit_inputs"} | {field.name for field in dataclasses.fields(Scaling)}
 
 BSIM3 = ProcessOptions(corner="level3,bsim3", celsius=(27.0, 85.0))
@@ -24,6 +24,14 @@ def test_defaults_are_the_levels_own():
     for name, level in LEVELS.items():
         built = LevelOptions(level=name).build()
         assert dataclasses.replace(built, accuracy=level().accuracy) == level()
+
+
+def test_accuracy_is_chosen_and_otherwise_the_levels_own():
+    chosen = lambda level, said=None: LevelOptions(level=level, accuracy=said).build().accuracy  # noqa: E731
+    assert chosen("behavioural") == TIGHT and chosen("behavioural", "normal") == NORMAL
+    assert chosen("ota") == chosen("ota", "normal") == LEVELS["ota"]().accuracy
+    assert {chosen(level, "fast") for level in ("behavioural", "opamp")} == {FAST}
+    assert chosen("ota", "tight") == TIGHT
 
 
 def test_scales_that_are_given_replace_the_levels_own():
