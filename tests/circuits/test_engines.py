@@ -215,7 +215,8 @@ def test_shared_engine_survives_a_bad_netlist_and_a_crash(netlist, shared):
 
 
 def test_shared_engine_ends_a_run_that_takes_too_long(netlist, shared):
-    endless = Netlist(netlist.text.replace(".tran 1e-07", ".tran 1e-13 1 0 1e-13 uic\n*"), netlist.state_nodes, 1.0, {})
+    text = netlist.text.replace(".tran ", ".tran 1e-13 1 0 1e-13 uic\n*")
+    endless = Netlist(text, netlist.state_nodes, 1.0, {})
     shared.run(netlist)
     (worker,) = shared._alive
     shared.timeout_s = 0.5
