@@ -61,6 +61,10 @@ class ElementField(AbstractVectorField):
     def leaf_bounds(self) -> tuple[tuple[float, float], ...]:
         return self.field.leaf_bounds
 
+    @property
+    def parameter_tree(self) -> PyTree:
+        return self.field.parameter_tree
+
     def parameters(self) -> "ElementField":
         nothing = jax.tree.map(lambda _: None, self)
         return eqx.tree_at(lambda f: f.field, nothing, self.field.parameters(), is_leaf=lambda leaf: leaf is None)

@@ -106,7 +106,7 @@ def montecarlo(
         options: how the circuits are run, see `CampaignOptions`.
 
     Raises:
-        ValueError: for no chips, a field that is no leaky integrator, and as `run_campaign`.
+        ValueError: for no chips, and as `run_campaign`.
         WorkerDied, TaskFailed, OSError: as `run_campaign`.
     """
     if chips < 1:

@@ -1,6 +1,7 @@
 """`eqprop-field export`: a network and one sample as a netlist that any ngspice runs."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import tyro
@@ -63,6 +64,6 @@ class Export(Phases, AbstractCommand):
         summary = {"netlist": str(place), "map": str(beside), "sample": self.sample, "sequence": self.sequence}
         summary |= {"samples": len(x), "cost": self.cost, **dataclasses.asdict(self.nudge), "level": self.circuit.level}
         summary |= {"neurons": field.n_neurons, "end_s": netlist.end_s}
-        run_it = f"run it: ngspice -n -b {place} -r {place.with_suffix('.raw')}"
+        run_it = f"run it: ngspice -n -b {shlex.quote(str(place))} -r {shlex.quote(str(place.with_suffix('.raw')))}"
         said = [f"{place}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean", run_it]
         return Outcome(summary, said)

@@ -191,6 +191,8 @@ class AbstractLearningRule(eqx.Module):
     def _checked(self, field: AbstractVectorField, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         self.substrate.require(self.needs, type(self).__name__)  # a substrate may have been replaced
         check_once(field)
+        if not jax.tree.leaves(field.parameters()):
+            raise ValueError(f"{type(field).__name__} has nothing to train: give it floating-point arrays")
         x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
         self._check(field, y)
         return x, y

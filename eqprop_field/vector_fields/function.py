@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,12 +77,19 @@ class FunctionField(AbstractVectorField):
     def tensors(self) -> dict[str, Array]:
         return {name: leaf for name, leaf in _named(self.theta).items() if eqx.is_inexact_array(leaf)}
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """As what `field` was given, for structures of modules do not survive pickling, which workers need."""
+        if self.start is None:  # a gradient, which has the structure of a field and is none
+            return super().__reduce_ex__(protocol)
+        read = self.n_outputs if self.reading is None else self.reading
+        return _made_again, (self.mu, self.parameter_tree, self.start, self.n_inputs, read, self.tau)
+
     def config(self) -> dict[str, Any]:
         said = _Said(self.parameter_tree, self.start, self.tau)
         try:
             described = generic_config(said)
         except ValueError:  # a module, or what holds functions: arrays alone, in the form that is registered
-            form = {"registered": type(self.parameter_tree).__name__}
+            form = {"registered": _form(self.parameter_tree)}
             described = {**generic_config(dataclasses.replace(said, theta=None)), "theta": form}
         return {**described, "n_inputs": self.n_inputs, "n_outputs": self.n_outputs}
 
@@ -111,10 +119,12 @@ def field(
     Args:
         mu: (theta, x, s) -> ds of ONE sample, in plain JAX; x has the shape (inputs,), ds the structure of s.
         theta: the parameters, any pytree. Floating-point arrays are trained; numbers, functions and whole numbers are
-            constants. A time constant that is to be learnt stands in theta, and mu divides by it.
+            constants. A time constant that is to be learnt stands in theta, and mu divides by it; no equilibrium
+            depends on it, so that only what reads the way there, such as the continual rule, moves it.
         state: how many numbers a state has, or a shape, or a pytree of those; or of arrays, which are the start.
         inputs: how many numbers the input of a sample has.
-        outputs: how many are read, the first ones of the state's first leaf; or a function (theta, s) -> (K,), such as
+        outputs: how many are read, the first ones of the state's first leaf (of a dictionary, that of the name that
+            sorts first); or a function (theta, s) -> (K,), such as
             a learned readout.
         time_constants: tau, one number or a pytree like the state.
         start: where free phases start, one number or a pytree like the state; 0 by default.
@@ -123,6 +133,7 @@ def field(
         ValueError: for what does not fit, for a mu that JAX cannot trace, and for one that is NaN where phases start.
     """
     leaves, structure = jax.tree.flatten(theta)
+    leaves = [leaf.item() if isinstance(leaf, np.generic) else leaf for leaf in leaves]
     arrays = [jnp.asarray(leaf) if isinstance(leaf, np.ndarray | jax.Array) else None for leaf in leaves]
     kept = tuple(None if array is not None else leaf for array, leaf in zip(arrays, leaves, strict=True))
     try:
@@ -148,6 +159,10 @@ def field(
     return made
 
 
+def _made_again(mu: Any, theta: PyTree, start: PyTree, inputs: int, outputs: Any, tau: PyTree) -> FunctionField:
+    return field(mu, theta, state=start, inputs=inputs, outputs=outputs, time_constants=tau)
+
+
 def _check(made: FunctionField) -> None:
     if not all(bool(jnp.all((tau > 0) & jnp.isfinite(tau))) for tau in jax.tree.leaves(made.tau)):
         raise ValueError("time_constants must be positive and finite")
@@ -159,6 +174,9 @@ def _check(made: FunctionField) -> None:
     with told_plainly():
         found = jax.eval_shape(mu, x)
     shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]  # noqa: E731
+    if any(not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(found)):
+        kinds = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(found)}))
+        raise ValueError(f"mu gives {kinds} numbers: a state moves by real ones, such as float32")
     if jax.tree.structure(found) != jax.tree.structure(made.start) or shapes(found) != shapes(made.start):
         raise ValueError(f"mu gives {found} where the state is {jax.eval_shape(lambda: made.start)}: give the same")
     if all(any(bool(jnp.isnan(leaf).any()) for leaf in jax.tree.leaves(mu(x + value))) for value in (0.0, 0.5)):
@@ -174,8 +192,9 @@ def _count(what: str, value: Any) -> int:
 def _n_read(reading: Callable[..., Array], theta: PyTree, like: PyTree) -> int:
     with told_plainly():
         found = jax.eval_shape(lambda s: reading(theta, s), like)
-    if not hasattr(found, "shape") or len(found.shape) != 1 or not found.shape[0]:
-        raise ValueError(f"outputs(theta, s) gives {found}: give one array of shape (K,)")
+    real = hasattr(found, "dtype") and jnp.issubdtype(found.dtype, jnp.floating)
+    if not real or len(found.shape) != 1 or not found.shape[0]:
+        raise ValueError(f"outputs(theta, s) gives {found}: give one real array of shape (K,)")
     return found.shape[0]
 
 
@@ -205,6 +224,11 @@ def _filled(what: str, value: PyTree, like: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf, one: jnp.broadcast_to(jnp.asarray(one, leaf.dtype), leaf.shape), like, value)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{what} does not fit the state: {error}") from None
+
+
+def _form(theta: PyTree) -> str:
+    """Everything of the parameters but their arrays, as text, without the addresses of functions."""
+    return re.sub(r" at 0x[0-9a-f]+", "", eqx.tree_pformat(eqx.filter(theta, eqx.is_array, inverse=True)))
 
 
 @dataclasses.dataclass
@@ -247,7 +271,7 @@ class NamedFunction:
         inside = {name if name.split(".")[0] in (*own, "theta") else f"theta.{name}": t for name, t in tensors.items()}
         form = said.get("theta")
         if registered := form.get("registered") if isinstance(form, dict) else None:
-            said["theta"] = self._described(registered)
+            said["theta"] = self._described(str(registered))
         read = field_from_file(_Said, said, inside)
         try:
             return field(
@@ -261,11 +285,17 @@ class NamedFunction:
         except ValueError as error:
             raise TensorFileError(f"does not fit the function that is registered here: {error}") from None
 
-    def _described(self, kind: str) -> dict[str, Any]:
+    def _described(self, form: str) -> dict[str, Any]:
         """What a file would say of the arrays of the registered parameters, leaf by leaf."""
+        shown = " ".join(form.split())
         if self.theta is None:
             raise TensorFileError(
-                f"has parameters that are a {kind!r:.40}: register its function with theta=, parameters of that form"
+                f"has parameters of the form {shown:.60}: register its function with theta=, parameters of that form"
+            )
+        if form != _form(self.theta):
+            raise TensorFileError(
+                f"has parameters of the form {shown:.60}, and those that are registered with its function have "
+                f"another, {' '.join(_form(self.theta).split()):.60}: register parameters that differ in arrays alone"
             )
         named = _named(self.theta).items()
         return {"list": [{"tensor": f"theta.{name}"} if eqx.is_array(leaf) else None for name, leaf in named]}

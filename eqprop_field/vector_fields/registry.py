@@ -43,6 +43,8 @@ def register(cls: Any, name: str | None = None, *, outputs: Any = None, theta: A
     of_function = outputs is not None or theta is not None
     if is_class and (not issubclass(cls, AbstractVectorField) or inspect.isabstract(cls) or of_function):
         raise ValueError(f"cannot register {cls!r:.80}: give a subclass of AbstractVectorField that is complete")
+    if isinstance(theta, type):
+        raise ValueError(f"theta={theta.__name__}: give parameters of that class, of whatever values")
     if not callable(cls) or not hasattr(cls, "__name__"):
         raise ValueError(f"cannot register {cls!r:.80}: give a subclass of AbstractVectorField, or a function")
     known_as = cls.__name__ if name is None else name
@@ -68,7 +70,9 @@ def field_class(name: str) -> Any:
         ValueError: for a name that nothing is registered under.
     """
     if name not in FIELDS:
-        raise ValueError(f"there is no field {name!r:.40}: there are {', '.join(FIELDS)}; register it first")
+        raise ValueError(
+            f"there is no field {name!r:.40}: there are {', '.join(FIELDS)}; register it first (--import FILE)"
+        )
     return FIELDS[name]
 
 

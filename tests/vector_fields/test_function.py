@@ -1,5 +1,6 @@
 """Fields from a function and any cost: dJ/dtheta against finite differences of an equilibrium that scipy finds."""
 
+import pickle
 from typing import Any
 
 import equinox as eqx
@@ -174,19 +175,35 @@ def test_files_hold_modules_whose_form_is_registered(tmp_path):
     path, made = tmp_path / "net.safetensors", epf.field(of_mlp, mlp(0), state=3, inputs=2, outputs=1)
     epf.register(of_mlp, "mlp")
     try:
-        with pytest.raises(ValueError, match="parameters that are a 'MLP': register its function with theta="):
+        with pytest.raises(ValueError, match=r"parameters of the form MLP\(.*: register its function with theta="):
             epf.save_network(path, made)
         assert not path.exists()
         epf.register(of_mlp, "mlp", theta=mlp(1))
         epf.save_network(path, made)
         read = epf.load_network(path)
         assert eqx.tree_equal(read, made)
-        epf.register(of_mlp, "mlp", theta=mlp(1, width=6).layers)  # another form
-        with pytest.raises(epf.NetworkFileError):
+        other = eqx.nn.MLP(5, 3, 4, 1, activation=jnp.sin, key=jax.random.key(1))  # the same arrays, another function
+        epf.register(of_mlp, "mlp", theta=other)
+        with pytest.raises(epf.NetworkFileError, match="differ in arrays alone"):
             epf.load_network(path)
+        with pytest.raises(ValueError, match="differ in arrays alone"):
+            epf.save_network(path, made)
+        with pytest.raises(ValueError, match="theta=MLP: give parameters of that class"):
+            epf.register(of_mlp, "mlp", theta=eqx.nn.MLP)
     finally:
         del epf.FIELDS["mlp"]
     np.testing.assert_array_equal(*(epf.Equilibrium().settle(one, X).state for one in (made, read)))
+
+
+def of_linear(theta, x, s):
+    return theta(s) + x.sum() - 2 * s
+
+
+def test_workers_get_modules_too():
+    made = epf.field(of_linear, eqx.nn.Linear(3, 3, key=jax.random.key(0)), state=3, inputs=2, outputs=1)
+    again = pickle.loads(pickle.dumps(made))
+    assert eqx.tree_equal(again, made)
+    np.testing.assert_array_equal(*(epf.Equilibrium().settle(one, X).state for one in (made, again)))
 
 
 def branching(theta, x, s):
@@ -198,8 +215,11 @@ REFUSED = {
     "structure": (lambda: {"mu": lambda w, x, s: (s, s)}, "mu gives .* where the state is"),
     "shape": (lambda: {"mu": lambda w, x, s: s[:2]}, "mu gives .* where the state is"),
     "nan": (lambda: {"mu": lambda w, x, s: jnp.log(s - 1)}, "mu is NaN where free phases start"),
+    "complex": (lambda: {"mu": lambda w, x, s: 1j * s}, "mu gives complex.* numbers: a state moves by real ones"),
+    "whole": (lambda: {"mu": lambda w, x, s: jnp.sign(s).astype(int)}, "mu gives int.* numbers"),
+    "imaginary": (lambda: {"outputs": lambda w, s: 1j * s}, "give one real array"),
     "outputs": (lambda: {"outputs": 5}, "outputs=5, but the first leaf of the state has 3"),
-    "readout": (lambda: {"outputs": lambda w, s: jnp.sum(s)}, r"give one array of shape \(K,\)"),
+    "readout": (lambda: {"outputs": lambda w, s: jnp.sum(s)}, r"give one real array of shape \(K,\)"),
     "tau": (lambda: {"time_constants": 0.0}, "time_constants must be positive"),
     "start": (lambda: {"start": np.zeros(4)}, "start does not fit the state"),
     "inputs": (lambda: {"inputs": 0}, "inputs=0"),

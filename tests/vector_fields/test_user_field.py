@@ -245,10 +245,6 @@ def test_leaky_integrators_by_their_matrices_are_the_same_graph():
         (lambda f: epf.ContrastiveHebbian().estimate(f, _X, _Y), "needs leaky integrators"),
         (lambda f: epf.NonlinearBackprop().estimate(f, _X, _Y), "needs leaky integrators"),
         (lambda f: circuits.compile_circuit(f, _X[0], None, ()), "a circuit needs leaky integrators"),
-        (
-            lambda f: circuits.Chip.draw(KEY, f, circuits.Variation()).field(f),
-            "a chip needs leaky integrators",
-        ),
         (lambda f: epf.SymmetryRepair("tied").check(f), "symmetry repair needs a network of neurons"),
         (lambda f: epf.analysis.weight_symmetry(f), "weight symmetry needs a network of neurons"),
         (lambda f: require(f, AbstractLayered, "this"), "this needs layers of leaky integrators"),
