@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, PyTree
 
 from ._arrays import as_scalar, check_positive, is_concrete
+from ._tracing import told_plainly
 from .activations import ACTIVATIONS, Activation, hard_sigmoid
 
 
@@ -124,11 +125,16 @@ class FunctionCost(AbstractCost):
     weight_decay: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.0)
 
     def of(self, field: Any, state: PyTree, target: Float[Array, "batch outputs"]) -> Inexact[Array, " batch"]:
-        values = jax.vmap(lambda s, y: self.function(field.parameter_tree, s, y))(state, target)
+        with told_plainly():
+            values = jax.vmap(lambda s, y: self.function(field.parameter_tree, s, y))(state, target)
+        if not eqx.is_array(values):
+            raise ValueError(f"the cost of one sample is a {type(values).__name__}: give a function with one number")
         if values.ndim != 1:
             raise ValueError(
                 f"the cost of one sample has the shape {values.shape[1:]}: give a function with one number"
             )
+        if jnp.iscomplexobj(values) and not any(map(jnp.iscomplexobj, jax.tree.leaves(state))):
+            raise ValueError("the cost of one sample is a complex number: give a function with one real number")
         return values
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
+from .._arrays import is_concrete
 from .._tensor_file import TensorFileError
 from .._tracing import told_plainly
 from .base import AbstractVectorField, State
@@ -164,7 +165,9 @@ def _made_again(mu: Any, theta: PyTree, start: PyTree, inputs: int, outputs: Any
 
 
 def _check(made: FunctionField) -> None:
-    if not all(bool(jnp.all((tau > 0) & jnp.isfinite(tau))) for tau in jax.tree.leaves(made.tau)):
+    if is_concrete(made.tau) and not all(
+        bool(jnp.all((tau > 0) & jnp.isfinite(tau))) for tau in jax.tree.leaves(made.tau)
+    ):
         raise ValueError("time_constants must be positive and finite")
     first = jax.tree.leaves(made.start)[0]
     if made.reading is None and made.n_outputs > first.size:
@@ -179,7 +182,10 @@ def _check(made: FunctionField) -> None:
         raise ValueError(f"mu gives {kinds} numbers: a state moves by real ones, such as float32")
     if jax.tree.structure(found) != jax.tree.structure(made.start) or shapes(found) != shapes(made.start):
         raise ValueError(f"mu gives {found} where the state is {jax.eval_shape(lambda: made.start)}: give the same")
-    if all(any(bool(jnp.isnan(leaf).any()) for leaf in jax.tree.leaves(mu(x + value))) for value in (0.0, 0.5)):
+    at_start = [mu(x + value) for value in (0.0, 0.5)]
+    if not is_concrete(at_start):
+        raise ValueError("a field is made of known numbers: make it outside jax.jit, with what mu holds in theta")
+    if all(any(bool(jnp.isnan(leaf).any()) for leaf in jax.tree.leaves(one)) for one in at_start):
         raise ValueError("mu is NaN where free phases start: check its parameters, or give another `start`")
 
 

@@ -195,6 +195,29 @@ def test_files_hold_modules_whose_form_is_registered(tmp_path):
     np.testing.assert_array_equal(*(epf.Equilibrium().settle(one, X).state for one in (made, read)))
 
 
+def test_what_is_traced_elsewhere_is_no_part_of_a_field():
+    def made(weight, held):
+        return epf.field(lambda w, x, s: w * s + held - s, weight, state=2, inputs=2, outputs=1).start
+
+    for traced in (lambda w: made(w, 0.0), lambda held: made(np.ones(()), held)):
+        with pytest.raises(ValueError, match="known numbers: make it outside jax.jit, with what mu holds in theta"):
+            jax.jit(traced)(jnp.ones(()))
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (lambda theta, s, y: s[0] if s[0] > 0 else y[0], "Python branches on the state"),
+        (lambda theta, s, y: None, "is a NoneType: give a function with one number"),
+        (lambda theta, s, y: 1j * s[0], "is a complex number: give a function with one real number"),
+    ],
+)
+def test_costs_that_are_none_are_refused_in_a_sentence(function, told):
+    made = epf.field(lambda w, x, s: w @ x - s, jnp.ones((2, 2)), state=2, inputs=2, outputs=1)
+    with pytest.raises(ValueError, match=told):
+        epf.EqProp(cost=epf.cost(function)).estimate(made, X, Y[:, :1])
+
+
 def of_linear(theta, x, s):
     return theta(s) + x.sum() - 2 * s
 
