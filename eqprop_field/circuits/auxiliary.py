@@ -15,6 +15,7 @@ from ..substrates.nudging import AbstractNudge
 from ..substrates.solution import Solution, Verdict
 from ..vector_fields import AbstractVectorField
 from ..vector_fields.base import UNBOUNDED, State, project
+from .element_chip import AbstractBuiltField
 
 
 def _opaque(system_at: SystemAt) -> Callable[..., tuple[AbstractSystem, State]]:
@@ -22,7 +23,7 @@ def _opaque(system_at: SystemAt) -> Callable[..., tuple[AbstractSystem, State]]:
     return functools.partial(system_at)
 
 
-class FollowedField(AbstractVectorField):
+class FollowedField(AbstractBuiltField):
     """A field, and room for an auxiliary system, which stays where it is unless a `Follower` moves it.
 
     Attributes:
@@ -34,18 +35,6 @@ class FollowedField(AbstractVectorField):
     field: AbstractVectorField
     begin: State
     time_constants_of: PyTree
-
-    @property
-    def n_inputs(self) -> int:
-        return self.field.n_inputs
-
-    @property
-    def n_outputs(self) -> int:
-        return self.field.n_outputs
-
-    @property
-    def projected(self) -> bool:
-        return bool(self.field.projected)
 
     @property
     def leaf_bounds(self) -> tuple[tuple[float, float], ...]:

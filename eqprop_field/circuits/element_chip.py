@@ -30,7 +30,29 @@ _SUMS = ("reduce_sum", "cumsum", "reduce_window_sum")
 Factors = Callable[[str, Sequence[int]], Array]
 
 
-class ElementField(AbstractVectorField):
+class AbstractBuiltField(AbstractVectorField):
+    """A field as a circuit has it: with devices of its own, or with more beside it.
+
+    Attributes:
+        field: what it is built around.
+    """
+
+    field: eqx.AbstractVar[AbstractVectorField]
+
+    @property
+    def n_inputs(self) -> int:
+        return self.field.n_inputs
+
+    @property
+    def n_outputs(self) -> int:
+        return self.field.n_outputs
+
+    @property
+    def projected(self) -> bool:
+        return bool(self.field.projected)
+
+
+class ElementField(AbstractBuiltField):
     """A field as the devices of a chip compute it.
 
     Attributes:
@@ -44,18 +66,6 @@ class ElementField(AbstractVectorField):
     capacitors: Float[Array, " neurons"]
     offsets: Float[Array, " neurons"]
     factors: tuple[Array, ...]
-
-    @property
-    def n_inputs(self) -> int:
-        return self.field.n_inputs
-
-    @property
-    def n_outputs(self) -> int:
-        return self.field.n_outputs
-
-    @property
-    def projected(self) -> bool:
-        return bool(self.field.projected)
 
     @property
     def leaf_bounds(self) -> tuple[tuple[float, float], ...]:

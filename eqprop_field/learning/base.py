@@ -17,6 +17,7 @@ from ..costs import AbstractCost
 from ..results import AbstractDrawable, known
 from ..substrates.base import AbstractSubstrate
 from ..substrates.capabilities import Capability
+from ..substrates.dynamics import AbstractSystem
 from ..substrates.nudging import AbstractNudge, Nudging
 from ..substrates.resolution import read_twice, resolved, rounding_of
 from ..substrates.solution import Solution, Verdict, raise_unless_converged, speed_of, verdict_text
@@ -226,6 +227,26 @@ class AbstractLearningRule(eqx.Module):
         """Where the cost is reported and differentiated by the parameters: the free state."""
         del field
         return free.state
+
+
+class AbstractAuxiliaryRule(AbstractLearningRule):
+    """A rule that lets an auxiliary system, such as an adjoint, come to rest after the free phase."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        return frozenset({Capability.relaxation})
+
+    @abc.abstractmethod
+    def _auxiliary(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution
+    ) -> tuple[AbstractSystem, State]:
+        """The system, and where it begins, see `AbstractSubstrate.auxiliary`."""
+
+    def _run(
+        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
+    ) -> tuple[Solution, tuple[Solution, ...]]:
+        free, relaxed = self.substrate.auxiliary(field, x, y, self._auxiliary, throw=throw)
+        return free, (relaxed,)
 
 
 def _estimate(

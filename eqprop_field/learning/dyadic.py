@@ -11,21 +11,20 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .._arrays import per_sample
 from ..costs import AbstractCost, Quadratic
 from ..substrates.base import AbstractSubstrate
-from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.nudging import checked_beta
 from ..substrates.resolution import read_twice, resolved, rounding_of
 from ..substrates.solution import Solution
 from ..vector_fields.base import AbstractVectorField, State, active_set
-from .base import AbstractLearningRule, Reading, first_failure, summed_update
+from .base import AbstractAuxiliaryRule, Reading, first_failure, summed_update
 
 
 def _finite(beta: ArrayLike) -> Array:
     return checked_beta(beta, "Dyadic EP", lambda _: True, "of any size and sign")
 
 
-class DyadicEqProp(AbstractLearningRule):
+class DyadicEqProp(AbstractAuxiliaryRule):
     r"""Dyadic equilibrium propagation: the saddle of $d^\top\mu(m) + \beta C(m)$ by two copies u and v of the network.
 
     $$m = \tfrac12(u + v),\quad d = u - v, \qquad \tau\dot m = \mu(m), \quad
@@ -54,17 +53,9 @@ class DyadicEqProp(AbstractLearningRule):
     substrate: AbstractSubstrate = eqx.field(default_factory=Equilibrium)
     cost: AbstractCost = eqx.field(default_factory=Quadratic)
 
-    @property
-    def needs(self) -> frozenset[Capability]:
-        return frozenset({Capability.relaxation})
-
-    def _run(
-        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
-    ) -> tuple[Solution, tuple[Solution, ...]]:
-        free, copies = self.substrate.auxiliary(field, x, y, self._dyad, throw=throw)
-        return free, (copies,)
-
-    def _dyad(self, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> tuple[AbstractSystem, State]:
+    def _auxiliary(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution
+    ) -> tuple[AbstractSystem, State]:
         drive = field.drive(x)
         moving = active_set(field, free.state, field(free.state, drive))
         # A sample without a free equilibrium is not pulled: it has nothing to settle at.

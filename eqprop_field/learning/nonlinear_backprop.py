@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from .._arrays import as_scalar, is_concrete
 from ..costs import AbstractCost, AbstractOutputCost, Quadratic
 from ..substrates.base import AbstractSubstrate
-from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.resolution import resolved
@@ -26,10 +25,10 @@ from ..vector_fields.rates import (
     require_rate_neurons,
     summed_input,
 )
-from .base import AbstractLearningRule, Reading, highest_verdict, summed_update
+from .base import AbstractAuxiliaryRule, Reading, highest_verdict, summed_update
 
 
-class NonlinearBackprop(AbstractLearningRule):
+class NonlinearBackprop(AbstractAuxiliaryRule):
     r"""Nonlinear back-propagation (Hertz et al. 1997), RECONSTRUCTED: recurrent back-propagation without derivatives.
 
     $$\tau \dot y_i = -y_i + \rho\Big(h_i + \sum_k W_{ki} y_k + u\,e_i\Big) - \rho(h_i), \qquad
@@ -63,10 +62,6 @@ class NonlinearBackprop(AbstractLearningRule):
         if is_concrete(self.amplitude) and (float(self.amplitude) == 0 or not bool(jnp.isfinite(self.amplitude))):
             raise ValueError(f"amplitude={float(self.amplitude):g}: give a finite number that is not 0, such as 0.1")
 
-    @property
-    def needs(self) -> frozenset[Capability]:
-        return frozenset({Capability.relaxation})
-
     def _check(self, field: AbstractVectorField, y: Float[Array, "batch outputs"]) -> None:
         _network(field)
         if not isinstance(self.cost, AbstractOutputCost):
@@ -78,13 +73,7 @@ class NonlinearBackprop(AbstractLearningRule):
     def _costed(self, field: AbstractVectorField, free: Solution) -> State:
         return firing_rates(_network(field), free.state)
 
-    def _run(
-        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
-    ) -> tuple[Solution, tuple[Solution, ...]]:
-        free, back = self.substrate.auxiliary(field, x, y, self._backwards, throw=throw)
-        return free, (back,)
-
-    def _backwards(
+    def _auxiliary(
         self, field: AbstractVectorField, x: Array, y: Array, free: Solution
     ) -> tuple[AbstractSystem, State]:
         network = _network(field)

@@ -16,17 +16,16 @@ from .._compilation import compiled
 from ..costs import AbstractCost, Quadratic
 from ..results import AbstractPytreeResult, known
 from ..substrates.base import AbstractSubstrate
-from ..substrates.capabilities import Capability
 from ..substrates.dynamics import AbstractSystem, Dynamics
 from ..substrates.equilibrium import Equilibrium
 from ..substrates.implicit import Linearised
 from ..substrates.resolution import resolved
 from ..substrates.solution import Path, Solution, advice_on, count_verdicts
 from ..vector_fields.base import AbstractVectorField, State, active_set, jacobian_products, mask_samples, project
-from .base import AbstractLearningRule, Reading, first_failure, mean_gradient, summed_update
+from .base import AbstractAuxiliaryRule, Reading, first_failure, mean_gradient, summed_update
 
 
-class RecurrentBackpropagation(AbstractLearningRule):
+class RecurrentBackpropagation(AbstractAuxiliaryRule):
     r"""The gradient by relaxation of the error process of Almeida and Pineda.
 
     $$\tau\frac{dz}{dt} = J^\top z + \frac{\partial C}{\partial s}, \quad z(0) = 0, \qquad
@@ -52,17 +51,9 @@ class RecurrentBackpropagation(AbstractLearningRule):
 
     last_phase: ClassVar[str] = "error"
 
-    @property
-    def needs(self) -> frozenset[Capability]:
-        return frozenset({Capability.relaxation})
-
-    def _run(
-        self, field: AbstractVectorField, x: Array, y: Array, *, throw: bool
-    ) -> tuple[Solution, tuple[Solution, ...]]:
-        free, relaxed = self.substrate.auxiliary(field, x, y, self._adjoint, throw=throw)
-        return free, (relaxed,)
-
-    def _adjoint(self, field: AbstractVectorField, x: Array, y: Array, free: Solution) -> tuple[AbstractSystem, State]:
+    def _auxiliary(
+        self, field: AbstractVectorField, x: Array, y: Array, free: Solution
+    ) -> tuple[AbstractSystem, State]:
         free_phase, error = Dynamics(field, field.drive(x)), _error(field, self.cost, x, y, free)
         moving = free_phase.active(free.state, free_phase.velocity()(free.state))
         return _Adjoint(field, free_phase.drive, free.state, moving, error), jax.tree.map(jnp.zeros_like, error)
