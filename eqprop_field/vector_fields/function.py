@@ -182,6 +182,8 @@ def _check(made: FunctionField) -> None:
         raise ValueError(f"mu gives {kinds} numbers: a state moves by real ones, such as float32")
     if jax.tree.structure(found) != jax.tree.structure(made.start) or shapes(found) != shapes(made.start):
         raise ValueError(f"mu gives {found} where the state is {jax.eval_shape(lambda: made.start)}: give the same")
+    if not is_concrete((made.parameter_tree, made.start)):
+        return
     at_start = [mu(x + value) for value in (0.0, 0.5)]
     if not is_concrete(at_start):
         raise ValueError("a field is made of known numbers: make it outside jax.jit, with what mu holds in theta")

@@ -195,13 +195,16 @@ def test_files_hold_modules_whose_form_is_registered(tmp_path):
     np.testing.assert_array_equal(*(epf.Equilibrium().settle(one, X).state for one in (made, read)))
 
 
-def test_what_is_traced_elsewhere_is_no_part_of_a_field():
-    def made(weight, held):
-        return epf.field(lambda w, x, s: w * s + held - s, weight, state=2, inputs=2, outputs=1).start
+def test_derivatives_reach_theta_and_no_closure():
+    def settled(weight, held):
+        made = epf.field(lambda w, x, s: w * s + held - s, weight, state=2, inputs=2, outputs=1)
+        return epf.Equilibrium(tol=1e-10).settle(made, np.zeros((1, 2)), throw=False).state.sum()
 
-    for traced in (lambda w: made(w, 0.0), lambda held: made(np.ones(()), held)):
-        with pytest.raises(ValueError, match="known numbers: make it outside jax.jit, with what mu holds in theta"):
-            jax.jit(traced)(jnp.ones(()))
+    one = np.ones(())
+    for run in (lambda f: f, jax.jit):  # s = held / (1 - w)
+        np.testing.assert_allclose(run(jax.grad(lambda w: settled(w, 0.1)))(0.5 * one), 0.8, rtol=1e-7)
+    with pytest.raises(ValueError, match="known numbers: make it outside jax.jit, with what mu holds in theta"):
+        jax.grad(lambda held: settled(0.5 * one, held))(one)
 
 
 @pytest.mark.parametrize(
