@@ -125,7 +125,7 @@ class FunctionCost(AbstractCost):
     weight_decay: Float[Array, ""] = eqx.field(converter=as_scalar, default=0.0)
 
     def of(self, field: Any, state: PyTree, target: Float[Array, "batch outputs"]) -> Inexact[Array, " batch"]:
-        with told_plainly():
+        with told_plainly("the cost"):
             values = jax.vmap(lambda s, y: self.function(field.parameter_tree, s, y))(state, target)
         if not eqx.is_array(values):
             raise ValueError(f"the cost of one sample is a {type(values).__name__}: give a function with one number")

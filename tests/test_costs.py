@@ -1,5 +1,7 @@
 """The costs against their derivatives by finite differences, and against closed forms."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,3 +98,20 @@ def test_costs_may_have_plain_attributes_and_give_a_number_a_sample():
     for cost, shape in ((Mean(), r"\(\)"), (Each(), r"\(\d, 2\)")):
         with pytest.raises(ValueError, match=f"samples has the shape {shape}: give one number a sample"):
             epf.EqProp(nudging, cost=cost).estimate(field, x, y)
+
+
+@pytest.mark.parametrize("rule", ["eqprop", "aep", "implicit"])
+def test_a_cost_that_is_nan_at_rest_is_no_estimate(rule):
+    """log of a negative state: NaN, with a slope that is finite, so that every phase settles."""
+    field = epf.GraphField.create(jax.random.key(0), neurons=4, inputs=2, outputs=2, activation="tanh")
+    x, y = jnp.array([[0.5, 0.2], [0.1, 0.9]]), jnp.array([[0.0, 1.0], [1.0, 0.0]])
+    level = float(jnp.mean(epf.Equilibrium().settle(field, x).state[:, 0]))  # one sample is above, one below
+    made = epf.named_rules([rule], epf.Nudging.symmetric(1e-2), epf.Equilibrium(tol=1e-12))[rule]
+    odd = dataclasses.replace(made, cost=epf.cost(lambda theta, s, y: 1e-3 * jnp.log(s[0] - level)))
+    found = odd.estimate(field, x, y, throw=False)
+    assert sorted(found.verdict.tolist()) == [epf.Verdict.converged, epf.Verdict.diverged]
+    good = int(jnp.argmin(found.verdict))
+    alone = odd.estimate(field, x[good : good + 1], y[good : good + 1])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found.gradient, alone.gradient)
+    with pytest.raises(epf.NotSettledError, match="the cost is NaN or infinite where it rests"):
+        odd.estimate(field, x, y)

@@ -33,7 +33,10 @@ class AgreementVerdict(enum.Enum):
         "The difference of the phases does not stand clear of how far from rest they still may be: raise beta, or "
         "tighten the tolerance."
     )
-    not_settled = "A phase was still moving at its end, in circuit or ODE: allow more time or lower the gain."
+    not_settled = (
+        "A phase was still moving at its end, in circuit or ODE, or the cost is NaN or infinite there: allow more "
+        "time, lower the gain, or use a cost that is finite there."
+    )
     wrong_branch = "The circuit rests on another equilibrium than the ODE: start both from the same state."
     simulator_failed = "ngspice gave no usable result for some samples: read the log."
 

@@ -162,6 +162,11 @@ class AbstractCircuit(abc.ABC):
         """The interval that each state is clamped to; None for plain dynamics."""
 
     @property
+    def leaves(self) -> tuple[str, ...]:
+        """What the leaves of the state are called, where they have names."""
+        return ()
+
+    @property
     def n_neurons(self) -> int:
         return len(self.tau)
 

@@ -289,8 +289,10 @@ def _verdict(
         return AgreementVerdict.wrong_branch
     if not all(pair.settled.all() for pair in phases):
         return AgreementVerdict.not_settled
-    if any(np.asarray(estimate.verdict).any() for estimate in estimates):
-        return AgreementVerdict.below_resolution
+    gravest = max(int(np.max(estimate.verdict)) for estimate in estimates)
+    if gravest != Verdict.converged:
+        known = gravest == Verdict.below_resolution
+        return AgreementVerdict.below_resolution if known else AgreementVerdict.not_settled
     if estimates[0].path_differs:
         return AgreementVerdict.path_differs
     states = max(max(sample.max_abs_free, sample.max_abs_nudged) for sample in simulated)

@@ -1,6 +1,7 @@
 """Learning rules: one way from data to an estimate, and the product that turns displacements into parameter changes."""
 
 import abc
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, final
@@ -257,12 +258,15 @@ def _estimate(
     free: Solution,
     nudged: tuple[Solution, ...],
 ) -> Estimate:
-    found = rule._read(field, x, y, free, nudged)
     state = rule._costed(field, free)
+    cost = rule.cost.of(field, state, y)
+    gone = jnp.maximum(free.verdict, Verdict.diverged.value)
+    free = dataclasses.replace(free, verdict=jnp.where(jnp.isfinite(cost), free.verdict, gone))
+    found = rule._read(field, x, y, free, nudged)
     mean = lambda update: mean_gradient(field, rule.cost, update, (state, y, found.verdict))  # noqa: E731
     return Estimate(
         gradient=mean(found.update),
-        cost=rule.cost.of(field, state, y),
+        cost=cost,
         verdict=found.verdict,
         free=free,
         nudged=found.nudged,

@@ -51,5 +51,5 @@ class ImplicitGradient(AbstractLearningRule):
         slope = self.cost.slope(field, free.state, y)
         adjoint = self.linear.solve(Linearised(system, free.state, moving), slope, transposed=True)
         finite = jnp.all(jnp.isfinite(flatten_state(adjoint)), axis=1)
-        verdict = jnp.where(finite, free.verdict, jnp.maximum(free.verdict, Verdict.not_settled.value))
+        verdict = jnp.where(finite, free.verdict, jnp.maximum(free.verdict, Verdict.diverged.value))
         return Reading(summed_update(field, x, free.state, adjoint, verdict), verdict)

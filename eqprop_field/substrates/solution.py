@@ -42,16 +42,20 @@ class Verdict(enum.IntEnum):
     not_settled = (
         2,
         "The state was still moving at the end of the phase, or so slowly that its rest is far away or nowhere: allow "
-        "more time or iterations with a tighter tolerance, or a looser one if the residual did not reach it, or lower "
-        "the gain (the network may oscillate; if it does not, NewtonKrylov and Trajectory come to rest where sweeps go "
-        "round); a tolerance below about 1e-6 needs float64.",
+        "more time (a circuit: --time FREE,NUDGED) or iterations with a tighter tolerance, or a looser one if the "
+        "residual did not reach it, or lower the gain (the network may oscillate; if it does not, NewtonKrylov and "
+        "Trajectory come to rest where sweeps go round); a tolerance below about 1e-6 needs float64.",
     )
     unstable_equilibrium = (
         3,
         "The state is at rest, but on an equilibrium that any disturbance leaves: start from another state.",
     )
     wrong_branch = 4, "The phase rests on another equilibrium than the one it is compared with: start both alike."
-    diverged = 5, "The state grew without bound or became NaN: lower the gain, or use an activation that saturates."
+    diverged = (
+        5,
+        "The state grew without bound or became NaN, or the cost is NaN or infinite where it rests: lower the gain, or "
+        "use an activation that saturates, or a cost and a readout that are finite there.",
+    )
     simulator_failed = 6, "The simulator gave no usable result: read the log it left."
     not_defined = 7, "The learning rule is not defined for this network: its documentation says for which it is."
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._arrays import is_concrete
 from .._tensor_file import TensorFileError
-from .._tracing import told_plainly
+from .._tracing import defined_at, shapes_text, told_plainly
 from .base import AbstractVectorField, State
 from .file_checks import checked_count
 from .generic_file import field_from_file, generic_config
@@ -174,21 +174,22 @@ def _check(made: FunctionField) -> None:
         raise ValueError(f"outputs={made.n_outputs}, but the first leaf of the state has {first.size} numbers")
     mu = lambda x: made.mu(made.parameter_tree, x, made.start)  # noqa: E731
     x = jnp.zeros(made.n_inputs, made.dtype)
-    with told_plainly():
+    with told_plainly("mu(theta, x, s)"):
         found = jax.eval_shape(mu, x)
     shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]  # noqa: E731
     if any(not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(found)):
         kinds = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(found)}))
         raise ValueError(f"mu gives {kinds} numbers: a state moves by real ones, such as float32")
     if jax.tree.structure(found) != jax.tree.structure(made.start) or shapes(found) != shapes(made.start):
-        raise ValueError(f"mu gives {found} where the state is {jax.eval_shape(lambda: made.start)}: give the same")
+        given, state = shapes_text(found), shapes_text(made.start)
+        raise ValueError(f"mu{defined_at(made.mu)} gives {given} where the state is {state}: give the same")
     if not is_concrete((made.parameter_tree, made.start)):
         return
     at_start = [mu(x + value) for value in (0.0, 0.5)]
     if not is_concrete(at_start):
         raise ValueError("a field is made of known numbers: make it outside jax.jit, with what mu holds in theta")
-    if all(any(bool(jnp.isnan(leaf).any()) for leaf in jax.tree.leaves(one)) for one in at_start):
-        raise ValueError("mu is NaN where free phases start: check its parameters, or give another `start`")
+    if not any(all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(one)) for one in at_start):
+        raise ValueError("mu is NaN or infinite where free phases start: check its parameters, or give another `start`")
 
 
 def _count(what: str, value: Any) -> int:
@@ -198,11 +199,11 @@ def _count(what: str, value: Any) -> int:
 
 
 def _n_read(reading: Callable[..., Array], theta: PyTree, like: PyTree) -> int:
-    with told_plainly():
+    with told_plainly("outputs(theta, s)"):
         found = jax.eval_shape(lambda s: reading(theta, s), like)
     real = hasattr(found, "dtype") and jnp.issubdtype(found.dtype, jnp.floating)
     if not real or len(found.shape) != 1 or not found.shape[0]:
-        raise ValueError(f"outputs(theta, s) gives {found}: give one real array of shape (K,)")
+        raise ValueError(f"outputs(theta, s) gives {shapes_text(found)}: give one real array of shape (K,)")
     return found.shape[0]
 
 
@@ -226,9 +227,9 @@ def _zeros(state: PyTree, dtype: Any) -> PyTree:
 
 def _filled(what: str, value: PyTree, like: PyTree) -> PyTree:
     """One number for all, or a pytree like the state."""
-    if np.ndim(value) == 0 and not isinstance(value, dict):
-        return jax.tree.map(lambda leaf: jnp.full_like(leaf, value), like)
     try:
+        if np.ndim(value) == 0 and not isinstance(value, dict):
+            return jax.tree.map(lambda leaf: jnp.full_like(leaf, value), like)
         return jax.tree.map(lambda leaf, one: jnp.broadcast_to(jnp.asarray(one, leaf.dtype), leaf.shape), like, value)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{what} does not fit the state: {error}") from None

@@ -119,6 +119,7 @@ def test_batch_leaves_nothing_and_repeats_itself(netlist, ngspice, temporary):
     [
         ("exit 1", "exit code 1"),
         ("kill -9 $$", "killed by signal 9"),
+        ("echo 'Timestep too small; time = 1e-6'; exit 1", "exit code 1: its time steps became too small, as where a"),
         ("exit 0", "without writing a result"),
         ("printf 'Title: x\\nFlags: real\\n' > out.raw", "no binary section"),
         ("printf 'rubbish' > out.raw; exit 0", "no binary section"),

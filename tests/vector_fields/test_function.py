@@ -238,9 +238,22 @@ def branching(theta, x, s):
 
 REFUSED = {
     "branching": (lambda: {"mu": branching}, r"Python branches.*test_function.py, line \d+: return -s if.*jnp.where"),
-    "structure": (lambda: {"mu": lambda w, x, s: (s, s)}, "mu gives .* where the state is"),
-    "shape": (lambda: {"mu": lambda w, x, s: s[:2]}, "mu gives .* where the state is"),
-    "nan": (lambda: {"mu": lambda w, x, s: jnp.log(s - 1)}, "mu is NaN where free phases start"),
+    "structure": (
+        lambda: {"mu": lambda w, x, s: (s, s)},
+        r"mu \(test_function.py, line \d+\) gives .* where the state is",
+    ),
+    "shape": (
+        lambda: {"mu": lambda w, x, s: s[:2]},
+        r"mu \(test_function.py, line \d+\) gives float64\[2\] where the state is float64\[3\]",
+    ),
+    "nan": (lambda: {"mu": lambda w, x, s: jnp.log(s - 1)}, "mu is NaN or infinite where free"),
+    "infinite": (lambda: {"mu": lambda w, x, s: 1 / s}, "mu is NaN or infinite where free phases start"),
+    "shapes that do not multiply": (
+        lambda: {"mu": lambda w, x, s: jnp.ones((2, 5)) @ s},
+        r"mu\(theta, x, s\) fails \(test_function.py, line \d+: .*\): dot_general requires",
+    ),
+    "two arguments": (lambda: {"mu": lambda w, s: s}, r"mu\(theta, x, s\) fails: .* takes 2 positional arguments"),
+    "start of text": (lambda: {"start": "b"}, "start does not fit the state: "),
     "complex": (lambda: {"mu": lambda w, x, s: 1j * s}, "mu gives complex.* numbers: a state moves by real ones"),
     "whole": (lambda: {"mu": lambda w, x, s: jnp.sign(s).astype(int)}, "mu gives int.* numbers"),
     "imaginary": (lambda: {"outputs": lambda w, s: 1j * s}, "give one real array"),

@@ -32,6 +32,7 @@ class ExpressionCircuit(AbstractCircuit):
         inputs: explicit inputs of those samples (samples, inputs); no columns where they are folded.
         targets: of those samples (samples, outputs); no columns where nothing nudges.
         limits: what the states are clamped to, (N,) each; infinite where they are not. None for plain dynamics.
+        leaves: what the leaves of the state are called, such as `v`; an array alone has the name "".
     """
 
     table: Expressions
@@ -46,6 +47,7 @@ class ExpressionCircuit(AbstractCircuit):
     limits: tuple[Float[np.ndarray, " neurons"], Float[np.ndarray, " neurons"]] | None = None
     noise: NoiseSource | None = None
     from_operating_point: bool = False
+    leaves: tuple[str, ...] = ()
 
     @property
     def samples(self) -> tuple[int, ...]:
@@ -91,18 +93,20 @@ def compile_field(
         targets, table = np.zeros((len(rows), 0)) if pull is None else np.asarray(pull.target, float), Expressions()
         mu = _velocity(table, wide, rows, in_float64(nudge), fold_inputs)
         state = wide.initial_state(1)
+        paths, _ = jax.tree_util.tree_flatten_with_path(state)
         start = np.asarray(flatten_state(state), np.float64)[0]
         tau = np.concatenate([np.ravel(np.asarray(t, np.float64)) for t in jax.tree.leaves(wide.time_constants())])
     shared = ExpressionCircuit(
         table=table,
         mu=tuple(mu),
-        groups=tuple(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(state)),
+        groups=tuple(int(np.prod(leaf.shape[1:])) for _, leaf in paths),
         tau=tau,
         start=start,
         schedule=(),
         clamped=(),
         inputs=rows[:, :0] if fold_inputs else rows,
         targets=targets,
+        leaves=tuple(jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths),
         limits=_limits(field, state),
     )
     _check_finite(shared)

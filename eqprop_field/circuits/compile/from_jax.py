@@ -46,9 +46,9 @@ def trace(function: Callable[..., PyTree], *like: PyTree) -> Any:
     """The jaxpr of a function of pytrees.
 
     Raises:
-        ValueError: where Python asks a traced array what it holds.
+        ValueError: for whatever the function raises while JAX traces it, with the line.
     """
-    with told_plainly():
+    with told_plainly("what the circuit is built of"):
         return jax.make_jaxpr(function)(*like)
 
 

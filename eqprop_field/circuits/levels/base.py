@@ -25,6 +25,7 @@ MAP_FORMAT = 1
 PARTS = ("neuron", "synapse", "nudge")  # what a user may have of his own
 
 _LOOSE = 1e-4  # of reltol
+_SMALL = 0.1  # state units
 _STIFFNESS = 1e6  # of a clamp, in leak conductances: the overshoot is a millionth of the pushing current
 _SAVED_PER_LINE = 20
 _POINTS_A_PERIOD = 200
@@ -208,11 +209,14 @@ class AbstractLevel(abc.ABC):
         longest = 1 / max(fastest, 1 / (self.accuracy.max_step * float(circuit.tau.min())))
         step = number(self.scaling.second(longest))
         absolute = 1e-3 * reltol
+        # Below a tenth of a state unit, a step's error is absolute: states near 0 do not shorten the steps of all.
+        charge = _SMALL * self.scaling.farad(float(circuit.tau.min())) * self.scaling.volt(1.0)
         # Loosely followed, the trapezoidal rule may ring at a clamp, down to steps without end: damp it a little.
         damping = " xmu=0.49" if circuit.limits is not None and reltol >= _LOOSE else ""
         yield (
             f".options method=trap maxord=2 trtol=1{damping} reltol={number(reltol)} "
-            f"vntol={number(self.scaling.volt(absolute))} abstol={number(self.scaling.ampere(absolute))}"
+            f"vntol={number(self.scaling.volt(absolute))} abstol={number(self.scaling.ampere(absolute))} "
+            f"chgtol={number(charge)}"
         )
         yield from (f".options {option}" for option in self.options())
         if klu:
@@ -241,7 +245,13 @@ class AbstractLevel(abc.ABC):
             "options": options,
             "own_parts": {what: part.name for what, part in self.own_parts.items()},
             "nodes": [
-                {"state": f"s{i}", **({"rate": f"r{i}"} if has_rates else {}), "layer": layer, "index": index}
+                {
+                    "state": f"s{i}",
+                    **({"rate": f"r{i}"} if has_rates else {}),
+                    **({"leaf": circuit.leaves[layer]} if any(circuit.leaves) else {}),
+                    "layer": layer,
+                    "index": index,
+                }
                 for i, (layer, index) in enumerate(neurons)
             ],
             "phases": [

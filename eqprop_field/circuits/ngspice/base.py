@@ -24,6 +24,8 @@ class SimulatorFailed(RuntimeError):
     log: str
 
     def __init__(self, reason: str, log: str = "") -> None:
+        if "Timestep too small" in log:
+            reason += ": its time steps became too small, as where a state grows without bound or jumps"
         tail = "\n".join(log.strip().splitlines()[-_TAIL_LINES:])
         super().__init__(f"{reason}\nthe end of ngspice's log:\n{tail}" if tail else reason)
         self.log = log
