@@ -28,7 +28,7 @@ class Accuracy:
 
 NORMAL = Accuracy(reltol=1e-5, max_step=1.0)  # for ideal elements: settled states to 1e-8, trajectories to 1e-3
 TIGHT = Accuracy(reltol=1e-7, max_step=0.05)  # trajectories to 1e-4
-FAST = Accuracy(reltol=1e-3, max_step=0.2)  # settled states are as good; trajectories are a few 1e-4 off
+FAST = Accuracy(reltol=1e-3, max_step=1.0)  # settled states are as good; trajectories to a few 1e-3
 
 
 @dataclasses.dataclass(frozen=True)

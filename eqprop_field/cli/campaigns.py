@@ -41,21 +41,22 @@ class AbstractCampaign(AbstractExperiment):
     scheduler: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="")] = None
     """Dask scheduler whose workers do it instead, such as tcp://host:8786; who reaches it can run code there."""
 
+    @property
+    def settling(self) -> LevelOptions:
+        """The options of the circuit: campaigns ask for settled states, not for the last digits of the way there."""
+        return dataclasses.replace(self.circuit, accuracy=self.circuit.accuracy or "normal")
+
     def conditions(self, level: "AbstractLevel | None" = None, **more: Any) -> "Conditions":
         """What the options say about a circuit, of this level where one is given.
 
         Raises:
             ValueError: for options without meaning.
         """
-        from ..circuits import FAST, Conditions
+        from ..circuits import Conditions
 
-        level = self.circuit.build() if level is None else level
+        level = self.settling.build() if level is None else level
         if self.circuit.explicit_inputs:
             raise Refused("--explicit-inputs: campaigns fold the inputs; leave it away")
-        if (
-            level.ideal and self.circuit.accuracy is None
-        ):  # campaigns ask for settled states, not for the last digits of the way there
-            level = dataclasses.replace(level, accuracy=dataclasses.replace(FAST, reltol=1e-5))
         times = {"time": self.time[0], "nudged_time": self.time[-1]}
         return Conditions(
             level=level, beta=self.nudge.beta, symmetric=self.nudge.nudging == "symmetric", **times, **more

@@ -27,6 +27,6 @@ class Datasheet(MonteCarlo):
         self.choose_precision(1e-8)
         from ..circuits import datasheet
 
-        levels = self.circuit.each()
+        levels = self.settling.each()
         conditions = self.drawn(next(iter(levels.values())))
         return self.campaign(datasheet, levels, chips=self.chips, conditions=conditions)

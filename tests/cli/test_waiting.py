@@ -11,6 +11,7 @@ import pytest
 from eqprop_field import _startup
 from eqprop_field.benchmarks.waiting import LIBRARIES, prepare, seconds
 from eqprop_field.benchmarks.waiting import command as command_line
+from eqprop_field.substrates.solution import Verdict
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # A network whose velocity raises an error while it is computed, once its states have left 0.
@@ -162,8 +163,7 @@ def test_an_error_raised_while_a_network_runs_is_a_verdict(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "eqprop-field: 1 of 1 samples did not settle (diverged). The state grew without bound or became NaN: lower the "
-        "gain, or use an activation that saturates."
+        f"eqprop-field: 1 of 1 samples did not settle (diverged). {Verdict.diverged.advice}"
     ]
 
 
