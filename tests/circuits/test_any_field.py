@@ -1,6 +1,7 @@
 """Any field as a circuit: ngspice against scipy, which integrates the same equations written in numpy."""
 
 import dataclasses
+import json
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from eqprop_field.circuits import (
     export,
     verify,
 )
+from eqprop_field.circuits.ngspice.rawfile import parse_raw
 from eqprop_field.learning.base import tree_dot, tree_norm
 from eqprop_field.substrates.clamping import RateClamp
 from eqprop_field.vector_fields.base import flatten_state, unflatten_state
@@ -211,6 +213,20 @@ def test_verify_and_export_take_any_field(ngspice, tmp_path):
     export(field, X, Y, BETA, tmp_path / "net.cir")
     subprocess.run(["ngspice", "-n", "-b", "net.cir", "-r", "out.raw"], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "out.raw").stat().st_size > 1000
+
+
+def test_the_map_names_the_leaves_of_a_state(ngspice, tmp_path):
+    """tau v' = x - v - g, g' = v - g: v and g rest at x / 2, and g_1 is pulled by w to (x_1 - w) / 2."""
+    mu = lambda w, x, s: {"v": x - s["v"] - s["g"], "g": s["v"] - s["g"] - w}  # noqa: E731
+    field = epf.field(mu, np.array([0.0, 0.3]), state={"v": 2, "g": 2}, inputs=2, outputs=1)
+    export(field, X[:1, :2], np.zeros((1, 1)), 1e-9, tmp_path / "net.cir", free_time=60.0)
+    subprocess.run(["ngspice", "-n", "-b", "net.cir", "-r", "out.raw"], cwd=tmp_path, check=True, capture_output=True)
+    vectors = parse_raw((tmp_path / "out.raw").read_bytes())
+    nodes = json.loads((tmp_path / "net.map.json").read_text())["nodes"]
+    found = {(node["leaf"], node["index"]): vectors[f"v({node['state']})"][-1] for node in nodes}
+    (a, b), w = X[0, :2], 0.3
+    rest = {("v", 0): a / 2, ("g", 0): a / 2, ("v", 1): (b + w) / 2, ("g", 1): (b - w) / 2}
+    assert found == pytest.approx(rest, abs=1e-6)
 
 
 def test_samples_in_sequence_and_explicit_inputs_change_nothing(ngspice):

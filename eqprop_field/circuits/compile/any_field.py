@@ -93,20 +93,20 @@ def compile_field(
         targets, table = np.zeros((len(rows), 0)) if pull is None else np.asarray(pull.target, float), Expressions()
         mu = _velocity(table, wide, rows, in_float64(nudge), fold_inputs)
         state = wide.initial_state(1)
-        paths, _ = jax.tree_util.tree_flatten_with_path(state)
+        sizes = _sizes(state)
         start = np.asarray(flatten_state(state), np.float64)[0]
         tau = np.concatenate([np.ravel(np.asarray(t, np.float64)) for t in jax.tree.leaves(wide.time_constants())])
     shared = ExpressionCircuit(
         table=table,
         mu=tuple(mu),
-        groups=tuple(int(np.prod(leaf.shape[1:])) for _, leaf in paths),
+        groups=tuple(sizes.values()),
         tau=tau,
         start=start,
         schedule=(),
         clamped=(),
         inputs=rows[:, :0] if fold_inputs else rows,
         targets=targets,
-        leaves=tuple(jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths),
+        leaves=tuple(sizes),
         limits=_limits(field, state),
     )
     _check_finite(shared)
@@ -125,6 +125,12 @@ def compile_field(
         )
         for clamped in numbers
     ]
+
+
+def _sizes(state: State) -> dict[str, int]:
+    """How many numbers each leaf of the state of one sample has, by its name."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf.size for path, leaf in paths}
 
 
 def _velocity(
