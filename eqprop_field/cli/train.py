@@ -25,7 +25,7 @@ _FOLLOWED = 2000  # neurons, whose Jacobian takes 16 MB and some seconds for 100
 # The options that are a recipe's or its settings' by the same name.
 _OF_RECIPE = (
     "activation", "data", "epochs", "batch_size", "cost", "weight_decay", "optimiser", "schedule",
-    "input_noise", "gain", "symmetry", "feedback_gain", "seed",
+    "input_noise", "shift", "gain", "symmetry", "feedback_gain", "seed",
 )  # fmt: skip
 
 
@@ -71,6 +71,10 @@ class AbstractTraining(AbstractExperiment):
     """Start a sample's free phase from where it ended in the epoch before."""
     input_noise: OptionalFloat = None
     """Standard deviation of the noise on the inputs."""
+    shift: OptionalInt = None
+    """Shift images by up to so many pixels, at random in every step."""
+    flip: bool = False
+    """Mirror images left to right in half of the cases: for clothes, not for digits."""
     gain: RecipeGain = None
     """Scale of the first weights relative to Glorot's."""
     symmetry: RecipeSymmetry = None
@@ -85,7 +89,7 @@ class AbstractTraining(AbstractExperiment):
         from ..training import find_recipe
 
         changes = {name: getattr(self, name) for name in _OF_RECIPE} | dataclasses.asdict(self.nudge) | more
-        for name in ("sizes", "convolutions", "learning_rates", "random_sign", "warm_start"):
+        for name in ("sizes", "convolutions", "learning_rates", "random_sign", "warm_start", "flip"):
             changes[name] = getattr(self, name) or None
         if self.repair != Repair():
             changes["repair"] = self.repair.settings()

@@ -33,6 +33,8 @@ class Settings:
         seed: of the order of the samples. (Recipes draw the network and the split from it too.)
         input_noise: standard deviation of the normal noise on the inputs, new in every step: it keeps a network from
             learning the training samples by heart (Bishop 1995).
+        shift: by up to how many pixels images are shifted, at random in every step, see `augmented`; 0 for none.
+        flip: whether images are mirrored left to right in half of the cases; for clothes, not for digits.
         random_sign: whether every step nudges with + or - beta at random (Laborieux et al. 2021): one-sided nudging
             whose error O(beta) averages out.
         warm_start: whether a free phase starts from the sample's free state of the epoch before, instead of from rest.
@@ -49,6 +51,8 @@ class Settings:
     schedule: Schedule = "cosine"
     seed: int = 0
     input_noise: float = 0.0
+    shift: int = 0
+    flip: bool = False
     random_sign: bool = False
     warm_start: bool = False
     repair: SymmetryRepair = dataclasses.field(default_factory=SymmetryRepair)
@@ -62,6 +66,8 @@ class Settings:
             raise ValueError(f"learning_rates={rates}: give numbers of at least 0, not all of them 0")
         if not 0 <= self.input_noise < float("inf"):
             raise ValueError(f"input_noise={self.input_noise}: give a standard deviation of at least 0")
+        if isinstance(self.shift, bool) or not isinstance(self.shift, int) or self.shift < 0:
+            raise ValueError(f"shift={self.shift!r}: give a whole number of pixels, 0 for none")
         for name, choices in (("optimiser", _OPTIMISERS), ("schedule", ("constant", "cosine"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")

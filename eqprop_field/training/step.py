@@ -15,7 +15,9 @@ from ..datasets import Dataset
 from ..learning.base import AbstractLearningRule
 from ..substrates.nudging import Nudging
 from ..substrates.solution import Verdict
+from ..vector_fields import square_image
 from ..vector_fields.base import AbstractVectorField
+from .augmentation import augmented
 from .metrics import ErrorMeasure, Tally
 from .settings import Settings, optimiser_of, rates_of, schedule_of
 from .sharding import check_batch, everywhere, shard
@@ -32,6 +34,7 @@ class Fixed(eqx.Module):
         rates: the learning rate of every parameter.
         repair: what is done about asymmetric weights.
         input_noise: standard deviation of the noise on the inputs, or None.
+        shift, flip: how images are changed, see `augmented`.
         random_sign: whether every step nudges with + or - beta, at random.
         key: of all that is random in the steps.
         x: the inputs, (samples, inputs), on the device; y: the targets, (samples, outputs).
@@ -46,6 +49,8 @@ class Fixed(eqx.Module):
     rates: PyTree
     repair: SymmetryRepair
     input_noise: Float[Array, ""] | None
+    shift: int = eqx.field(static=True)
+    flip: bool = eqx.field(static=True)
     random_sign: bool = eqx.field(static=True)
     key: Key[Array, ""]
     x: Float[Array, "samples inputs"]
@@ -90,6 +95,8 @@ def begin(
     size = min(settings.batch_size, samples)
     batches = samples // size
     _check_rule(rule, settings)
+    if settings.shift or settings.flip:
+        square_image(field.n_inputs)
     if mesh is not None:
         check_batch(mesh.size, size)
     steps = 0 if settings.schedule == "constant" else settings.epochs * batches
@@ -101,6 +108,8 @@ def begin(
         rates=rates_of(field, settings.learning_rates),
         repair=settings.repair,
         input_noise=jnp.asarray(settings.input_noise) if settings.input_noise else None,
+        shift=settings.shift,
+        flip=settings.flip,
         random_sign=settings.random_sign,
         key=jax.random.fold_in(jax.random.key(settings.seed), 2),
         x=jnp.asarray(dataset.train.x),
@@ -139,6 +148,8 @@ def _advance(fixed: Fixed, moving: Moving) -> Moving:
     rows = fixed.order[moving.steps % len(fixed.order)]
     field, (x, y) = moving.field, shard(fixed.mesh, (fixed.x[rows], fixed.y[rows]))
     key, sign_key, noise_key = jax.random.split(jax.random.fold_in(fixed.key, moving.steps), 3)  # as in a run resumed
+    if fixed.shift or fixed.flip:
+        x = augmented(jax.random.fold_in(noise_key, 1), x, fixed.shift, fixed.flip)
     if fixed.input_noise is not None:
         x = x + fixed.input_noise.astype(x.dtype) * jax.random.normal(noise_key, x.shape, x.dtype)
     estimate = _rule(fixed, moving, rows, sign_key).estimate(field, x, y, throw=False)

@@ -56,11 +56,12 @@ def test_training_that_runs_away_fails_its_own_verdict(run, tmp_path):
 
 def test_feature_maps_are_an_option_like_another(run, tmp_path):
     said = run(
-        "train", "--sizes", "64,10", "--convolutions", "4x3/2", "--learning-rates", "0.1,0.3", "--input-noise", "0.1",
+        "train", "--sizes", "64,10", "--convolutions", "4x3/2", "--learning-rates", "0.1,0.3", "--input-noise", "0.1", "--shift", "1", "--flip",
         "--symmetry", "1", "--epochs", 2, "--follow", 5, "--out", tmp_path / "o", "--json"
     )  # fmt: skip
     assert said.code == 0
     assert said.json["convolutions"] == [[4, 3, 2]] and said.json["settings"]["input_noise"] == 0.1
+    assert (said.json["settings"]["shift"], said.json["settings"]["flip"]) == (1, True)
     assert set(said.json["history"][-1]["cosine"]) == {"all", "0", "1"}
     assert load_network(tmp_path / "o" / "net.safetensors").shapes == ((10,), (3, 3, 4), (8, 8, 1))
 
@@ -93,6 +94,7 @@ def test_the_repair_of_a_recipe_stands_unless_another_is_given(run, tmp_path, op
         (["--recipe", "cake"], "unknown recipe"),
         (["--symmetry", 2], "symmetry"),
         (["--input-noise", -1], "input_noise"),
+        (["--shift", -1], "shift=-1: give a whole number of pixels"),
     ],
 )
 def test_options_of_training_that_cannot_be(run, tmp_path, options, about):

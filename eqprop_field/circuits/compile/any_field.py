@@ -93,8 +93,7 @@ def compile_field(
         targets, table = np.zeros((len(rows), 0)) if pull is None else np.asarray(pull.target, float), Expressions()
         mu = _velocity(table, wide, rows, in_float64(nudge), fold_inputs)
         state = wide.initial_state(1)
-        sizes = _sizes(state)
-        start = np.asarray(flatten_state(state), np.float64)[0]
+        start, sizes = np.asarray(flatten_state(state), np.float64)[0], _sizes(state)
         tau = np.concatenate([np.ravel(np.asarray(t, np.float64)) for t in jax.tree.leaves(wide.time_constants())])
     shared = ExpressionCircuit(
         table=table,
