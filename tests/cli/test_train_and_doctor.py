@@ -56,8 +56,8 @@ def test_training_that_runs_away_fails_its_own_verdict(run, tmp_path):
 
 def test_feature_maps_are_an_option_like_another(run, tmp_path):
     said = run(
-        "train", "--sizes", "64,10", "--convolutions", "4x3/2", "--learning-rates", "0.1,0.3", "--input-noise", "0.1", "--shift", "1", "--flip",
-        "--symmetry", "1", "--epochs", 2, "--follow", 5, "--out", tmp_path / "o", "--json"
+        "train", "--sizes", "64,10", "--convolutions", "4x3/2", "--learning-rates", "0.1,0.3", "--input-noise", "0.1",
+        "--shift", "1", "--flip", "--symmetry", "1", "--epochs", 2, "--follow", 5, "--out", tmp_path / "o", "--json"
     )  # fmt: skip
     assert said.code == 0
     assert said.json["convolutions"] == [[4, 3, 2]] and said.json["settings"]["input_noise"] == 0.1
