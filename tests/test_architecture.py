@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from eqprop_field.cli.commands import COMMANDS
+
 _ROOT = pathlib.Path(__file__).parents[1]
 
 _PACKAGE = "eqprop_field"
@@ -91,7 +93,7 @@ _LONGEST_FILE = 450
 _LONGEST_FUNCTION = 70
 _MOST_POSITIONAL = 6
 _GIVEN_SIGNATURES = ("eqprop_field.substrates.trajectory.step",)  # diffrax's
-_LONGEST_COMMANDS = 2700  # lines of eqprop_field/cli, whose commands parse, call and save
+_LINES_A_COMMAND = 100  # of eqprop_field/cli, all told: its commands parse, call and save
 
 
 class Import(NamedTuple):
@@ -250,7 +252,7 @@ def test_the_house_stands():
 
 def test_commands_stay_thin():
     files = (_ROOT / _PACKAGE / "cli").glob("*.py")
-    assert sum(path.read_text(encoding="utf-8").count("\n") for path in files) < _LONGEST_COMMANDS
+    assert sum(path.read_text(encoding="utf-8").count("\n") for path in files) < _LINES_A_COMMAND * len(COMMANDS)
 
 
 @pytest.mark.parametrize(

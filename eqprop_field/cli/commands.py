@@ -37,6 +37,7 @@ COMMANDS = {
     "roessler": Entry("Roessler", "Learns the Roessler attractor online: errors, and which weights move."),
     "fit": Entry("Fit", "Fits a model to a signal of your own."),
     "predict": Entry("Predict", "Gives a fitted model's outputs for new inputs."),
+    "signals": Entry("Signals", "Lets learners of signals learn standard tasks, and compares their errors."),
     "reverse-engineer": Entry("ReverseEngineer", "Finds networks again from their input and output, by several rules."),
     "rules": Entry("Rules", "Lists the learning rules: when each is exact, and what it costs."),
     "bench": Entry("Bench", "Measures how fast it is, against others and against the hardware."),

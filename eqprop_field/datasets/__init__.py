@@ -14,6 +14,9 @@ from .idx import fashion as fashion
 from .idx import mnist as mnist
 from .roessler import roessler as roessler
 from .series import read_series as read_series
+from .signal_tasks import SIGNAL_TASKS as SIGNAL_TASKS
+from .signal_tasks import SignalTask as SignalTask
+from .signal_tasks import signal_task as signal_task
 from .table import read_dataset as read_dataset
 from .voltages import Voltages as Voltages
 from .voltages import voltages as voltages

@@ -34,6 +34,7 @@ _FILES = {  # the module of a result: the file of this room that draws it
     "sequence.hopfield_memory": "sequence",
     "sequence.online": "sequence",
     "sequence.series": "sequence",
+    "sequence.signal_benchmark": "signals",
     "sequence.weight_dynamics": "roessler",
     "signals": "sequence",
     "substrates.solution": "phases",

@@ -54,6 +54,9 @@ from .reservoir import echo_distance as echo_distance
 from .reservoir import spectral_radius as spectral_radius
 from .rtrl import RTRL as RTRL
 from .series import SeriesScore as SeriesScore
+from .signal_benchmark import SIGNAL_LEARNERS as SIGNAL_LEARNERS
+from .signal_benchmark import SignalComparison as SignalComparison
+from .signal_benchmark import compare_on_signals as compare_on_signals
 from .weight_dynamics import RoesslerExperiment as RoesslerExperiment
 from .weight_dynamics import WeightDynamics as WeightDynamics
 from .weight_dynamics import roessler as roessler

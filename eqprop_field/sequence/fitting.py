@@ -57,8 +57,9 @@ def fit(
     the learner has found: the ridge, or the weights of the best iteration. Every series begins at rest.
 
     Args:
-        model: a vector field (Euler steps of the time between samples), a `KernelNetwork`, an echo state network or a
-            `Liquid`, with as many inputs and outputs as the data.
+        model: a model, or a list of them, of which the best on the validation part is kept (the first one without
+            such a part). A vector field (Euler steps of the time between samples), a `KernelNetwork`, an echo state
+            network or a `Liquid`, with as many inputs and outputs as the data.
         inputs: (time,), (time, inputs), a data frame, or a list of these for several series.
         targets: likewise; NaN is a missing target.
         learner: `ridge` for reservoirs and liquids; `backward-tuning`, `lbfgs` or `adam` for kernel networks; `bptt`,
@@ -74,6 +75,11 @@ def fit(
     Raises:
         ValueError: for data, shares, a learner or settings that do not fit the model or each other.
     """
+    candidates = list(model) if isinstance(model, list | tuple) else [model]
+    if not candidates:
+        raise ValueError("there is no model in the list: give at least one")
+    if validation == 0:
+        candidates = candidates[:1]
     x, y = pair(inputs, targets)
     if not all(np.isfinite(one).all() for one in x):
         raise ValueError("the inputs hold NaN or infinity: a model cannot be driven by that, fill the gaps")
@@ -81,21 +87,59 @@ def fit(
         message = "no part is kept for validation or test, so the error is that of the samples that are learnt from"
         warnings.warn(message, DataWarning, stacklevel=2)
     chosen = LearnerSettings.of(settings)
-    learner = default_learner(model) if learner is None else learner
-    parts = _parts(y, washout, validation, test)
-    train = parts["train"]
-    learnt = [one[:end] for one, end in zip(x, train.ends, strict=True)]
-    input_scale, output_scale = _scales(model, learnt, train.targets, scale)
-    scaled = [input_scale.scaled(one) for one in x]
-    judged = any(np.isfinite(one).any() for one in parts["validation"].targets)
-    validated = parts["validation"].task(scaled, output_scale, step) if judged else None
-    found = learn(model, learner, train.task(scaled, output_scale, step), validated, chosen)
-    fitted = FittedModel(found.model, input_scale, output_scale, step, washout)
-    outputs = [Stream(fitted).predict(one) for one in x]
-    name = learner if isinstance(learner, str) else type(learner).__name__
-    nmse = {part: known(SeriesScore(kept.targets, outputs).nmse) for part, kept in parts.items()}
-    whole = SeriesScore([without_washout(one, washout) for one in y], outputs)
-    return dataclasses.replace(fitted, report=FitReport(name, found.ended, nmse, tuple(found.history), whole))
+    data = _Data(x, y, _parts(y, washout, validation, test), step, scale, washout)
+    found = [
+        data.fitted(one, learner, _sharing(chosen, number, len(candidates))) for number, one in enumerate(candidates)
+    ]
+    return found[0] if len(found) == 1 else _best(found)
+
+
+def _sharing(settings: LearnerSettings, number: int, models: int) -> LearnerSettings:
+    """The settings of one of several models, whose progress is a part of the whole."""
+    if (whole := settings.progress) is None:
+        return settings
+    return settings._replace(progress=lambda done, most: whole(number * most + done, models * most))
+
+
+def _best(found: list[FittedModel]) -> FittedModel:
+    """The best on the validation part, the first of those that are alike; its history is that of all."""
+    reports = [one.report for one in found if one.report is not None]
+    judged = [np.inf if report.nmse["validation"] is None else report.nmse["validation"] for report in reports]
+    number = int(np.argmin(judged))
+    history = tuple({"model": k, **row} for k, report in enumerate(reports) for row in report.history)
+    ended = f"{reports[number].ended}; model {number} of {len(found)}, the best on the validation part"
+    report = dataclasses.replace(reports[number], ended=ended, history=history)
+    return dataclasses.replace(found[number], report=report)
+
+
+class _Data(NamedTuple):
+    """Series, their parts, and what `fit` was told of them."""
+
+    inputs: list[Series]
+    targets: list[Series]
+    parts: dict[str, _Part]
+    step: float
+    scale: bool
+    washout: int
+
+    def fitted(
+        self, model: Any, learner: str | AbstractOptimiser | AbstractOnlineRule | None, settings: LearnerSettings
+    ) -> FittedModel:
+        """One model, fitted."""
+        learner = default_learner(model) if learner is None else learner
+        train, judged = self.parts["train"], self.parts["validation"]
+        learnt = [one[:end] for one, end in zip(self.inputs, train.ends, strict=True)]
+        input_scale, output_scale = _scales(model, learnt, train.targets, self.scale)
+        scaled = [input_scale.scaled(one) for one in self.inputs]
+        known_targets = any(np.isfinite(one).any() for one in judged.targets)
+        validated = judged.task(scaled, output_scale, self.step) if known_targets else None
+        found = learn(model, learner, train.task(scaled, output_scale, self.step), validated, settings)
+        fitted = FittedModel(found.model, input_scale, output_scale, self.step, self.washout)
+        outputs = [Stream(fitted).predict(one) for one in self.inputs]
+        name = learner if isinstance(learner, str) else type(learner).__name__
+        nmse = {part: known(SeriesScore(kept.targets, outputs).nmse) for part, kept in self.parts.items()}
+        whole = SeriesScore([without_washout(one, self.washout) for one in self.targets], outputs)
+        return dataclasses.replace(fitted, report=FitReport(name, found.ended, nmse, tuple(found.history), whole))
 
 
 def _parts(targets: list[Series], washout: int, validation: float, test: float) -> dict[str, _Part]:

@@ -101,3 +101,15 @@ def test_damaged_series_are_refused(tmp_path):
         read_series(tmp_path / "e.csv", ["a"])
     with pytest.raises(ValueError, match="give a .csv file"):
         read_series(__file__, ["a"])
+
+
+def test_signals_says_what_learners_make_of_the_tasks(run, tmp_path):
+    said = run("signals", "--tasks", "delayed-xor,copy", "--learners", "linear-lags", "--samples", 400, "--seeds", 2,
+               "--out", tmp_path / "o", "--json")  # fmt: skip
+    assert said.code == 0 and said.json["median_nmse"]["copy"]["linear-lags"] < 1e-9
+    assert said.json["median_nmse"]["delayed-xor"]["linear-lags"] > 0.9
+    with open(tmp_path / "o" / "signals.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["task"], row["seed"]) for row in rows] == [(t, s) for t in ("delayed-xor", "copy") for s in "01"]
+    refused = run("signals", "--tasks", "magic", "--out", tmp_path / "p")
+    assert refused.code == 2 and "there is no task 'magic': choose of narma-10" in refused.err
