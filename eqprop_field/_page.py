@@ -6,7 +6,7 @@ import html
 import itertools
 from collections.abc import Sequence
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink:#1d2025; --soft:#5b6169; --paper:#fbfbfa; --card:#ffffff; --line:#e3e5e8;
   --good:#1e7a34; --goodground:#e7f4ea; --bad:#b3261e; --badground:#fbeae9; --accent:#33608f; }
 @media (prefers-color-scheme: dark) { :root { --ink:#e7e9ec; --soft:#a2a8b0; --paper:#15171a; --card:#1d2024;
@@ -81,7 +81,7 @@ def page(
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{safe(title)}</title><style>{_STYLE}</style></head><body><main>
+<title>{safe(title)}</title><style>{STYLE}</style></head><body><main>
 <h1>{safe(title)}</h1>
 <p class="lead">{safe(lead)}</p>
 <p class="verdict {"good" if held else "bad"}" role="status">{"✓" if held else "✗"} {safe(verdict)}</p>

@@ -1,13 +1,17 @@
-"""What every test stands on: float64, checked shapes, kept compilations, small fields, what this machine has."""
+"""What every test stands on: float64, checked shapes, kept compilations, small fields, a browser, this machine."""
 
 import gc
+import json
 import os
 import pathlib
 import platform
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 # Before JAX is imported, and inherited by the programs that tests start. Most of the suite's time is compilation, so
 # what was compiled is kept for the next run, for this machine alone: another one may lack instructions that it uses.
@@ -135,3 +139,93 @@ def ngspice() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+# The protocol is spoken on the descriptors 3 and 4, which may be taken here.
+_ON_3_AND_4 = """import fcntl, os, sys
+into, out = (fcntl.fcntl(int(pipe), fcntl.F_DUPFD, 10) for pipe in sys.argv[1:3])
+os.dup2(into, 3)
+os.dup2(out, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Browser:
+    """A headless chromium that is steered through a pipe, by the protocol of its own developer tools."""
+
+    def __init__(self, program: str, profile: pathlib.Path) -> None:
+        (ours, theirs), (inwards, self._out) = os.pipe(), os.pipe()
+        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                _ON_3_AND_4,
+                str(inwards),
+                str(theirs),
+                program,
+                *options,
+                f"--user-data-dir={profile}",
+            ],
+            pass_fds=(inwards, theirs),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(inwards)
+        os.close(theirs)
+        self._in, self._sent = os.fdopen(ours, "rb"), 0
+        target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+    def _ask(self, method: str, session: str | None = None, **parameters: object) -> dict:
+        self._sent += 1
+        message = {"id": self._sent, "method": method, "params": parameters} | (
+            {"sessionId": session} if session else {}
+        )
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        answer: dict = {}
+        while answer.get("id") != self._sent:
+            text = bytearray()
+            while not text.endswith(b"\0"):
+                text += self._in.read(1) or pytest.fail("chromium has ended")
+            answer = json.loads(text[:-1])
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def open(self, address: str, width: int = 1280) -> None:
+        """Goes to a page, and waits until it is loaded."""
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._ask("Emulation.setDeviceMetricsOverride", self._session, **screen)
+        self._ask("Page.navigate", self._session, url=address)
+        self.until(f"location.href.startsWith({json.dumps(address)}) && document.readyState === 'complete'")
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression, awaited where it is a promise."""
+        options = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+        answer = self._ask("Runtime.evaluate", self._session, **options)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def until(self, condition: str, seconds: float = 60.0) -> None:
+        """Waits until a JavaScript expression holds."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(condition):
+            assert time.monotonic() < end, f"after {seconds} s still not so: {condition}"
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        os.close(self._out)
+        self._in.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium, where it is installed."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("chromium is not installed: `apt-get install chromium` on Debian")
+    steered = Browser(program, tmp_path_factory.mktemp("chromium"))
+    yield steered
+    steered.close()

@@ -49,7 +49,7 @@ _FLOORS = {
         {"auxiliary", "measure", "driven", "part_list", "noise", "pool", "pool_worker"},
         {"variation", "campaign_file"},
         {"campaign"},
-        {"agreement", "substrate"},
+        {"agreement", "substrate", "playground"},
         {"conditions", "rule_table"},
         {"sensitivity"},
         {"circuit_rules"},

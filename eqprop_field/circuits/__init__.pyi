@@ -82,6 +82,7 @@ from .plasticity import plastic_netlist as plastic_netlist
 from .plasticity import reference_ode as reference_ode
 from .plasticity import run_plastic as run_plastic
 from .plasticity import run_plastics as run_plastics
+from .playground import write_playground as write_playground
 from .pool import AbstractTask as AbstractTask
 from .pool import TaskFailed as TaskFailed
 from .pool import WorkerDied as WorkerDied

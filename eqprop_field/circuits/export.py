@@ -13,6 +13,7 @@ from ..costs import AbstractCost, Quadratic
 from ..substrates.nudging import Nudging
 from ..vector_fields import AbstractVectorField
 from .levels import AbstractLevel, Behavioural, Netlist
+from .playground import write_playground
 from .substrate import NgspiceSubstrate
 from .variation import AbstractChip
 
@@ -32,6 +33,7 @@ def export(
     chip: AbstractChip | None = None,
     cost: AbstractCost | None = None,
     fold_inputs: bool = True,
+    html: str | os.PathLike[str] | None = None,
 ) -> Netlist:
     """Writes the free and the nudged phases of a sample as ONE netlist, and the map of its nodes beside it.
 
@@ -52,13 +54,15 @@ def export(
         tol: the residual that durations which are not given leave the time to reach.
         chip: the chip that the circuit is built on; None for nominal devices.
         cost: C, which nudges; `Quadratic()` by default.
-        fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`.
+        fold_inputs: whether W_in x + b becomes one current a neuron, see `compile_circuit`; never for a page.
+        html: a page to write too, in which the netlist runs, see `playground.write_playground`; None for none.
 
     Returns:
         The netlist that was written.
 
     Raises:
-        ValueError: for samples or a beta that do not fit, and for a network that the level does not build.
+        ValueError: for samples or a beta that do not fit, for a network that the level does not build, and for a page
+            of several samples, or without the engine that it carries.
         OSError: for a file that cannot be written.
     """
     x, y = (jnp.atleast_2d(jnp.asarray(np.asarray(rows), field.dtype)) for rows in (x, y))
@@ -72,10 +76,12 @@ def export(
         tol=tol,
         chip=chip,
         samples_per_run=len(x),
-        fold_inputs=fold_inputs,
+        fold_inputs=fold_inputs and html is None,
     )
     sides.check(field)
     (circuit,) = substrate.circuits(field, x, sides.nudges(Quadratic() if cost is None else cost, y))
     netlist = level.emit(circuit)
+    if html is not None:
+        write_playground(html, netlist, circuit)
     netlist.write(path)
     return netlist

@@ -108,23 +108,23 @@ def folder_for(path: Path) -> Path:
     return path
 
 
-def place_for(path: Path, suffix: str) -> Path:
+def place_for(path: Path, suffix: str, option: str = "--out") -> Path:
     """The path of a single result file, as far as can be known before the work.
 
     Raises:
         Refused: for a folder, another ending than `suffix`, or a place that is not writable.
     """
     if path.is_dir():
-        raise Refused(f"--out {path} is a folder: name a file, such as {path / ('net' + suffix)}")
+        raise Refused(f"{option} {path} is a folder: name a file, such as {path / ('net' + suffix)}")
     if path.suffix != suffix:
-        raise Refused(f"--out {path}: name a file that ends in {suffix}")
-    _must_be_writable(path.parent)
+        raise Refused(f"{option} {path}: name a file that ends in {suffix}")
+    _must_be_writable(path.parent, option)
     return path
 
 
-def _must_be_writable(folder: Path) -> None:
+def _must_be_writable(folder: Path, option: str = "--out") -> None:
     there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), None)
     if there is not None and not there.is_dir():
-        raise Refused(f"--out: {there} is a file, and no folder can be made in it: choose another place")
+        raise Refused(f"{option}: {there} is a file, and no folder can be made in it: choose another place")
     if there is None or not os.access(there, os.W_OK | os.X_OK):
-        raise Refused(f"--out: {folder} is not writable: choose a place you may write to")
+        raise Refused(f"{option}: {folder} is not writable: choose a place you may write to")

@@ -16,7 +16,7 @@ from .numbers import Tolerance
 class Export(Phases, AbstractCommand):
     """Writes a netlist of the free and the nudged phases of a sample, and a map from its nodes to neurons beside it.
 
-    Run it with: ngspice -n -b net.cir -r out.raw
+    Run it with: ngspice -n -b net.cir -r out.raw; or in a browser, see --html.
 
     Example: eqprop-field export net.safetensors --input x.npy --target y.npy --beta 0.1 --out net.cir
     """
@@ -30,6 +30,8 @@ class Export(Phases, AbstractCommand):
     time: ChosenTimes = ()
     """Duration of the free phase and of a nudged one, in time constants."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
+    html: Path | None = None
+    """A page to write too, in which the netlist runs: ngspice inside, sliders, both phases. Ends in .html."""
     out: Path = tyro.MISSING
     """The netlist to write, ending in .cir."""
 
@@ -45,6 +47,7 @@ class Export(Phases, AbstractCommand):
         if not 1 <= self.sequence <= len(x) - self.sample:
             raise Refused(f"--sequence {self.sequence}: there are {len(x) - self.sample} samples from --sample on")
         place = place_for(self.out, ".cir")
+        page = None if self.html is None else place_for(self.html, ".html", "--html")
         rows = slice(self.sample, self.sample + self.sequence)
         netlist = export(
             field,
@@ -58,6 +61,7 @@ class Export(Phases, AbstractCommand):
             **durations(self.time),
             tol=self.tol,
             fold_inputs=not self.circuit.explicit_inputs,
+            html=page,
         )
         beside = place.with_suffix(".map.json")
         chosen = f"sample {self.sample} of {len(x)}; another one with --sample" if len(x) > 1 else "the one sample"
@@ -66,4 +70,7 @@ class Export(Phases, AbstractCommand):
         summary |= {"neurons": field.n_neurons, "end_s": netlist.end_s}
         run_it = f"run it: ngspice -n -b {shlex.quote(str(place))} -r {shlex.quote(str(place.with_suffix('.raw')))}"
         said = [f"{place}: {field.n_neurons} neurons, {chosen}", f"{beside}: what its nodes mean", run_it]
+        if page is not None:
+            summary |= {"page": str(page)}
+            said.append(f"{page}: the netlist, running in any browser, without a network")
         return Outcome(summary, said)
