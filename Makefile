@@ -50,11 +50,11 @@ lint: $(VENV)/.installed-dev  ## check style and types
 bench: setup  ## measure against the goals
 	$(VENV)/bin/eqprop-field bench --out bench-report
 
-docs: $(VENV)/.installed-dev  ## build the documentation: docs/api/index.html
-	$(PYTHON) docs/build.py docs/api
+docs: $(VENV)/.installed-dev  ## build the documentation, search and all: build/site/index.html
+	$(PYTHON) docs/build.py build/site
 
 clean:  ## remove what the other targets made, .venv included
-	rm -rf $(VENV) build dist demo-report bench-report docs/api .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo-report bench-report .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PYTHON):

@@ -1,91 +1,140 @@
-"""Builds the documentation: the pages of this folder, and the reference from the docstrings. Usage: build.py FOLDER
+"""Builds the documentation site: guides, notebooks, and the reference of everything public. Usage: build.py [FOLDER]
 
-The public names lie flat in their packages, so the reference has one page a package, however its folders are cut.
+docs/mkdocs.yml says what it looks like, and names this file as the one whose `on_page_content` runs on every page.
+Nothing of the site comes from elsewhere when it is read: formulas are MathML, which browsers set by themselves.
 """
 
-import importlib
+import html
+import importlib.resources
+import json
+import logging
 import pathlib
 import re
 import shutil
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 
-import pdoc
-import pdoc.render_helpers
+import latex2mathml.converter
+import mkdocs.commands.build
+import mkdocs.config
 
 _HERE = pathlib.Path(__file__).parent
 _ROOT = _HERE.parent
 _PACKAGES = ("eqprop_field", "eqprop_field.sequence", "eqprop_field.kernel_networks", "eqprop_field.circuits")
-_SHELL = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
-<style>
-body {{ max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif; color: #1c1e21; }}
-pre, code {{ background: #f4f5f7; border-radius: 4px; font-size: .9em; }} pre {{ padding: .8rem; overflow-x: auto; }}
-table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #d5d8dc; padding: .3rem .6rem; text-align: left; }}
-nav a {{ margin-right: 1rem; }}
-</style>
-<script>MathJax = {{ tex: {{ inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]] }} }};</script>
-<script defer src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"></script>
-</head>
-<body><nav>{links}</nav>
-{body}
-</body></html>
-"""
+_SHOWN = (
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff"),
+    *("docs/*.md", "docs/images/*", "docs/examples/*", "circuits/**/*.md", "circuits/**/*.cir"),
+    *("eqprop_field/circuits/library/*.sub", "eqprop_field/circuits/library/*.mod"),
+)
 
 
-def gather(package: str) -> None:
-    """Tells pdoc that what a package re-exports is what it documents.
+def public(package: str) -> dict[str, list[str]]:
+    """The public names of a package by its rooms, in which they are defined.
 
     Raises:
         SystemExit: if a public class or function has no docstring.
     """
     module = importlib.import_module(package)
-    folder = pathlib.Path(module.__path__[0])
-    rooms = {path.stem for path in folder.iterdir()}
-    names = [name for name in dir(module) if not name.startswith("_")]
-    # A function may bear the name of the room that it lives in; a room by itself is not public.
-    module.__all__ = sorted(n for n in names if n not in rooms or callable(getattr(module, n)))
-    if bare := [n for n in module.__all__ if callable(getattr(module, n)) and not getattr(module, n).__doc__]:
+    inside = {path.stem for path in pathlib.Path(module.__path__[0]).iterdir()}
+    rooms, bare = defaultdict(list), []
+    for name in (name for name in dir(module) if not name.startswith("_")):
+        thing = getattr(module, name)
+        if callable(thing):
+            room = thing.__module__.removeprefix(f"{package}.").partition(".")[0]
+            rooms[room if room in inside else "further"].append(name)
+            bare += [name] * (not thing.__doc__)
+        elif name not in inside:  # a room by itself is not public; a table is
+            rooms["tables"].append(name)
+    if bare:
         raise SystemExit(f"{package}: public names without a docstring: {', '.join(bare)}")
+    return rooms
 
 
-def to_html(text: str) -> str:
-    """Markdown to HTML, with the formulas kept as they are (markdown would eat backslashes and stars)."""
+def reference(package: str) -> Iterator[tuple[str, str]]:
+    """The pages of a package, by their paths: one a room, and one of all rooms that define few names."""
+    rooms = public(package)
+    pages: dict[str, list[str]] = defaultdict(list)
+    for room, names in sorted(rooms.items()):
+        pages[room if len(names) > 4 else "others"] += names
+    for page, names in pages.items():
+        items = "\n\n".join(f"::: {package}.{name}" for name in sorted(names))
+        yield f"api/{package}/{page}.md", f"# {package}: {page.replace('_', ' ')}\n\n{items}\n"
 
-    def escape(formula: re.Match[str]) -> str:
-        return re.sub(r"([\\`*_{}\[\]()>#+\-.!])", r"\\\1", formula[0])
 
-    return pdoc.render_helpers.to_html(re.sub(r"\$\$.+?\$\$|\$[^$\n]+\$", escape, text, flags=re.DOTALL))
+def notebook(path: pathlib.Path) -> str:
+    """A notebook, as it is committed, in Markdown."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in texts) + "\n"
 
 
-def write_page(source: pathlib.Path, target: pathlib.Path, links: str) -> None:
-    """Renders one Markdown page; links to other pages keep pointing to their rendered form."""
-    text = source.read_text(encoding="utf-8")
-    title = text.partition("\n")[0].removeprefix("# ")
-    linked = re.sub(r"\]\((?:docs/)?(\w+)\.md(#[\w-]+)?\)", lambda m: f"]({m[1].lower()}.html{m[2] or ''})", text)
-    body = to_html(linked.replace("](docs/images/", "](images/"))
-    target.write_text(_SHELL.format(title=title, links=links, body=body), encoding="utf-8")
+def gather(folder: pathlib.Path) -> None:
+    """Puts the sources of the site together, as they lie in the repository."""
+    shutil.rmtree(folder, ignore_errors=True)
+    texts = {path.relative_to(_ROOT).with_suffix(".md"): notebook(path) for path in _ROOT.glob("notebooks/*.ipynb")}
+    texts |= {pathlib.Path(path): text for package in _PACKAGES for path, text in reference(package)}
+    for path in (path for pattern in _SHOWN for path in _ROOT.glob(pattern) if path.is_file()):
+        if path.suffix == ".md":
+            texts[path.relative_to(_ROOT)] = path.read_text(encoding="utf-8")
+        else:
+            (folder / path.relative_to(_ROOT)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / path.relative_to(_ROOT))
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(linked(text, folder / path), encoding="utf-8")
+    for own in (_HERE / "site.css", _HERE / "worker.js"):
+        shutil.copy(own, folder)
+    font = importlib.resources.files("ziamath").joinpath("fonts", "STIXTwoMath-Regular.ttf")
+    (folder / "math.ttf").write_bytes(font.read_bytes())
+
+
+def linked(text: str, page: pathlib.Path) -> str:
+    """Links to notebooks lead to their pages, and links to folders, which a site does not show, become words."""
+
+    def link(found: re.Match[str]) -> str:
+        words, target = found.groups()
+        if (page.parent / target).is_dir():
+            return words
+        return f"[{words}]({target.removesuffix('.ipynb') + '.md' if target.endswith('.ipynb') else target})"
+
+    return re.sub(r"\[([^\]\n]*)\]\((?!https?:|#)([^)\s#]+)\)", link, text)
+
+
+def contents(sources: pathlib.Path, page: str | list) -> str | list:
+    """What stands in the navigation for a page; for a folder, all its pages, by folders."""
+    if not isinstance(page, str) or not page.endswith("/"):
+        return page
+    inside = sorted((sources / page).iterdir())
+    paths = [f"{path.relative_to(sources)}{'/' * path.is_dir()}" for path in inside]
+    return [{path.split("/")[-2]: contents(sources, path)} if path.endswith("/") else path for path in paths]
+
+
+def on_page_content(content: str, **_: object) -> str:
+    """Sets every formula of a page; called by mkdocs."""
+
+    def formula(found: re.Match[str]) -> str:
+        tex, display = html.unescape(found[2]), "block" if found[1] == "div" else "inline"
+        mathml = latex2mathml.converter.convert(tex, display=display)
+        return mathml.replace("<mo>&#x02016;", '<mo stretchy="false">&#x02016;')  # both bars of a norm alike
+
+    return re.sub(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', formula, content, flags=re.DOTALL)
 
 
 def build(folder: pathlib.Path) -> None:
-    """Writes the reference and the pages into `folder`."""
+    """Writes the site into `folder`."""
     sys.path.insert(0, str(_ROOT))
-    for package in _PACKAGES:
-        gather(package)
-    pdoc.render.configure(docformat="google", math=True, search=True)
-    pdoc.render.env.filters["to_html"] = to_html
-    pdoc.pdoc(*_PACKAGES, output_directory=folder)
-    sources = [_ROOT / "README.md", *sorted(_HERE.glob("*.md")), _ROOT / "CONTRIBUTING.md", _ROOT / "CHANGELOG.md"]
-    pages = {source.stem.lower(): source for source in sources}
-    pages["index"] = pages.pop("readme")
-    stems = [*sorted(pages, key=lambda stem: stem != "index"), *_PACKAGES]
-    names = {stem: stem.replace("index", "eqprop-field") for stem in stems}
-    links = "".join(f'<a href="{stem.replace(".", "/")}.html">{name}</a>' for stem, name in names.items())
-    for stem, source in pages.items():
-        write_page(source, folder / f"{stem}.html", links)
-    for shown in ("images", "examples"):
-        shutil.copytree(_HERE / shown, folder / shown, dirs_exist_ok=True)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    sources = folder.parent / f"{folder.name}-source"
+    gather(sources)
+    config = mkdocs.config.load_config(
+        str(_HERE / "mkdocs.yml"), docs_dir=str(sources.absolute()), site_dir=str(folder.absolute())
+    )
+    config.nav = [{title: contents(sources, page)} for section in config.nav for title, page in section.items()]
+    mkdocs.commands.build.build(config)
+    for page in folder.rglob("*.html"):  # the theme would fetch this from elsewhere
+        text, up = page.read_text(encoding="utf-8"), "../" * (len(page.relative_to(folder).parts) - 1)
+        page.write_text(text.replace("https://unpkg.com/iframe-worker/shim", f"{up}worker.js"), encoding="utf-8")
     print(f"documentation: {folder / 'index.html'}")
 
 

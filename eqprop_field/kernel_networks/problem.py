@@ -131,7 +131,8 @@ class Problem(eqx.Module):
 
         Args:
             theta: the parameters.
-            previous, previous_states: as for `cost`.
+            previous: as for `cost`.
+            previous_states: as for `cost`.
             limit_errors: whether tuning errors pass the limiter g (equation 4); without it the gradient is exact.
         """
         states = self.states(theta)

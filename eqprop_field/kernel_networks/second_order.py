@@ -79,7 +79,9 @@ class SecondOrder(eqx.Module):
         r"""Levenberg's damped inverse $(A_n + \lambda a I)^+$, for `apply_inverse`.
 
         Args:
-            problem, theta, backward: as for `step`.
+            problem: as for `step`.
+            theta: as for `step`.
+            backward: as for `step`.
             damping: lambda, relative to a, the mean of the diagonals of all A_n: the larger it is, the nearer a step is
                 to a short one along the gradient.
         """

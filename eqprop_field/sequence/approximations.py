@@ -56,6 +56,7 @@ class EProp(AbstractOnlineRule):
 
     $$\varepsilon_{ab}(k) = (1-h_a)\,\varepsilon_{ab}(k-1) + h_a\,\varphi_b(k-1), \qquad
       \bar\varepsilon_{oab}(k) = (1-h_o)\,\bar\varepsilon_{oab}(k-1) + h_o W_{oa}\,\rho'(x_a)\,\varepsilon_{ab}(k-1)$$
+
     $$\Delta W_{ab} = -\eta\,\Big[e_a\,\varepsilon_{ab} + \sum_o e_o\,\bar\varepsilon_{oab}\Big]$$
 
     Exact where the neurons that are not read do not act on each other, and the output neurons act on no neuron,

@@ -122,7 +122,9 @@ class BatchAPRL(eqx.Module):
         Args:
             field: leaky integrators whose synapses are dense matrices, such as a graph of neurons.
             task: inputs and targets.
-            start, teacher_forcing, readout: as for `BPTT.estimate`.
+            start: as for `BPTT.estimate`.
+            teacher_forcing: as for `BPTT.estimate`.
+            readout: as for `BPTT.estimate`.
 
         Raises:
             ValueError: for a field or task that `learn_online` refuses, and for projected dynamics.

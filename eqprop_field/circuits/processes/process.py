@@ -101,7 +101,7 @@ class Process:
 
         Args:
             name: `generic` (our own cards), `sky130`, `gf180mcu`, or the folder of an installation. Installations
-                are sought under $PDK_ROOT, then among Python's packages.
+                are sought under `$PDK_ROOT`, then among Python's packages.
             corner: the section of the model files, such as tt, ss, ff or typical; the typical one by default.
             celsius: the temperature.
             parts: subcircuits of your own, whose transistors nch and pch need their bins too.
