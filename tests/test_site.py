@@ -104,7 +104,7 @@ def test_nothing_is_wider_than_a_phone_and_nothing_is_fetched(pages, browser):
     wide, fetched = [], []
     for path in pages:
         browser.open(path.as_uri(), 390)
-        wide += [path.name] * browser.evaluate("document.documentElement.scrollWidth > innerWidth")
+        wide += [path.name] * browser.evaluate("document.documentElement.scrollWidth > 390")
         loaded = browser.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
         fetched += [address for address in loaded if not address.startswith(("file:", "data:", "blob:"))]
     assert wide == [] and fetched == []

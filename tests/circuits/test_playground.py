@@ -218,7 +218,7 @@ def test_phases_that_are_too_short_are_called_so(fresh):
 def test_nothing_is_wider_than_the_screen(fresh, width):
     fresh.browser.open((fresh.folder / "net.html").as_uri(), width)
     fresh.browser.until(_READY)
-    assert fresh.browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert fresh.browser.evaluate("document.documentElement.scrollWidth") <= width
     assert fresh.browser.evaluate("document.querySelectorAll('#plot polyline').length") == 6
 
 
