@@ -72,7 +72,7 @@ def write_playground(path: PathLike, netlist: Netlist, circuit: AbstractCircuit)
         "style": STYLE,
         "title": html.escape(f"{circuit.n_neurons} neurons, {netlist.map['level']} level"),
         "data": json_text(_data(netlist, circuit)).replace("<", "\\u003c"),
-        "engine": base64.b64encode(gzip.compress(engine.program, mtime=0)).decode("ascii"),
+        "engine": base64.b64encode(gzip.compress(engine.program, 6, mtime=0)).decode("ascii"),
         "engine-name": ENGINE,
         "engine-version": VERSION,
         "licence": html.escape(engine.licence),

@@ -134,9 +134,9 @@ class Page:
         )
         self.browser.until(_READY)
 
-    def native(self) -> np.ndarray:
-        """States (neurons, phases) at the ends of the phases that are shown, in native ngspice."""
-        (self.folder / "page.cir").write_text(self.netlist)
+    def native(self, netlist: str | None = None) -> np.ndarray:
+        """States (neurons, phases) at the ends of the shown phases, of the page's netlist, in native ngspice."""
+        (self.folder / "page.cir").write_text(netlist or self.netlist)
         command = [self.ngspice, "-n", "-b", "page.cir", "-r", "page.raw"]
         subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
         found = parse_raw((self.folder / "page.raw").read_bytes())
@@ -246,5 +246,10 @@ def test_every_level_and_any_field_settle_as_in_native_ngspice(
     native, states = page.native(), page.table("states")
     shown = native.shape[1]
     np.testing.assert_allclose(states[:, :shown], native, rtol=0, atol=1e-6)
+    x, y = np.array([-0.5, *_X[1:]]), np.array([_Y[0], 0.6])
+    written = export(
+        field or network, x, y, 0.2, tmp_path / "n.cir", free_time=40.0, nudged_time=40.0, fold_inputs=False, **options
+    )
+    np.testing.assert_allclose(native, page.native(written.text), rtol=0, atol=1e-6)
     between = native[:, 1] - native[:, 2] if shown == 3 else native[:, 1] - native[:, 0]
     np.testing.assert_allclose(states[:, shown], between / (0.4 if shown == 3 else 0.2), rtol=0, atol=2e-5)

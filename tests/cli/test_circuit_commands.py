@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from eqprop_field.circuits import Behavioural, Scaling, levels, register_level
+from eqprop_field.circuits import Behavioural, Scaling, levels, playground, register_level
 
 
 def test_the_netlist_runs_as_it_is(run, folder, sample, ngspice):
@@ -30,6 +30,19 @@ def test_samples_have_their_own_netlists(run, folder, sample):
     for k in (0, 1):
         assert run("export", *sample, "--sample", k, "--out", folder / f"{k}.cir").code == 0
     assert (folder / "0.cir").read_text() != (folder / "1.cir").read_text()
+
+
+def test_a_page_is_written_beside_the_netlist(run, folder, sample, monkeypatch):
+    to = ["--out", folder / "net.cir", "--html"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "nothing"))
+    said = run("export", *sample, *to, folder / "net.html")
+    assert said.code == 2 and "get it with `npm install" in said.err and not (folder / "net.cir").exists()
+    said = run("export", *sample, *to, folder / "net.txt")
+    assert said.code == 2 and "--html" in said.err and "name a file that ends in .html" in said.err
+    monkeypatch.setattr(playground, "find_engine", lambda: playground.Engine(b"", ""))
+    said = run("export", *sample, *to, folder / "net.html", "--json")
+    assert said.code == 0 and said.json["page"] == str(folder / "net.html")
+    assert "Vx3 x3 0" in (folder / "net.cir").read_text() and "Vx3 x3 0" in (folder / "net.html").read_text()
 
 
 def test_circuit_and_ode_agree(run, folder, sample, ngspice):
