@@ -194,11 +194,15 @@ def test_sliders_change_the_netlist_as_an_export_would_and_the_states_as_native_
 
 def test_what_ngspice_says_of_a_wrong_netlist_is_shown_and_nothing_of_the_last_one_passes_for_it(fresh):
     netlist = fresh.netlist
+    end = f"{fresh.map['phases'][-1]['end_s']!r} 0"
     for right, wrong, says in (
+        (f" {end}", " 2e-05 0", "ngspice did not reach the end of the phases."),
+        ("Vbeta beta 0 PWL", "Vbeta beta 0 0\n*", "This netlist has no nudged phase"),
         ("s0 r0 tanh", "s0 r0 tanhh", "unknown subckt"),  # the engine runs the circuit before again
         ("Rl s 0 {leak}", "Rl s 0 {nonsense}", "Undefined parameter [nonsense]"),  # ngspice ends
         (".tran", ".tram", "unimplemented dot command '.tram'"),
     ):
+        assert right in netlist
         fresh.type(netlist.replace(right, wrong, 1))
         assert says in fresh.error and "What is shown is the last" in fresh.browser.evaluate("at('status').textContent")
     fresh.type(netlist.replace("Vx0 x0 0 0.3", "Vx0 x0 0 -0.6"))
