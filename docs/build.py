@@ -24,7 +24,7 @@ _ROOT = _HERE.parent
 _PACKAGES = ("eqprop_field", "eqprop_field.sequence", "eqprop_field.kernel_networks", "eqprop_field.circuits")
 _SHOWN = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff"),
-    *("docs/*.md", "docs/images/*", "docs/examples/*", "circuits/**/*.md", "circuits/**/*.cir"),
+    *("docs/*.md", "docs/*.html", "docs/images/*", "docs/examples/*", "circuits/**/*.md", "circuits/**/*.cir"),
     *("eqprop_field/circuits/library/*.sub", "eqprop_field/circuits/library/*.mod"),
 )
 

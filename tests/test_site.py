@@ -10,7 +10,11 @@ import subprocess
 import sys
 from urllib.parse import unquote, urlsplit
 
+import jax.numpy as jnp
 import pytest
+from jax.flatten_util import ravel_pytree
+
+import eqprop_field as epf
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _NEEDED = ("mkdocs", "material", "mkdocstrings", "latex2mathml", "ziamath")
@@ -117,3 +121,20 @@ def test_the_search_finds_from_a_folder(site, browser):
     browser.evaluate(f"{field}.focus(), {field}.value = 'holomorphic', {field}.dispatchEvent(new Event('input'))")
     found = "[...document.querySelectorAll('.md-search-result__link')].map(link => link.getAttribute('href'))"
     browser.until(f"{found}.some(address => address.includes('HolomorphicEqProp') || address.includes('rules'))")
+
+
+def test_the_page_of_alignment_computes_the_cosine_of_the_library(browser):
+    browser.open((_ROOT / "docs" / "alignment.html").as_uri())
+    field = "(({W, Win, b, x, y}) => ({W, Win, b, x, y}))(network(3, 0.4, 0.6))"
+    given = {name: jnp.asarray(rows) for name, rows in browser.evaluate(field).items()}
+
+    def mu(theta, x, s):
+        return (theta["W"] * (1 - jnp.eye(12))) @ jnp.tanh(s) + theta["Win"] @ x + theta["b"] - s
+
+    x, y = given.pop("x")[None], given.pop("y")[None]
+    network = epf.field(mu, given, state=12, inputs=3, outputs=4)
+    rules = epf.EqProp(epf.Nudging.symmetric(0.1), epf.Equilibrium(tol=1e-10)), epf.ImplicitGradient()
+    ours, truth = (ravel_pytree(rule.estimate(network, x, y).gradient.theta)[0] for rule in rules)
+    expected = float(ours @ truth / jnp.linalg.norm(ours) / jnp.linalg.norm(truth))
+    assert browser.evaluate("cosine(network(3, 0.4, 0.6), 0.1).cosine") == pytest.approx(expected, abs=1e-5)
+    assert expected < 0.99
