@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import linecache
 import os
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,6 @@ def users_line(traceback: Any) -> str:
     ours = (_PACKAGE + os.sep, "<frozen")
     theirs = [one for one in frames if "site-packages" not in one[0] and not os.path.abspath(one[0]).startswith(ours)]
     for file, line in theirs[:1]:
-        code = linecache.getline(file, line).strip()
+        code = textwrap.shorten(linecache.getline(file, line), 90, placeholder=" ...")
         return f" ({os.path.basename(file)}, line {line}{': ' + code if code else ''})"
     return ""

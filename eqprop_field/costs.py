@@ -133,6 +133,10 @@ class FunctionCost(AbstractCost):
             raise ValueError(
                 f"the cost of one sample has the shape {values.shape[1:]}: give a function with one number"
             )
+        if not jnp.issubdtype(values.dtype, jnp.inexact):
+            raise ValueError(
+                f"the cost of one sample is a number of {values.dtype}: give a function with one real number"
+            )
         if jnp.iscomplexobj(values) and not any(map(jnp.iscomplexobj, jax.tree.leaves(state))):
             raise ValueError("the cost of one sample is a complex number: give a function with one real number")
         return values

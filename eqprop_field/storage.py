@@ -181,7 +181,8 @@ def _description(said: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         raise TensorFileError(f"has format {said.get('format')!r:.40}, where this version reads format {_FORMAT}")
     if said.get("field") not in tuple(FIELDS):
         raise TensorFileError(
-            f"holds a field {said.get('field')!r:.40}, where {', '.join(FIELDS)} are known; register that field first"
+            f"holds a field {said.get('field')!r:.40}, where {', '.join(FIELDS)} are known; register that field first, "
+            "which --import FILE.py before a command does"
         )
     return said["field"], said["config"]
 

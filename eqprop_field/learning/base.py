@@ -411,7 +411,7 @@ def read_nudging(
 ) -> Reading:
     """The end-point form from nudged phases, and the trajectory form where their trajectories were kept."""
     displacement, ahead, verdict = read_displacement(nudging, free, nudged, signal)
-    kept = all(solution.trajectory is not None for solution in nudged)
+    kept = not nudging.clamped and all(solution.trajectory is not None for solution in nudged)
     return Reading(
         summed_update(field, x, free.state, displacement, verdict),
         verdict,

@@ -366,6 +366,8 @@ def _satisfies_cauchy_riemann(field: AbstractVectorField) -> bool:
 
 def checked_beta(beta: ArrayLike, what: str, allowed: Callable[[float], bool], interval: str) -> Array:
     """beta as a scalar array, refused where it is 0, not finite, or outside the interval."""
+    if isinstance(beta, bool | str | complex) or beta is None or np.ndim(beta):
+        raise ValueError(f"beta={beta!r:.40} is no number for {what}: choose a beta {interval}, and not 0")
     scalar = as_scalar(beta)
     if is_concrete(scalar):
         value = float(scalar)

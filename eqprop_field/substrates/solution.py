@@ -54,7 +54,8 @@ class Verdict(enum.IntEnum):
     diverged = (
         5,
         "The state grew without bound or became NaN, or the cost is NaN or infinite where it rests: lower the gain, or "
-        "use an activation that saturates, or a cost and a readout that are finite there.",
+        "use an activation that saturates, or a cost and a readout that are finite there (where sweeps run away and "
+        "the network does not, NewtonKrylov and Trajectory settle).",
     )
     simulator_failed = 6, "The simulator gave no usable result: read the log it left."
     not_defined = 7, "The learning rule is not defined for this network: its documentation says for which it is."

@@ -12,13 +12,22 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .._arrays import as_scalar, is_concrete
+from .._arrays import as_scalar, is_concrete, per_sample
 from ..vector_fields.base import AbstractVectorField, State
 from .base import AbstractComputedSubstrate, driven_rest_of
 from .dynamics import AbstractSystem, Dynamics, real_parts
 from .nudging import AbstractNudge, switched_off
 from .rest import checked_rest
-from .solution import Solution, Verdict, as_tolerance, default_tolerance, has_diverged, judge, residual_of
+from .solution import (
+    Solution,
+    Verdict,
+    as_tolerance,
+    default_tolerance,
+    has_diverged,
+    judge,
+    residual_of,
+    speed_of,
+)
 
 _MAX_STEPS = 1_000_000
 
@@ -222,15 +231,24 @@ class _InParts:
         return self.split(self.system.project(self.join(parts)))
 
     def rate(self) -> Callable[[PyTree], PyTree]:
+        """ds/dt, 0 for samples that have left every bound: they would hold up the steps that all samples share."""
         rate = self.system.rate()
-        return lambda parts: self.split(rate(self.join(parts)))
+
+        def of(parts: PyTree) -> PyTree:
+            state = self.join(parts)
+            moved = rate(state)
+            gone = has_diverged(state) | ~jnp.isfinite(speed_of(moved))
+            return self.split(jax.tree.map(lambda v: jnp.where(per_sample(gone, v), 0, v), moved))
+
+        return of
 
     def at_rest(self, tol: Array) -> Callable[[PyTree], Array]:
         velocity = self.system.velocity()
 
         def of(parts: PyTree) -> Array:
             inside = self.system.project(self.join(parts))
-            return jnp.all((residual_of(self.system, inside, velocity(inside)) <= tol) | has_diverged(inside))
+            residual = residual_of(self.system, inside, velocity(inside))
+            return jnp.all((residual <= tol) | has_diverged(inside) | ~jnp.isfinite(residual))
 
         return of
 

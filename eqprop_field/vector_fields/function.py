@@ -141,6 +141,8 @@ def field(
         hash((structure, kept))
     except TypeError as error:
         raise ValueError(f"theta holds what is no constant ({error}): give arrays, numbers and functions") from None
+    if any(array is not None and jnp.iscomplexobj(array) for array in arrays):
+        raise ValueError("theta holds complex numbers: give real and imaginary parts as arrays of their own")
     trained = [a.dtype for a in arrays if a is not None and jnp.issubdtype(a.dtype, jnp.floating)]
     dtype = trained[0] if trained else jnp.result_type(float)
     like = _zeros(state, dtype)
@@ -185,9 +187,13 @@ def _check(made: FunctionField) -> None:
         raise ValueError(f"mu{defined_at(made.mu)} gives {given} where the state is {state}: give the same")
     if not is_concrete((made.parameter_tree, made.start)):
         return
-    at_start = [mu(x + value) for value in (0.0, 0.5)]
+    at_start = [mu(x + value) for value in (0.0, 0.5, 0.5)]
     if not is_concrete(at_start):
-        raise ValueError("a field is made of known numbers: make it outside jax.jit, with what mu holds in theta")
+        raise ValueError("mu holds an array that JAX differentiates or maps over: give it as a part of theta")
+    if not eqx.tree_equal(*jax.tree.map(jnp.nan_to_num, at_start[1:])):
+        raise ValueError(
+            "mu gives other numbers when it is called again: leave out random numbers, clocks and counters"
+        )
     if not any(all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(one)) for one in at_start):
         raise ValueError("mu is NaN or infinite where free phases start: check its parameters, or give another `start`")
 

@@ -209,3 +209,12 @@ def test_both_phases_are_one_compilation_where_a_nudge_can_be_switched_off(
     alone = substrate.settle(field, x)
     np.testing.assert_array_equal(flatten_state(free.state), flatten_state(alone.state))
     assert free.time == alone.time and free.steps == alone.steps
+
+
+def test_a_sample_that_blows_up_leaves_the_others_alone():
+    """s' = s^2 + x from 0: tan(t) for x = 1, which is infinite at pi / 2, and -tanh(t) for x = -1."""
+    field = epf.field(lambda a, x, s: a * s**2 + x[0], jnp.ones(2), state=2, inputs=1, outputs=1)
+    found = epf.Trajectory().settle(field, jnp.array([[1.0], [-1.0]]), throw=False)
+    assert found.verdict.tolist() == [epf.Verdict.diverged, epf.Verdict.converged]
+    np.testing.assert_allclose(found.state[1], -1.0, atol=1e-6)
+    assert int(found.steps[0]) < 3000

@@ -203,7 +203,9 @@ def test_derivatives_reach_theta_and_no_closure():
     one = np.ones(())
     for run in (lambda f: f, jax.jit):  # s = held / (1 - w)
         np.testing.assert_allclose(run(jax.grad(lambda w: settled(w, 0.1)))(0.5 * one), 0.8, rtol=1e-7)
-    with pytest.raises(ValueError, match="known numbers: make it outside jax.jit, with what mu holds in theta"):
+    with pytest.raises(
+        ValueError, match="mu holds an array that JAX differentiates or maps over: give it as a part of theta"
+    ):
         jax.grad(lambda held: settled(0.5 * one, held))(one)
 
 
@@ -212,6 +214,7 @@ def test_derivatives_reach_theta_and_no_closure():
     [
         (lambda theta, s, y: s[0] if s[0] > 0 else y[0], "Python branches on the state"),
         (lambda theta, s, y: None, "is a NoneType: give a function with one number"),
+        (lambda theta, s, y: 1, "is a number of int"),
         (lambda theta, s, y: 1j * s[0], "is a complex number: give a function with one real number"),
     ],
 )
@@ -254,6 +257,11 @@ REFUSED = {
     ),
     "two arguments": (lambda: {"mu": lambda w, s: s}, r"mu\(theta, x, s\) fails: .* takes 2 positional arguments"),
     "start of text": (lambda: {"start": "b"}, "start does not fit the state: "),
+    "complex theta": (lambda: {"theta": jnp.ones(3, complex)}, "theta holds complex numbers: give real and imaginary"),
+    "random": (
+        lambda: {"mu": lambda w, x, s: np.random.normal() - s},
+        "mu gives other numbers when it is called again",
+    ),
     "complex": (lambda: {"mu": lambda w, x, s: 1j * s}, "mu gives complex.* numbers: a state moves by real ones"),
     "whole": (lambda: {"mu": lambda w, x, s: jnp.sign(s).astype(int)}, "mu gives int.* numbers"),
     "imaginary": (lambda: {"outputs": lambda w, s: 1j * s}, "give one real array"),
