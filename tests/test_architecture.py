@@ -53,7 +53,7 @@ _FLOORS = {
         {"conditions", "rule_table"},
         {"sensitivity"},
         {"circuit_rules"},
-        {"verify", "export", "update_fidelity", "training", "plasticity"},
+        {"verify", "export", "update_fidelity", "training", "plasticity", "device_ranking"},
         {"fidelity_campaign", "agreements"},
         {"fidelity", "montecarlo"},
         {"datasheet"},

@@ -15,6 +15,9 @@ from .conditions import Conditions as Conditions
 from .conditions import SweptParameter as SweptParameter
 from .datasheet import Datasheet as Datasheet
 from .datasheet import datasheet as datasheet
+from .device_ranking import DeviceRanking as DeviceRanking
+from .device_ranking import DeviceSensitivity as DeviceSensitivity
+from .device_ranking import rank_devices as rank_devices
 from .driven import DrivenRun as DrivenRun
 from .driven import driven_netlist as driven_netlist
 from .driven import simulate_driven as simulate_driven

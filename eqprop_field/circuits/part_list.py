@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .processes.cards import ASSIGNED
 from .processes.values import evaluate
@@ -36,6 +36,32 @@ class PartList:
     gate_area_square_metre: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Element:
+    """An element of a netlist, with the subcircuits that it is in expanded.
+
+    Attributes:
+        name: what ngspice calls it: `ibg0_1`, or `m.xg0_1.m1` within a subcircuit.
+        kind: its first letter.
+        line: its line in lower case.
+        parameters: the text of the parameters that it is written with, by their names.
+    """
+
+    name: str
+    kind: str
+    line: str
+    parameters: Mapping[str, str]
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What it is given by name, such as `w` and `l`, as it is written."""
+        return dict(ASSIGNED.findall(self.line))
+
+    def number(self, text: str) -> float:
+        """What an expression of its parameters is; NaN for one that is none."""
+        return _number(text, self.parameters)
+
+
 @dataclasses.dataclass
 class _Definition:
     """A subcircuit: the text of its parameters by name, and its lines."""
@@ -53,23 +79,40 @@ def part_list(text: str) -> PartList:
     Raises:
         ValueError: for a call of a subcircuit that is not defined in it.
     """
+    count: collections.Counter[str] = collections.Counter()
+    farad = area = 0.0
+    for element in elements(text):
+        count[_KINDS.get(element.kind, "sources")] += 1
+        if element.kind == "c" and (value := _VALUE.match(element.line)):
+            farad += element.number(value[1])
+        elif element.kind == "m":
+            given = {"w": "", "l": "", "m": "1"} | element.given
+            area += math.prod(element.number(given[name]) for name in "wlm")
+    return PartList(dict(count.most_common()), farad, area)
+
+
+def elements(text: str) -> Iterator[Element]:
+    """Every element of a netlist, with all subcircuits expanded; arguments and errors as `part_list`."""
     top, definitions = _read(text)
-    elements: collections.Counter[str] = collections.Counter()
-    farad, area = _expand(top, {}, definitions, elements)
-    return PartList(dict(elements.most_common()), farad, area)
+    return _expanded(top, {}, definitions, "")
 
 
-def _read(text: str) -> tuple[list[str], dict[str, _Definition]]:
-    """The elements outside of subcircuits, and these."""
+def statements(text: str) -> list[str]:
+    """The lines of a netlist in lower case, without its title, comments and blanks, continuations joined."""
     lines: list[str] = []
     for line in map(str.strip, text.lower().splitlines()[1:]):
         if line.startswith("+") and lines:
             lines[-1] += " " + line[1:]
         elif line and line[0] != "*":
             lines.append(line)
+    return lines
+
+
+def _read(text: str) -> tuple[list[str], dict[str, _Definition]]:
+    """The elements outside of subcircuits, and these."""
     outside = _Definition({}, [])
     open_, definitions = [outside], {}
-    for line in lines:
+    for line in statements(text):
         word, *rest = line.split()
         if word == ".subckt":
             open_.append(_Definition(dict(ASSIGNED.findall(line)), []))
@@ -83,34 +126,20 @@ def _read(text: str) -> tuple[list[str], dict[str, _Definition]]:
     return outside.lines, definitions
 
 
-def _expand(
-    lines: Sequence[str],
-    parameters: Mapping[str, str],
-    definitions: Mapping[str, _Definition],
-    elements: collections.Counter[str],
-) -> tuple[float, float]:
-    """Counts the elements, and gives their capacitance and gate area."""
-    farad = area = 0.0
+def _expanded(
+    lines: Sequence[str], parameters: Mapping[str, str], definitions: Mapping[str, _Definition], within: str
+) -> Iterator[Element]:
     for line in lines:
-        given = dict(ASSIGNED.findall(line))
-        if line[0] == "x":
-            called = ASSIGNED.sub("", line).replace("params:", "").split()[-1]
-            if called not in definitions:
-                raise ValueError(f"the netlist calls {called}, which it does not define")
-            part = definitions[called]
-            handed = {name: repr(_number(value, parameters)) for name, value in given.items()}
-            more = _expand(part.lines, part.parameters | handed, definitions, elements)
-            farad, area = farad + more[0], area + more[1]
+        word = line.split()[0]
+        if word[0] != "x":
+            yield Element(f"{word[0]}.{within}{word}" if within else word, word[0], line, parameters)
             continue
-        elements[_KINDS.get(line[0], "sources")] += 1
-        if line[0] == "c" and (value := _VALUE.match(line)):
-            farad += _number(value[1], parameters)
-        elif line[0] == "m":
-            size = (
-                _number(given.get(name, default), parameters) for name, default in (("w", ""), ("l", ""), ("m", "1"))
-            )
-            area += math.prod(size)
-    return farad, area
+        called = ASSIGNED.sub("", line).replace("params:", "").split()[-1]
+        if called not in definitions:
+            raise ValueError(f"the netlist calls {called}, which it does not define")
+        part = definitions[called]
+        handed = {name: repr(_number(value, parameters)) for name, value in ASSIGNED.findall(line)}
+        yield from _expanded(part.lines, part.parameters | handed, definitions, f"{within}{word}.")
 
 
 def _number(text: str, parameters: Mapping[str, str]) -> float:

@@ -20,6 +20,7 @@ COMMANDS = {
     "align": Entry("Align", "Measures alignment with the gradient against symmetry."),
     "export": Entry("Export", "Writes a netlist that any ngspice runs."),
     "circuit": Entry("Circuit", "Runs the netlist in ngspice and compares with the ODE."),
+    "sensitivity": Entry("Sensitivity", "Ranks a circuit's devices by how much they move its cost."),
     "fidelity": Entry("Fidelity", "Asks whether a circuit still learns, one parameter after another."),
     "montecarlo": Entry("MonteCarlo", "Runs many chips, and shows how good their updates are."),
     "datasheet": Entry("Datasheet", "Measures a circuit: speed, energy, parts, corners and yield, on one page."),

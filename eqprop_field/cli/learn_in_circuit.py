@@ -33,6 +33,8 @@ class LearnInCircuit(AbstractExperiment):
     multiplier: Literal["behavioural", "transistor"] = "behavioural"
     """What multiplies rate and change: an ideal source or, with --level transistor, a Gilbert cell."""
     process: ProcessOptions = dataclasses.field(default_factory=ProcessOptions)
+    mismatch: Annotated[Literal["foundry"] | None, tyro.conf.arg(help_behavior_hint="(default: none)")] = None
+    """Each circuit's transistors differ as the model files of --pdk gf180mcu state it."""
     seeds: AtLeastOne = 1
     """Circuits: from --seed on."""
     epochs: _Epochs = None
@@ -44,8 +46,9 @@ class LearnInCircuit(AbstractExperiment):
 
     def run(self) -> Outcome:
         self.choose_precision(1e-8)
-        if self.level == "behavioural" and (self.multiplier, self.process) != ("behavioural", ProcessOptions()):
-            raise Refused("--multiplier transistor, --pdk and what goes with it are for --level transistor")
+        of_transistors = (self.multiplier, self.process, self.mismatch)
+        if self.level == "behavioural" and of_transistors != ("behavioural", ProcessOptions(), None):
+            raise Refused("--multiplier transistor, --mismatch, --pdk and its kin are for --level transistor")
 
         from .._progress import bar
         from ..circuits import LEARNING, Behavioural, Transistor, learn_in_circuit
@@ -61,8 +64,10 @@ class LearnInCircuit(AbstractExperiment):
                 epochs=self.epochs,
                 level=level,
                 multiplier=self.multiplier,
+                foundry_mismatch=self.mismatch == "foundry",
                 with_reference=not self.no_reference_ode,
                 workers=self.workers,
                 progress=progress,
             )
-        return Outcome.saved(result, folder, level=self.level, multiplier=self.multiplier)
+        options = {"level": self.level, "multiplier": self.multiplier, "mismatch": self.mismatch}
+        return Outcome.saved(result, folder, pdk=self.process.pdk, **options)

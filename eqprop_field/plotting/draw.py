@@ -20,6 +20,7 @@ _FILES = {  # the module of a result: the file of this room that draws it
     "analysis.stdp": "stdp",
     "circuits.agreement": "agreement",
     "circuits.agreements": "agreement",
+    "circuits.device_ranking": "device_ranking",
     "circuits.driven": "sequence",
     "circuits.fidelity": "fidelity",
     "circuits.montecarlo": "fidelity",

@@ -208,3 +208,20 @@ def test_own_neuron_is_built_in_and_a_hostile_one_is_not(run, folder, sample, ng
     said = run("circuit", *sample, "--neuron", own, "--out", folder / "p")
     assert said.code == 2 and ".control" in said.err and not (folder / "p").exists()
     assert run("circuit", *sample, "--synapse", folder / "none.sub", "--out", folder / "p").code == 2
+
+
+def test_devices_are_ranked(run, folder, ngspice):
+    run("init", "--sizes", "2,3,1", "--activation", "tanh", "--gain", "0.5", "--out", folder / "tanh.safetensors")
+    np.save(folder / "x2.npy", [[0.6, -0.4]])
+    np.save(folder / "y1.npy", [[0.5]])
+    one = ("sensitivity", folder / "tanh.safetensors", "--input", folder / "x2.npy", "--target", folder / "y1.npy")
+    said = run(*one, "--level", "transistor", "--time", "30,20", "--out", folder / "o", "--json")
+    assert said.code == 0, said.err
+    assert {path.name for path in (folder / "o").iterdir()} == set(said.json["files"])
+    with open(folder / "o" / "devices.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [rows[0][name] for name in ("device", "parameter")] == list(said.json["first"][0].values())[:2]
+    assert float(rows[0]["relative"]) == float(rows[0]["value"]) * float(rows[0]["sensitivity"])
+    assert json.loads((folder / "o" / "sensitivity.json").read_text())["cosine_ode_gradient"] > 0.99
+    said = run(*one, "--level", "transistor", "--time", "1,1", "--out", folder / "p")
+    assert said.code == 1 and "not_settled" in said.err

@@ -1,6 +1,8 @@
 """Circuits that learn a task by themselves, one a seed: how many of them learn it, and how far from their equations."""
 
 import dataclasses
+import functools
+import math
 import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +13,14 @@ import numpy as np
 from jaxtyping import Float
 
 from ...datasets.voltages import Voltages, voltages
-from ...results import AbstractResult
+from ...results import AbstractResult, known, with_unit
 from ...storage import save_network
 from ...vector_fields import AbstractVectorField
+from ..conditions import Conditions
 from ..levels import AbstractLevel, Behavioural, Netlist
 from ..ngspice import AbstractEngine, Batch, SimulatorFailed
 from .netlist import Multiplier, plastic_netlist
-from .plan import compile_plastic
+from .plan import PlasticCircuit, compile_plastic
 from .record import LEARNING, TrainingRecord, run_plastics
 from .reference_ode import reference_ode
 from .schedules import TASK_SCHEDULES, TaskSchedule
@@ -25,6 +28,16 @@ from .schedules import TASK_SCHEDULES, TaskSchedule
 _LONGEST_S = 7200.0  # of a run, wall clock
 _COMPARED_ABOVE = 0.01  # of the targets' variance; below it nothing is left to compare
 _PARTS = 1000  # of a run, for the progress
+_ENERGIES = ("joules_training", "joules_inference")
+_joules = functools.partial(with_unit, unit="J")
+_TOLD: dict[str, tuple[str, Callable[[float], str]]] = {  # what rows say of a circuit: its name, and how it is written
+    "loss": ("loss / variance", "{:.2g}".format),
+    "test_accuracy": ("test accuracy", "{:.0%}".format),
+    "test_loss": ("loss of the tests", "{:.2g}".format),
+    "ode_difference": ("farthest from ODE", "{:.2%}".format),
+    "joules_training": ("energy of training", _joules),
+    "joules_inference": ("of an inference", _joules),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -79,7 +92,9 @@ class CircuitLearning(AbstractResult):
         ]
 
     def circuits(self) -> list[dict[str, Any]]:
-        """One row a seed: the last loss, whether the task is learnt, the tests, and the difference from the ODE."""
+        """One row a seed: the last loss, whether the task is learnt, the tests, the difference from the ODE, and, where
+        there are supplies, the joules of the training and of an inference, the free phase of a test.
+        """
         losses, equations = self.losses, self.reference_losses
         rows = []
         for k, (seed, record) in enumerate(zip(self.seeds, self.records, strict=True)):
@@ -90,7 +105,7 @@ class CircuitLearning(AbstractResult):
             row = {"seed": seed, "loss": loss, "learnt": loss <= self.schedule.passing_loss, **self._tests(record)}
             if equations is not None:
                 row |= _difference(losses[k], equations[k])
-            rows.append(row)
+            rows.append(row | {name: joules for name in _ENERGIES if (joules := getattr(record, name)) == joules})
         return rows
 
     def _tests(self, record: TrainingRecord) -> dict[str, float]:
@@ -110,6 +125,8 @@ class CircuitLearning(AbstractResult):
             "task": self.task.name,
             "epochs": self.schedule.epochs,
             "cpu_seconds": self.cpu_seconds,
+            "circuit_seconds": self.netlist.end_s,
+            **{name: known(np.median([row.get(name, math.nan) for row in rows])) for name in _ENERGIES},
         }
 
     @property
@@ -121,24 +138,19 @@ class CircuitLearning(AbstractResult):
         return f"{learnt} of {circuits} circuits learnt: give more epochs, or other seeds"
 
     def lines(self) -> list[str]:
-        rows = self.circuits()
+        rows, span = self.circuits(), with_unit(self.netlist.end_s, "s")
         lines = [
             f"learnt              {sum(row['learnt'] for row in rows)} of {len(rows)} circuits, in "
             f"{self.schedule.epochs} epochs",
-            f"ngspice             {self.cpu_seconds:.1f} CPU seconds a circuit",
+            f"ngspice             {self.cpu_seconds:.1f} CPU seconds a circuit, for {span}",
         ]
-        for key, name, form in (
-            ("loss", "loss / variance", ".2g"),
-            ("test_accuracy", "test accuracy", ".0%"),
-            ("test_loss", "loss of the tests", ".2g"),
-            ("ode_difference", "farthest from ODE", ".2%"),
-        ):
+        for key, (name, told) in _TOLD.items():
             values = sorted(row[key] for row in rows if key in row)
             if len(values) == 1:
-                lines.append(f"{name:20s}{values[0]:{form}}")
+                lines.append(f"{name:20s}{told(values[0])}")
             elif values:
-                middle = values[len(values) // 2]
-                lines.append(f"{name:20s}median {middle:{form}}, from {values[0]:{form}} to {values[-1]:{form}}")
+                middle, low, high = map(told, (values[len(values) // 2], values[0], values[-1]))
+                lines.append(f"{name:20s}median {middle}, from {low} to {high}")
         return lines + [f"seed {row['seed']} failed: {row['failed']}" for row in rows if "failed" in row]
 
     def _write(self, folder: Path) -> list[str]:
@@ -168,6 +180,7 @@ def learn_in_circuit(
     epochs: int | None = None,
     level: AbstractLevel | None = None,
     multiplier: Multiplier = "behavioural",
+    foundry_mismatch: bool = False,
     with_reference: bool = True,
     engine: AbstractEngine | None = None,
     workers: int | None = None,
@@ -185,6 +198,8 @@ def learn_in_circuit(
         epochs: how often every sample is shown, instead of the schedule's.
         level: what circuits are built of, `Behavioural(accuracy=LEARNING)` by default; see `plastic_netlist`.
         multiplier: what their plasticity is built of.
+        foundry_mismatch: whether each circuit is a chip with transistors of its own, as the foundry says; they are
+            drawn as those of the chip with that seed's key.
         with_reference: whether the reference ODE learns beside each of them.
         engine: what runs netlists; `Batch` with a limit of two hours by default.
         workers: how many simulators run at once; one for each core by default.
@@ -195,13 +210,14 @@ def learn_in_circuit(
         NgspiceMissing: if there is no ngspice. A simulator that FAILS takes the place of its record.
     """
     task = voltages(task) if isinstance(task, str) else task
-    if schedule is None and task.name not in TASK_SCHEDULES:
+    if (schedule := schedule or TASK_SCHEDULES.get(task.name)) is None:
         raise ValueError(f"there is no schedule for the task {task.name!r}: give one")
-    schedule = TASK_SCHEDULES[task.name] if schedule is None else schedule
-    schedule = schedule if epochs is None else dataclasses.replace(schedule, epochs=epochs)
+    schedule = dataclasses.replace(schedule, epochs=schedule.epochs if epochs is None else epochs)
     if not seeds or schedule.epochs < 1:
         raise ValueError("give at least one seed and one epoch")
-    level = Behavioural(accuracy=LEARNING) if level is None else level
+    level = level or Behavioural(accuracy=LEARNING)
+    conditions = Conditions(level=level, foundry_mismatch=foundry_mismatch)
+    levels = [conditions.level_of(jax.random.key(seed)) for seed in seeds]
     networks = [schedule.network(jax.random.key(seed)) for seed in seeds]
     order, rule = schedule.order(len(task.x)), schedule.plasticity
     plastics = [compile_plastic(n, task.x, task.y, order, plasticity=rule, tests=task.test_x) for n in networks]
@@ -212,14 +228,12 @@ def learn_in_circuit(
         alone = len(seeds) == 1  # several runs at once say how many are done, one how far it is
         watch = (lambda now_s: report(round(_PARTS * now_s / end_s), total)) if alone else None
         engine = Batch(timeout_s=_LONGEST_S, watch=watch)
-    options = {"level": level, "multiplier": multiplier, "engine": engine, "workers": workers}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    records = run_plastics(plastics, **options, progress=lambda done, _: report(_PARTS * done, total))
-    seconds = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before) / len(seeds)
+    options = {"level": levels, "multiplier": multiplier, "engine": engine, "workers": workers}
+    records, seconds = _timed(plastics, options, lambda done, _: report(_PARTS * done, total))
     references = []
-    for plastic in plastics if with_reference else []:
+    for done, plastic in enumerate(plastics if with_reference else [], len(seeds) + 1):
         references.append(reference_ode(plastic, edge=level.edge))
-        report(_PARTS * (len(seeds) + len(references)), total)
+        report(_PARTS * done, total)
     return CircuitLearning(
         task=task,
         schedule=schedule,
@@ -227,6 +241,15 @@ def learn_in_circuit(
         records=tuple(records),
         references=tuple(references) if with_reference else None,
         network=networks[0],
-        netlist=plastic_netlist(plastics[0], level, multiplier=multiplier),
+        netlist=plastic_netlist(plastics[0], levels[0], multiplier=multiplier),
         cpu_seconds=seconds,
     )
+
+
+def _timed(
+    plastics: Sequence[PlasticCircuit], options: dict[str, Any], progress: Callable[[int, int], None]
+) -> tuple[list[TrainingRecord | SimulatorFailed], float]:
+    """The records, and ngspice's CPU seconds for one of them."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    records = run_plastics(plastics, **options, progress=progress)
+    return records, (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before) / len(plastics)

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 
 from ..ir import Synapses
-from ..levels import AbstractLevel, Netlist
+from ..levels import AbstractLevel, Netlist, Transistor
 from ..levels.base import number
+from ..processes.fabrication import fabricated
 from .plan import PlasticCircuit, gate_corners
 from .wiring import AbstractWiring, wiring_for
 
@@ -43,13 +44,18 @@ def plastic_netlist(
     lines = plain.text.splitlines()
     weights = tuple(f"w{k}" for k in range(len(plastic.bounds)))
     at = next(k for k, line in enumerate(lines) if line.startswith(".options"))
-    lines[at:at] = [*wiring.parts(), *_gate(plastic, wiring), *wiring.senses(circuit), *_synapses(plastic, wiring)]
+    learning = [*wiring.parts(), *_gate(plastic, wiring), *wiring.senses(circuit), *_synapses(plastic, wiring)]
+    if isinstance(level, Transistor) and level.process.key is not None:
+        learning = fabricated(learning, level.process)
+    lines[at:at] = [line for line in learning if "\n" not in line or line not in plain.text]  # each part once
     end = next(k for k, line in enumerate(lines) if line.startswith(".tran"))
-    lines[end:end] = [*_saved(weights), *wiring.initial(plastic)]
+    saved = (*(f"v({node})" for node in weights), *(f"i({source})" for source in wiring.supplies))
+    lines[end:end] = [*_saved(saved), *wiring.initial(plastic)]
     return dataclasses.replace(
         plain,
         text="\n".join(lines) + "\n",
         state_nodes=(*plain.state_nodes, *weights),
+        supplies={**plain.supplies, **wiring.supplies},
         map={**plain.map, "plasticity": dataclasses.asdict(plastic.plasticity), "weights": _map(plastic)},
     )
 
@@ -74,9 +80,9 @@ def _gate(plastic: PlasticCircuit, wiring: AbstractWiring) -> Iterator[str]:
         yield "+ )"
 
 
-def _saved(nodes: tuple[str, ...]) -> Iterator[str]:
-    for first in range(0, len(nodes), _SAVED_PER_LINE):
-        yield f".save {' '.join(f'v({node})' for node in nodes[first : first + _SAVED_PER_LINE])}"
+def _saved(vectors: tuple[str, ...]) -> Iterator[str]:
+    for first in range(0, len(vectors), _SAVED_PER_LINE):
+        yield f".save {' '.join(vectors[first : first + _SAVED_PER_LINE])}"
 
 
 def _map(plastic: PlasticCircuit) -> list[dict[str, object]]:

@@ -1,6 +1,7 @@
 """Plastic circuits run in ngspice, and the records of their training, presentation by presentation."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 
@@ -30,6 +31,8 @@ class TrainingRecord:
         outputs: states of the output neurons then (presentations, outputs).
         weights: W of every synapse then, in the order of `plastic.bounds` (presentations, synapses).
         log: what the simulator printed.
+        joules: what the supplies had delivered at the end of every window of the schedule (windows,), the power of
+            ideal parts apart; None where there are no supplies.
     """
 
     plastic: PlasticCircuit
@@ -37,6 +40,18 @@ class TrainingRecord:
     outputs: Float[np.ndarray, "presentations outputs"]
     weights: Float[np.ndarray, "presentations synapses"]
     log: str = ""
+    joules: Float[np.ndarray, " windows"] | None = None
+
+    @property
+    def joules_training(self) -> float:
+        """What the supplies delivered until the last sample was learnt; NaN without supplies."""
+        return math.nan if self.joules is None else float(self.joules[2 * self.learning - 1])
+
+    @property
+    def joules_inference(self) -> float:
+        """The same in the free phase of a test, their mean; NaN without supplies or tests."""
+        tests = np.array([]) if self.joules is None else np.diff(self.joules[2 * self.learning - 1 :])
+        return float(tests.mean()) if len(tests) else math.nan
 
     @property
     def samples(self) -> Int[np.ndarray, " presentations"]:
@@ -117,7 +132,7 @@ def run_plastic(
 def run_plastics(
     plastics: Sequence[PlasticCircuit],
     *,
-    level: AbstractLevel | None = None,
+    level: AbstractLevel | Sequence[AbstractLevel] | None = None,
     multiplier: Multiplier = "behavioural",
     engine: AbstractEngine | None = None,
     workers: int | None = None,
@@ -125,23 +140,31 @@ def run_plastics(
 ) -> list[TrainingRecord | SimulatorFailed]:
     """Runs plastic circuits, each in a simulator of its own; a failure takes the place of its record.
 
-    Arguments as for `run_plastic`; `workers` says how many simulators run at once (one for each core by default),
-    `progress` is called with the circuits that are done and their number.
+    Arguments as for `run_plastic`, with one `level` for all circuits or one for each; `workers` says how many
+    simulators run at once (one for each core by default), `progress` is called with the circuits that are done and
+    their number.
     """
     level = Behavioural(accuracy=LEARNING) if level is None else level
+    levels = [level] * len(plastics) if isinstance(level, AbstractLevel) else level
     engine = Batch() if engine is None else engine
-    netlists = [plastic_netlist(plastic, level, multiplier=multiplier, klu=engine.klu) for plastic in plastics]
+    built = list(zip(plastics, levels, strict=True))
+    netlists = [plastic_netlist(plastic, one, multiplier=multiplier, klu=engine.klu) for plastic, one in built]
     results = run_all(engine, netlists, workers or os.cpu_count() or 1, progress)
     return [
-        found if isinstance(found, SimulatorFailed) else _read(plastic, level, multiplier, found)
-        for plastic, found in zip(plastics, results, strict=True)
+        found if isinstance(found, SimulatorFailed) else _read(plastic, one, multiplier, found)
+        for (plastic, one), found in zip(built, results, strict=True)
     ]
 
 
 def _read(plastic: PlasticCircuit, level: AbstractLevel, multiplier: Multiplier, found: Waveforms) -> TrainingRecord:
     circuit, scale, reference = plastic.circuit, level.scaling, wiring_for(level, multiplier).reference
-    ends = np.cumsum([window.duration for window in circuit.schedule])[plastic.presented]
+    windows = np.cumsum([window.duration for window in circuit.schedule])
+    ends = windows[plastic.presented]
     rows = _at(found, scale.tau_s * ends)
+    joules = None
+    if found.watts is not None:
+        energy = np.concatenate([[0.0], np.cumsum(0.5 * (found.watts[1:] + found.watts[:-1]) * np.diff(found.times_s))])
+        joules = np.interp(scale.tau_s * windows, found.times_s, energy)
     n = circuit.n_neurons
     outputs = len(circuit.target) if circuit.target is not None else 0
     return TrainingRecord(
@@ -150,6 +173,7 @@ def _read(plastic: PlasticCircuit, level: AbstractLevel, multiplier: Multiplier,
         outputs=rows[:, :outputs] / scale.volt_per_unit,
         weights=plastic.bounds * np.tanh((rows[:, n:] - reference) / scale.volt_per_unit),
         log=found.log,
+        joules=joules,
     )
 
 

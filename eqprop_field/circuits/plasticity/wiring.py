@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from ..ir import Circuit
@@ -12,7 +12,7 @@ from ..library import subcircuit
 from .plan import PlasticCircuit
 
 _WEIGHT_V = -0.25  # a weight of 0, V: between the tail of a synapse's Gilbert cell and the pairs above it
-_LOW, _VEE = -0.7, -1.2  # supplies of the transistor multiplier, V
+_LOW, _VEE = 0.2, -0.3  # supplies of the transistor multiplier, V above vss: its devices' VGS is the pairs'
 _PLASTIC = 0.1  # its tail current, in units of drive: a large one charges parasitic capacitances as the gate moves
 _OPEN, _SHUT = -0.5, -0.9  # gates of its steering pair, V
 
@@ -31,9 +31,14 @@ class AbstractWiring(abc.ABC):
     gate_levels: ClassVar[tuple[tuple[str, float, float], ...]]
     level: AbstractLevel
 
+    @property
+    def supplies(self) -> Mapping[str, float]:
+        """The volts of the sources that feed plasticity, beside the level's own."""
+        return {}
+
     @abc.abstractmethod
     def parts(self) -> Iterator[str]:
-        """The texts of the subcircuits that the level's own netlist does not hold, and sources they all share."""
+        """The texts of the subcircuits that plastic synapses are made of, and sources they all share."""
 
     @abc.abstractmethod
     def senses(self, circuit: Circuit) -> Iterator[str]:
@@ -124,10 +129,15 @@ class MosPlasticWiring(AbstractWiring):
     gate_levels: ClassVar[tuple[tuple[str, float, float], ...]] = (("gon", _SHUT, _OPEN), ("goff", _OPEN, _SHUT))
     level: Transistor
 
+    @property
+    def supplies(self) -> Mapping[str, float]:
+        vss = self.level.process.vss
+        return {"vlow": round(vss + _LOW, 9), "vvee": round(vss + _VEE, 9)}
+
     def parts(self) -> Iterator[str]:
         yield from (subcircuit(name).text for name in ("gilbert_synapse", "mos_plasticity"))
-        for node, volts in (("wref", self.reference), ("low", _LOW), ("vee", _VEE)):
-            yield f"V{node} {node} 0 {number(volts)}"
+        yield f"Vwref wref 0 {number(self.reference)}"
+        yield from (f"V{source[1:]} {source[1:]} 0 {number(volts)}" for source, volts in self.supplies.items())
 
     def senses(self, circuit: Circuit) -> Iterator[str]:
         for i, capacitance in enumerate(map(self.level.scaling.farad, (0.5 * circuit.tau).tolist())):
