@@ -223,11 +223,7 @@ def learn_in_circuit(
     plastics = [compile_plastic(n, task.x, task.y, order, plasticity=rule, tests=task.test_x) for n in networks]
     total = _PARTS * len(seeds) * (1 + with_reference)
     report = progress or (lambda done, total: None)
-    if engine is None:
-        end_s = level.scaling.second(plastics[0].circuit.total_time)
-        alone = len(seeds) == 1  # several runs at once say how many are done, one how far it is
-        watch = (lambda now_s: report(round(_PARTS * now_s / end_s), total)) if alone else None
-        engine = Batch(timeout_s=_LONGEST_S, watch=watch)
+    engine = engine or _patient(plastics, level, report, total)
     options = {"level": levels, "multiplier": multiplier, "engine": engine, "workers": workers}
     records, seconds = _timed(plastics, options, lambda done, _: report(_PARTS * done, total))
     references = []
@@ -244,6 +240,15 @@ def learn_in_circuit(
         netlist=plastic_netlist(plastics[0], levels[0], multiplier=multiplier),
         cpu_seconds=seconds,
     )
+
+
+def _patient(
+    plastics: Sequence[PlasticCircuit], level: AbstractLevel, report: Callable[[int, int], None], total: int
+) -> Batch:
+    """An engine for long runs: several at once say how many are done, one how far it is."""
+    end_s = level.scaling.second(plastics[0].circuit.total_time)
+    watch = (lambda now_s: report(round(_PARTS * now_s / end_s), total)) if len(plastics) == 1 else None
+    return Batch(timeout_s=_LONGEST_S, watch=watch)
 
 
 def _timed(
