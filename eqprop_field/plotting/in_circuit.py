@@ -6,15 +6,16 @@ from matplotlib.ticker import MaxNLocator
 
 from ..circuits.ngspice import SimulatorFailed
 from ..circuits.plasticity import CircuitLearning, TrainingRecord
-from ..results import NoPictureError
+from ..results import NoPictureError, with_unit
 from .draw import draw
-from .style import COLOURS, CYCLE, panels, styled
+from .style import COLOURS, CYCLE, INK, panels, styled
 
 
 @draw.register(CircuitLearning)
 @styled
 def _circuit_learning(result: CircuitLearning, ax: Axes | None = None) -> Axes:
-    """The learning curves of all circuits over those of the reference ODE, and how the weights of the first one moved.
+    """The learning curves of all circuits over those of the reference ODE; of the first circuit how its weights moved
+    and, for one output and few samples, how its outputs came to their targets.
 
     Raises:
         NoPictureError: where the simulator failed for the first circuit.
@@ -22,10 +23,13 @@ def _circuit_learning(result: CircuitLearning, ax: Axes | None = None) -> Axes:
     first = result.records[0]
     if isinstance(first, SimulatorFailed):
         raise NoPictureError(f"ngspice gave no usable result for seed {result.seeds[0]}: there are no weights to draw")
-    axes = panels([2.8, 2.6]) if ax is None else np.array([ax])
+    shown = result.task.y.shape[1] == 1 and len(result.task.x) <= len(CYCLE)
+    axes = panels([2.8, 2.6] + [2.6] * shown) if ax is None else np.array([ax])
     _losses(axes[0], result)
     if ax is None:
         _weights(axes[1], first, result.schedule.epochs)
+    if ax is None and shown:
+        _outputs(axes[2], result, first)
     return axes[0]
 
 
@@ -62,3 +66,20 @@ def _weights(ax: Axes, record: TrainingRecord, epochs: int) -> None:
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.22 * (high - low))
     ax.legend(loc="upper left", ncols=len(names), columnspacing=1.2)
+
+
+def _outputs(ax: Axes, result: CircuitLearning, record: TrainingRecord) -> None:
+    samples, milliseconds = record.samples[: record.learning], 1e3 * result.netlist.map["scales"]["tau_s"]
+    times = milliseconds * record.times[: record.learning]
+    for target in np.unique(result.task.y):
+        ax.axhline(target, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+    for k, (x, colour) in enumerate(zip(result.task.x, CYCLE, strict=False)):
+        own = samples == k
+        label = "input " + ", ".join(f"{value:+.1f}" for value in x)
+        ax.plot(times[own], record.outputs[: record.learning][own, 0], color=colour, linewidth=1.2, label=label)
+    energy = with_unit(record.joules_training, "J")
+    ax.set(xlabel="time in the circuit (ms)", ylabel="output, state units", xlim=(0, None))
+    ax.set_title("Outputs, targets dashed" + (f": {energy} of training" if energy else ""))
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.3 * (high - low), high)
+    ax.legend(loc="lower right", ncols=2, columnspacing=1.2)

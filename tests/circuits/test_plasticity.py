@@ -1,6 +1,7 @@
 """Circuits that learn by themselves: against equilibrium propagation, and against their own differential equations."""
 
 import dataclasses
+import re
 
 import equinox as eqx
 import jax
@@ -17,6 +18,7 @@ from eqprop_field.circuits import (
     CircuitLearning,
     OpAmp,
     Plasticity,
+    Process,
     SimulatorFailed,
     TrainingRecord,
     Transistor,
@@ -95,6 +97,63 @@ def test_transistors_learn_in_the_direction_of_the_equations(ngspice, multiplier
     plan, level = plan_of(1, nudged_time=6.0), Transistor(cell="gilbert", accuracy=Accuracy(1e-3, 0.2))
     record = run_plastic(plan, level=level, multiplier=multiplier)
     assert cosine(change(record), change(reference_ode(plan, edge=level.edge))) > least
+
+
+@pytest.mark.parametrize("multiplier, supplies", [("behavioural", 2), ("transistor", 4)])
+def test_energy_is_what_all_supplies_deliver(ngspice, multiplier, supplies):
+    """Against the trapezoidal rule over the currents of every supply, window by window, of the netlist's raw file."""
+    plan = compile_plastic(NETWORK, XOR.x[:1], XOR.y[:1], [0], tests=XOR.x[:1])
+    level = Transistor(cell="gilbert", accuracy=Accuracy(1e-3, 0.2))
+    record = run_plastic(plan, level=level, multiplier=multiplier)
+    netlist = plastic_netlist(plan, level, multiplier=multiplier)
+    assert len(netlist.supplies) == supplies
+    raw, _ = Batch().analyse(netlist.text)
+    watts = -sum(volts * raw[f"i({source})"] for source, volts in netlist.supplies.items())
+    ends = 1e-5 * np.cumsum([window.duration for window in plan.circuit.schedule])
+    expected = []
+    for end in ends:
+        times = np.append(raw["time"][raw["time"] < end], end)
+        expected.append(np.trapezoid(np.interp(times, raw["time"], watts), times))
+    np.testing.assert_allclose(record.joules, expected, rtol=1e-3)
+    assert record.joules_training == record.joules[1]
+    assert record.joules_inference == pytest.approx(record.joules[2] - record.joules[1])
+    assert reference_ode(plan_of(1)).joules is None
+
+
+def _gf180mcu():
+    try:
+        return Process.find("gf180mcu")
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+def test_a_foundrys_transistors_learn_on_the_supplies_that_they_need(ngspice):
+    """With the supplies of our own cards the multiplier of GF180MCU, whose thresholds are higher, learns nothing."""
+    plan = plan_of(1, nudged_time=6.0)
+    level = Transistor(cell="gilbert", accuracy=Accuracy(1e-3, 0.2), process=_gf180mcu())
+    record = run_plastic(plan, level=level, multiplier="transistor")
+    assert cosine(change(record), change(reference_ode(plan, edge=level.edge))) > 0.97
+
+
+def test_every_circuit_of_a_foundry_is_a_chip_of_its_own(ngspice):
+    level = Transistor(cell="gilbert", process=_gf180mcu())
+    plan = plan_of(1)
+
+    def drawn(key):
+        on_chip = dataclasses.replace(level, process=level.process.fabricated(jax.random.key(key)))
+        text = plastic_netlist(plan, on_chip, multiplier="transistor").text
+        calls = {line.split()[0]: re.findall(r"dv_m\w+=(\S+)", line) for line in text.splitlines() if line[0] == "X"}
+        return text, {name: np.array(values, float) for name, values in calls.items() if values}
+
+    (text, chip), (_, other), (_, again) = drawn(0), drawn(1), drawn(0)
+    assert len(chip) == 31 * 2 + 1  # synapses, their multipliers, and the nudge
+    assert {len(values) for values in chip.values()} == {8, 10, 16}
+    assert all(np.array_equal(chip[name], again[name]) and not np.isin(chip[name], other[name]).any() for name in chip)
+    pairs = np.concatenate([values[2:8] for name, values in chip.items() if name.startswith("Xg")])
+    stated = {size: volts for size, volts, _ in level.process.mismatch}["nch", 8e-6, 1e-6]
+    assert np.std(pairs) == pytest.approx(stated, rel=0.15)
+    parts = re.findall(r"^\.subckt (\S+)", text, re.MULTILINE)
+    assert len(parts) == len(set(parts))
 
 
 def test_the_gate_is_shut_whenever_beta_moves_down_and_open_when_it_moves_up():
@@ -234,7 +293,9 @@ def test_learning_is_a_result_with_a_row_an_epoch_a_picture_and_a_network(tmp_pa
     main = found.plot()
     drawn = [np.asarray(line.get_ydata()) for line in main.get_lines()]
     assert sum(np.allclose(line, [1.0, 0.04]) for line in drawn if len(line) == 2) == 2  # ngspice and the ODE
-    below = main.figure.get_axes()[1]
+    below, outputs = main.figure.get_axes()[1:]
+    shown = [np.asarray(line.get_ydata()) for line in outputs.get_lines()]
+    np.testing.assert_allclose([line[-1] for line in shown[2:]], found.records[0].outputs[4:8, 0])
     moved = sorted(line.get_ydata()[-1] for line in below.get_lines())
     np.testing.assert_allclose(moved, 7 / 11 * np.arange(1.0, 32.0))
     assert found.plot(main) is main

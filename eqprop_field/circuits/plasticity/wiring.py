@@ -12,7 +12,7 @@ from ..library import subcircuit
 from .plan import PlasticCircuit
 
 _WEIGHT_V = -0.25  # a weight of 0, V: between the tail of a synapse's Gilbert cell and the pairs above it
-_LOW, _VEE = 0.2, -0.3  # supplies of the transistor multiplier, V above vss: its devices' VGS is the pairs'
+_TAIL_V = 0.25  # what the tail of the transistor multiplier needs below its steering pair, V
 _PLASTIC = 0.1  # its tail current, in units of drive: a large one charges parasitic capacitances as the gate moves
 _OPEN, _SHUT = -0.5, -0.9  # gates of its steering pair, V
 
@@ -131,8 +131,8 @@ class MosPlasticWiring(AbstractWiring):
 
     @property
     def supplies(self) -> Mapping[str, float]:
-        vss = self.level.process.vss
-        return {"vlow": round(vss + _LOW, 9), "vvee": round(vss + _VEE, 9)}
+        vgs = self.level.process.mirror_vgs
+        return {"vlow": round(self.reference - vgs, 9), "vvee": round(_OPEN - vgs - _TAIL_V, 9)}
 
     def parts(self) -> Iterator[str]:
         yield from (subcircuit(name).text for name in ("gilbert_synapse", "mos_plasticity"))

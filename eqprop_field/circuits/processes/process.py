@@ -21,6 +21,7 @@ from .values import evaluate
 
 _AMPERE = 2e-8  # a weight of 1; each side of a balanced pair carries half of it
 _PAIR, _MIRROR = "w=8u l=1u", "w=1u l=3u"  # of the library's synapses
+_SMALL, _SMALL_AMPERE, _BACK = "w=1u l=1u", 1e-9, 0.5  # of the multiplier's mirror; its source lies above the bulk
 _ABOVE, _BELOW = 0.25, 0.2  # V: from the pairs to a Gilbert cell's weight; what the tail below it needs
 _STEEPEST = 0.9  # of the tail current: beyond, artanh is all rounding
 _MOST = 5.0  # V; the devices are not for more
@@ -49,6 +50,7 @@ class Process:
         vdd: the upper supply, V.
         vss: the lower one, V.
         volt_per_unit: the volts of a state unit.
+        mirror_vgs: VGS of the transistor multiplier's n-channel mirror, V, from which its supplies follow.
         sizes: the transistors that `models` has cards for: nch or pch, width and length in m; None for any.
         mismatch: of each of these the standard deviations of its threshold, V, and of its gain, relative, as the
             foundry states them; empty where it says nothing.
@@ -65,6 +67,7 @@ class Process:
     vdd: float
     vss: float
     volt_per_unit: float
+    mirror_vgs: float = 0.45
     sizes: frozenset[Transistor] | None = dataclasses.field(default=None, repr=False)
     mismatch: tuple[tuple[Transistor, float, float], ...] = dataclasses.field(default=(), repr=False)
     key: tuple[int, ...] | None = None
@@ -121,8 +124,7 @@ class Process:
         sizes = _sizes((*map(subcircuit, _LIBRARY), *parts))
         cards, mismatch = _cards(foundry, library, corner, library.stat().st_mtime, sizes)
         bias = _bias(f"{foundry.name} {corner}", cards, celsius, engine)
-        made = cls(foundry.name, corner, celsius, cards, bias["vdd"], bias["vss"], bias["volt_per_unit"])
-        return dataclasses.replace(made, sizes=sizes, mismatch=mismatch)
+        return cls(foundry.name, corner, celsius, cards, **bias, sizes=sizes, mismatch=mismatch)
 
     @classmethod
     def find_each(
@@ -227,14 +229,16 @@ def transistors(part: str, text: str) -> frozenset[Transistor]:
 
 
 def _bias(at: str, cards: Subcircuit, celsius: float, engine: Batch) -> dict[str, float]:
-    """vdd, vss and volt_per_unit by ngspice's operating point and its sweep of a pair's input."""
+    """vdd, vss, volt_per_unit and mirror_vgs by ngspice's operating point and its sweep of a pair's input."""
     head = f"{at}\n{cards.text}\n.options num_threads=1 temp={number(celsius)}\n"
     try:
         rest, _ = engine.analyse(
             f"{head}Ip p 0 {0.5 * _AMPERE}\nMp p p 0 0 pch {_MIRROR}\n"
-            f"In 0 n {0.5 * _AMPERE}\nMn n n t 0 nch {_PAIR}\nVt t 0 {_BELOW}\n.op\n.end\n"
+            f"In 0 n {0.5 * _AMPERE}\nMn n n t 0 nch {_PAIR}\nVt t 0 {_BELOW}\n"
+            f"Im 0 m {_SMALL_AMPERE}\nMm m m b 0 nch {_SMALL}\nVb b 0 {_BACK}\n.op\n.end\n"
         )
         vdd, vss = -float(rest["v(p)"][0]), -_ABOVE - float(rest["v(n)"][0])
+        mirror = float(rest["v(m)"][0]) - _BACK
         swept, _ = engine.analyse(
             f"{head}Vin in 0 0\nVss vss 0 {number(vss)}\nIt t vss {_AMPERE}\nV1 a 0 0\nV2 b 0 0\n"
             f"M1 a in t vss nch {_PAIR}\nM2 b 0 t vss nch {_PAIR}\n.dc Vin -0.2 0.2 0.005\n.end\n"
@@ -248,7 +252,7 @@ def _bias(at: str, cards: Subcircuit, celsius: float, engine: Batch) -> dict[str
             f"no pair of {at} works at {celsius:g} degrees: it asks for supplies of {vdd:.3g} and {vss:.3g} V, and "
             f"strays from a tanh by {stray:.1%} of its tail current; take another corner, temperature or process"
         )
-    return {"vdd": vdd, "vss": vss, "volt_per_unit": unit}
+    return {"vdd": vdd, "vss": vss, "volt_per_unit": unit, "mirror_vgs": mirror}
 
 
 def _fit(volts: Float[np.ndarray, " points"], share: Float[np.ndarray, " points"]) -> tuple[float, float]:
