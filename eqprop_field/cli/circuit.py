@@ -2,10 +2,10 @@
 
 import dataclasses
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from .arguments import ChosenTimes, Phases
-from .command import AbstractExperiment, Outcome
+from .arguments import ChosenTimes, OptionalFile, Phases
+from .command import AbstractExperiment, Outcome, Refused
 from .level import LevelOptions
 from .numbers import Tolerance, Workers, at_least
 
@@ -34,6 +34,8 @@ class Circuit(Phases, AbstractExperiment):
     """Write waveforms_0.csv and so on too: every sample in volts at all of ngspice's own time points."""
     time: ChosenTimes = ()
     """Duration of the free phase and of a nudged one, in time constants."""
+    keep_raw: OptionalFile = None
+    """A folder for each run's netlist, and ngspice's raw file and log of it; with --engine batch."""
     workers: Workers = None
     """How many simulators run at once."""
     circuit: LevelOptions = dataclasses.field(default_factory=LevelOptions)
@@ -47,26 +49,16 @@ class Circuit(Phases, AbstractExperiment):
         from .level import durations, only
 
         levels = self.circuit.each()
-        way, how = (verify, {"level": only(levels)}) if len(levels) == 1 else (verify_each, {"levels": levels})
+        way: Any = verify if len(levels) == 1 else verify_each
+        how: dict[str, Any] = {"level": only(levels)} if len(levels) == 1 else {"levels": levels}
         field, x, y, cost = read(self)
         folder = self.folder()
-        engine = Shared(workers=self.workers or os.cpu_count() or 1) if self.engine == "shared" else Batch()
+        if (shared := self.engine == "shared") and self.keep_raw is not None:
+            raise Refused("--keep-raw is for --engine batch: libngspice keeps no files")
+        engine = Shared(workers=self.workers or os.cpu_count() or 1) if shared else Batch(keep_raw=self.keep_raw)
+        how |= {"tol": self.tol, "points": self.points, "waveforms": self.waveforms, "workers": self.workers}
+        how |= {"cost": cost, "fold_inputs": not self.circuit.explicit_inputs, **durations(self.time)}
         with bar("running ngspice") as progress, engine:
-            agreement = way(
-                field,
-                x,
-                y,
-                self.nudge.build(),
-                engine=engine,
-                cost=cost,
-                **how,
-                **durations(self.time),
-                fold_inputs=not self.circuit.explicit_inputs,
-                tol=self.tol,
-                points=self.points,
-                waveforms=self.waveforms,
-                workers=self.workers,
-                progress=progress,
-            )
+            agreement = way(field, x, y, self.nudge.build(), engine=engine, progress=progress, **how)
         options = {"samples": len(x), "cost": self.cost, **dataclasses.asdict(self.nudge), "level": self.circuit.level}
         return Outcome.saved(agreement, folder, **options)

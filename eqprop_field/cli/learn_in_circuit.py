@@ -1,10 +1,11 @@
 """`eqprop-field learn-in-circuit`: a circuit learns by itself, in one transient of ngspice."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from .arguments import OptionalFile
 from .command import AbstractExperiment, Outcome, Refused
 from .level import ProcessOptions
 from .numbers import AtLeastOne, Workers, at_least
@@ -41,6 +42,8 @@ class LearnInCircuit(AbstractExperiment):
     """How often every sample is shown."""
     workers: Workers = None
     """How many simulators run at once."""
+    keep_raw: OptionalFile = None
+    """A folder for each circuit's netlist, and ngspice's raw file and log of it."""
     no_reference_ode: bool = False
     """Leave the differential equations out."""
 
@@ -57,17 +60,15 @@ class LearnInCircuit(AbstractExperiment):
         if self.level == "transistor":
             level = Transistor(accuracy=LEARNING, cell="gilbert", process=self.process.build())
         folder, seeds = self.folder(), range(self.seed, self.seed + self.seeds)
+        options: dict[str, Any] = {
+            "epochs": self.epochs,
+            "level": level,
+            "multiplier": self.multiplier,
+            "workers": self.workers,
+        }
+        options |= {"foundry_mismatch": self.mismatch == "foundry", "keep_raw": self.keep_raw}
         with bar(f"{self.task} in {self.seeds} circuits") as progress:
-            result = learn_in_circuit(
-                self.task,
-                seeds,
-                epochs=self.epochs,
-                level=level,
-                multiplier=self.multiplier,
-                foundry_mismatch=self.mismatch == "foundry",
-                with_reference=not self.no_reference_ode,
-                workers=self.workers,
-                progress=progress,
-            )
-        options = {"level": self.level, "multiplier": self.multiplier, "mismatch": self.mismatch}
-        return Outcome.saved(result, folder, pdk=self.process.pdk, **options)
+            with_ode = not self.no_reference_ode
+            result = learn_in_circuit(self.task, seeds, with_reference=with_ode, progress=progress, **options)
+        stated = {"level": self.level, "multiplier": self.multiplier, "mismatch": self.mismatch}
+        return Outcome.saved(result, folder, pdk=self.process.pdk, **stated)

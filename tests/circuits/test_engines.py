@@ -21,6 +21,7 @@ from eqprop_field.circuits import (
     find_library,
     find_ngspice,
     find_pyspice,
+    parse_raw,
     run_all,
 )
 
@@ -256,3 +257,18 @@ run_all(Batch({executable!r}), [n] * 4, 2)
     assert "KeyboardInterrupt" in python.communicate(timeout=30)[1]
     assert all(gone(int(pid)) for pid in pids.read_text().split())
     assert not list(tmp_path.glob("eqprop-circuit-*"))
+
+
+def test_what_a_run_used_and_left_is_kept_where_it_is_asked_for(ngspice, netlist, temporary, tmp_path, fake):
+    kept = tmp_path / "kept"
+    found = Batch(keep_raw=kept).run(netlist)
+    (deck,) = kept.glob("run_????????.cir")
+    assert deck.read_text() == netlist.text and {path.suffix for path in kept.iterdir()} == {".cir", ".raw", ".log"}
+    vectors = parse_raw(deck.with_suffix(".raw").read_bytes())
+    np.testing.assert_array_equal(vectors["time"], found.times_s)
+    np.testing.assert_array_equal(vectors["v(s0)"], found.volts[:, 0])
+    assert deck.with_suffix(".log").read_text() == found.log
+    failed = tmp_path / "failed"
+    with pytest.raises(SimulatorFailed, match="exit code 3"):
+        Batch(fake("exit 3"), keep_raw=failed).run(netlist)
+    assert {path.suffix for path in failed.iterdir()} == {".cir", ".log"} and list(temporary.iterdir()) == []

@@ -74,7 +74,10 @@ def test_circuit_and_ode_agree(run, folder, sample, ngspice):
 
 @pytest.mark.parametrize("options", [("--cost", "huber"), ("--beta", "inf")])
 def test_any_nudge_of_an_ode_is_one_of_a_circuit(run, folder, sample, ngspice, options):
-    assert run("circuit", *sample, *options, "--out", folder / "o").code == 0
+    assert run("circuit", *sample, *options, "--keep-raw", folder / "k", "--out", folder / "o").code == 0
+    decks = {path.read_text() for path in (folder / "k").glob("*.cir")}
+    assert decks == {path.read_text() for path in (folder / "o").glob("*.cir")} and len(decks) == 2
+    assert run("circuit", *sample, "--engine", "shared", "--keep-raw", folder / "k", "--out", folder / "p").code == 2
     assert run("simulate", *sample, *options, "--substrate", "equilibrium", "--out", folder / "s").code == 0
     with np.load(folder / "o" / "phases.npz") as circuit, np.load(folder / "s" / "phases.npz") as ode:
         np.testing.assert_allclose(circuit["update_W_0_1"], ode["update_W_0_1"], atol=1e-5)

@@ -1,6 +1,7 @@
 """The isolated engine: one ngspice process a run."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..._files import write_atomically
 from ..netlist import Netlist
 from .base import AbstractEngine, SimulatorFailed, Waveforms, waveforms
 from .find import find_executable, find_ngspice
@@ -36,6 +38,8 @@ class Batch(AbstractEngine):
         timeout_s: how long a run may take, seconds of wall clock.
         memory_bytes: how much memory (address space) a run may take, where the system can be told (Linux).
         watch: called now and then with the simulated time in seconds, for runs that take long.
+        keep_raw: a folder in which the netlist of every run, ngspice's raw file and its log are kept, as `run_<the
+            first digits of the netlist's SHA-256>` with the endings .cir, .raw and .log, failed runs included.
 
     Raises:
         ValueError: for a timeout or a memory that is not positive.
@@ -45,6 +49,7 @@ class Batch(AbstractEngine):
     timeout_s: float = 600.0
     memory_bytes: int = MEMORY_BYTES
     watch: Callable[[float], None] | None = dataclasses.field(default=None, compare=False)
+    keep_raw: str | os.PathLike[str] | None = None
     _running: set[Child] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -75,6 +80,9 @@ class Batch(AbstractEngine):
                     "variable TMPDIR",
                     failure.log,
                 ) from failure
+            finally:
+                if self.keep_raw is not None:
+                    _keep(folder, pathlib.Path(self.keep_raw), hashlib.sha256(text.encode()).hexdigest()[:8])
 
     def _vectors(self, executable: str, text: str, folder: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
         (folder / "net.cir").write_text(text, encoding="ascii")
@@ -151,6 +159,13 @@ class Batch(AbstractEngine):
             with self._lock:
                 self._running.discard(process)
             process.kill_group()
+
+
+def _keep(folder: pathlib.Path, kept: pathlib.Path, digits: str) -> None:
+    """Writes what a run used and left into a folder of the user's."""
+    for name, ending in (("net.cir", "cir"), ("out.raw", "raw"), ("log", "log")):
+        if (folder / name).is_file():
+            write_atomically(kept / f"run_{digits}.{ending}", (folder / name).read_bytes())
 
 
 def _simulated_s(path: os.PathLike[str]) -> float:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -183,6 +184,7 @@ def learn_in_circuit(
     foundry_mismatch: bool = False,
     with_reference: bool = True,
     engine: AbstractEngine | None = None,
+    keep_raw: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CircuitLearning:
@@ -201,7 +203,7 @@ def learn_in_circuit(
         foundry_mismatch: whether each circuit is a chip with transistors of its own, as the foundry says; they are
             drawn as those of the chip with that seed's key.
         with_reference: whether the reference ODE learns beside each of them.
-        engine: what runs netlists; `Batch` with a limit of two hours by default.
+        engine: what runs netlists; `Batch` with a limit of two hours by default, and with this `keep_raw`.
         workers: how many simulators run at once; one for each core by default.
         progress: called with what is done and its number.
 
@@ -223,7 +225,7 @@ def learn_in_circuit(
     plastics = [compile_plastic(n, task.x, task.y, order, plasticity=rule, tests=task.test_x) for n in networks]
     total = _PARTS * len(seeds) * (1 + with_reference)
     report = progress or (lambda done, total: None)
-    engine = engine or _patient(plastics, level, report, total)
+    engine = engine or dataclasses.replace(_patient(plastics, level, report, total), keep_raw=keep_raw)
     options = {"level": levels, "multiplier": multiplier, "engine": engine, "workers": workers}
     records, seconds = _timed(plastics, options, lambda done, _: report(_PARTS * done, total))
     references = []

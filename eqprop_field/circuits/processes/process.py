@@ -124,7 +124,8 @@ class Process:
         sizes = _sizes((*map(subcircuit, _LIBRARY), *parts))
         cards, mismatch = _cards(foundry, library, corner, library.stat().st_mtime, sizes)
         bias = _bias(f"{foundry.name} {corner}", cards, celsius, engine)
-        return cls(foundry.name, corner, celsius, cards, **bias, sizes=sizes, mismatch=mismatch)
+        options: dict[str, Any] = {"sizes": sizes, "mismatch": mismatch, **bias}
+        return cls(foundry.name, corner, celsius, cards, **options)
 
     @classmethod
     def find_each(
