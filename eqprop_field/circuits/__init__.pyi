@@ -91,6 +91,8 @@ from .pool import TaskFailed as TaskFailed
 from .pool import WorkerDied as WorkerDied
 from .pool import work_through as work_through
 from .processes import Process as Process
+from .processes import read_models as read_models
+from .processes import with_models as with_models
 from .scaling import Scaling as Scaling
 from .sensitivity import CircuitGradient as CircuitGradient
 from .substrate import NgspiceSubstrate as NgspiceSubstrate

@@ -18,7 +18,7 @@ _Number = Annotated[float | None, _OF_LEVEL]
 _SCALES = ("volt_per_unit", "tau_s", "leak_ohm")
 # Options whose names alone would not say whose they are: `--gain` is the weights', `--offset` and `--bits` a chip's.
 _FIELDS = {"amplifier_gain": "gain", "amplifier_offset": "offset", "conductance_bits": "bits"}
-_NO_FIELDS = ("level", "explicit_inputs", *_SCALES)
+_NO_FIELDS = ("level", "explicit_inputs", "models", *_SCALES)
 _One = TypeVar("_One")
 _File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 
@@ -90,6 +90,8 @@ class LevelOptions:
     """A subcircuit file of your own instead of the level's synapse, with the same ports."""
     nudge: _File = None
     """A subcircuit file of your own instead of the level's nudge, with the same ports."""
+    models: Annotated[str | None, tyro.conf.arg(metavar="FILE[:SECTION]", help_behavior_hint="")] = None
+    """Model cards for the devices of these subcircuits; only those that they call are used."""
     accuracy: Annotated[Literal["tight", "normal", "fast"] | None, tyro.conf.arg(help_behavior_hint="")] = None
     """How closely ngspice follows the circuit: trajectories of ideal parts to 1e-4 (what `circuit` compares), 1e-3 or
     a few 1e-3; settled states are as good with all three."""
@@ -107,7 +109,7 @@ class LevelOptions:
             Refused: for an option of another level, and for a subcircuit file that cannot be taken.
             ValueError: for a value outside its range, and for what the scan of a file refuses.
         """
-        from ..circuits import read_subcircuit
+        from ..circuits import read_models, read_subcircuit, with_models
         from ..circuits.levels import LEVELS, PARTS
 
         names = self.level.split(",")
@@ -122,10 +124,13 @@ class LevelOptions:
                 flag = next((option for option, of in _FIELDS.items() if of == field), field).replace("_", "-")
                 flag = "--pdk, --corner, --celsius or --vdd" if field == "process" else f"--{flag}"
                 raise Refused(f"{flag} is an option of --level {' or '.join(having)}, not of {self.level}")
+        cards = {} if self.models is None else read_models(*self.models.split(":", 1))
+        if cards and not own.keys() & {*PARTS}:
+            raise Refused("--models is for parts of your own: give --neuron, --synapse or --nudge")
         for part in own.keys() & {*PARTS}:
             if not own[part].is_file():
                 raise Refused(f"--{part} {own[part]} is no file: name a file with a .subckt")
-            own[part] = read_subcircuit(own[part])
+            own[part] = with_models(read_subcircuit(own[part]), cards)
         stated = [(name, {field: own[field] for field in own if field in fields[name]}) for name in names]
         return {label: level for name, options in stated for label, level in self._built(name, options)}
 

@@ -20,9 +20,11 @@ from eqprop_field.circuits import (
     Transistor,
     compile_circuit,
     parse_raw,
+    read_models,
     read_subcircuit,
     schedule,
     verify,
+    with_models,
 )
 from eqprop_field.circuits.library import Subcircuit
 from eqprop_field.circuits.processes.places import FOUNDRIES
@@ -290,3 +292,68 @@ def test_mismatch_that_nobody_states_is_refused(tmp_path):
     field = epf.LayeredField.create(key, (2, 2, 1), activation=epf.activation("tanh"))
     with pytest.raises(ValueError, match="the subcircuit outer calls another"):
         level.emit(compile_circuit(field, np.zeros(2), None, schedule(9.0, 9.0, [])))
+
+
+SYNAPSE = """.subckt mine r s
+M1 s r t 0 nfet w=8u l=1u
+Mx d d t 0 nfet w=2u l=1u
+Rt t 0 1meg
+D1 s 0 dio
+.ends
+"""
+MODELS = """\ufeff* everything that stands in such files
+.param size = '2*0.5'  $ a comment
+.lib slow
+.include other.inc
+.model nfet.0 nmos level=8 version=3.3.0 vth0='0.4+shift' tox=4n u0={0.035*size} lmin=0.5u lmax=2u wmin=1u
++ wmax=4u
+.model nfet.1 nmos (level=8 version=3.3.0 vth0=0.5 tox=4n u0=0.03 lmin=0.5u lmax=2u wmin=4u wmax=20u)
+.model unused nmos level=3
+.subckt nothing a
+.model dio d is=1
+.ends
+.endl slow
+.lib fast
+.model dio d (is=1e-15)
+.endl
+"""
+
+
+def test_parts_of_ones_own_get_the_cards_that_they_call(ngspice, tmp_path):
+    """In ngspice the same as with these cards written by hand, bins chosen by size."""
+    (tmp_path / "m.lib").write_text(MODELS, encoding="utf-8")
+    (tmp_path / "other.inc").write_text(".param size=1 shift=0.05\n.MODEL DIO D (IS='1e-14*size' n=1.2)\n")
+    (tmp_path / "s.sub").write_text(SYNAPSE)
+    models = read_models(tmp_path / "m.lib", "slow")
+    assert {name: len(cards) for name, cards in models.items()} == {"nfet": 2, "dio": 1, "unused": 1}
+    part = with_models(read_subcircuit(tmp_path / "s.sub"), models)
+    assert "unused" not in part.text and part.ports == ("r", "s")
+
+    def rest(text):
+        found, _ = Batch().analyse(f"t\n{text}\nVr r 0 0.7\nVs s 0 0.4\nX1 r s mine\n.op\n.end\n")
+        return [found[name][0] for name in ("i(vs)", "v(x1.t)", "v(x1.d)")]
+
+    card = ".model {} nmos level=8 version=3.3.0 vth0={} tox=4n u0={}\n"
+    by_hand = SYNAPSE.replace(" nfet w=8u", " large w=8u").replace(" nfet w=2u", " small w=2u")
+    by_hand += card.format("small", 0.45, 0.035) + card.format("large", 0.5, 0.03) + ".model dio d is=1e-14 n=1.2\n"
+    np.testing.assert_allclose(rest(part.text), rest(by_hand), rtol=1e-6, atol=1e-12)
+    assert [*read_models(tmp_path / "m.lib", "fast")] == ["dio"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (".param a=1\n", "has no .model"),
+        (".model a file_source x=1\n", "no device"),
+        (".model a nmos level=3 vto='b+1'\n", "gives vto a value that is none"),
+        (".include m.lib\n", "includes itself"),
+    ],
+)
+def test_files_without_usable_cards_are_refused(tmp_path, text, says):
+    (tmp_path / "m.lib").write_text(text)
+    with pytest.raises(ValueError, match=says):
+        read_models(tmp_path / "m.lib")
+    with pytest.raises(ValueError, match="does not exist"):
+        read_models(tmp_path / "none.lib")
+    with pytest.raises(ValueError, match="has no corner tt"):
+        read_models(tmp_path / "m.lib", "tt")

@@ -9,7 +9,7 @@ from eqprop_field.cli.command import Refused
 from eqprop_field.cli.level import _FIELDS, LevelOptions, ProcessOptions
 
 _NO_OPTIONS = {"scaling"}
-_NO_FIELDS = {"level", "explicit_inputs"} | {field.name for field in dataclasses.fields(Scaling)}
+_NO_FIELDS = {"level", "explicit_inputs", "models"} | {field.name for field in dataclasses.fields(Scaling)}
 
 BSIM3 = ProcessOptions(corner="level3,bsim3", celsius=(27.0, 85.0))
 
@@ -64,3 +64,14 @@ def test_lists_are_all_their_combinations_where_several_are_taken(ngspice):
         options.build()
     with pytest.raises(Refused, match="--level optical: there are behavioural"):
         LevelOptions(level="ota,optical").each()
+
+
+def test_models_are_for_parts_of_ones_own(tmp_path):
+    (tmp_path / "m.lib").write_text(".lib tt\n.model dio d is='2*1e-15'\n.endl\n")
+    (tmp_path / "n.sub").write_text(".subckt n s r\nD1 s 0 dio\nRr r 0 1\n.ends\n")
+    at_tt = LevelOptions(neuron=tmp_path / "n.sub", models=f"{tmp_path}/m.lib:tt").build()
+    assert at_tt.neuron is not None and "is=2e-15" in at_tt.neuron.text
+    with pytest.raises(Refused, match="give --neuron, --synapse or --nudge"):
+        LevelOptions(models=f"{tmp_path}/m.lib:tt").build()
+    with pytest.raises(ValueError, match="has no corner ss: it has tt"):
+        LevelOptions(neuron=tmp_path / "n.sub", models=f"{tmp_path}/m.lib:ss").build()

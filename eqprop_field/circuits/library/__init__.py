@@ -16,7 +16,7 @@ _MOST_ELEMENTS = 100_000  # of one subcircuit, those of its parts included
 # What may stand in a user's file: passive parts, sources, switches, semiconductors and calls. Not among them are the
 # code models of XSPICE (A), some of which read files or start programs.
 _ELEMENTS = "bcdefghijklmqrstvwxz"
-_MODELS = {"r", "c", "l", "sw", "csw", "d", "npn", "pnp", "njf", "pjf", "nmf", "pmf", "nmos", "pmos", "vdmos"}
+DEVICE_MODELS = {"r", "c", "l", "sw", "csw", "d", "npn", "pnp", "njf", "pjf", "nmf", "pmf", "nmos", "pmos", "vdmos"}
 _WORD = r"[a-z0-9_]+"  # ngspice finds no subcircuit with a dot or a dash in its name where it has parameters
 _PARAMS = re.compile(r"\sparams:", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(\w+)\s*=")
@@ -244,7 +244,7 @@ def _scan(name: str, lines: list[str]) -> None:
         elif word == ".model":
             fine = (
                 bool(found := re.match(rf"\.model\s+{_WORD}(?:\.\d+)?\s+([a-z]+)\b", line.lower()))
-                and found[1] in _MODELS
+                and found[1] in DEVICE_MODELS
             )
         elif word in (".param", ".func"):
             fine = True

@@ -79,23 +79,22 @@ class Corner:
         cards: dict[str, list[str]] = {device.lower(): [] for device in devices}
         parameters: dict[str, str] = {}
         wrappers: dict[str, dict[str, str]] = {}
-        reader, inside = _Reader(), ""
-        for path, section in files:
-            for statement in reader.statements(path, section):
-                word, *rest = statement.lower().split(None, 2)
-                if (found := _MODEL.match(statement)) is not None:
-                    if found[1].lower() in cards:
-                        cards[found[1].lower()].append(statement)
-                    continue
-                assigned = {name.lower(): value for name, value in ASSIGNED.findall(statement)}
-                if word in (".subckt", ".ends"):
-                    inside = rest[0] if word == ".subckt" else ""
-                elif word[0] == "m":
-                    assigned = {name: value for name, value in assigned.items() if name in _MISMATCHED}
-                else:
-                    parameters |= assigned
-                if inside in cards:
-                    wrappers[inside] = wrappers.get(inside, {}) | assigned
+        inside = ""
+        for statement in sections_of(files):
+            word, *rest = statement.lower().split(None, 2)
+            if (found := _MODEL.match(statement)) is not None:
+                if found[1].lower() in cards:
+                    cards[found[1].lower()].append(statement)
+                continue
+            assigned = {name.lower(): value for name, value in ASSIGNED.findall(statement)}
+            if word in (".subckt", ".ends"):
+                inside = rest[0] if word == ".subckt" else ""
+            elif word[0] == "m":
+                assigned = {name: value for name, value in assigned.items() if name in _MISMATCHED}
+            else:
+                parameters |= assigned
+            if inside in cards:
+                wrappers[inside] = wrappers.get(inside, {}) | assigned
         return cls(parameters, {device: tuple(texts) for device, texts in cards.items()}, wrappers)
 
     def mismatch(self, device: str, size: Sequence[float], switch: str) -> tuple[float, float] | None:
@@ -148,6 +147,19 @@ class Corner:
         return Bin(head[2].lower(), numbers)
 
 
+def sections_of(files: Iterable[tuple[Path, str | None]]) -> Iterator[str]:
+    """The statements of sections of files, one after another: parameters, model cards, and what subcircuits hold of
+    them.
+
+    Raises:
+        ValueError: for a section or a file that is not there, files in a circle, or more than 200 MB.
+        OSError: for a file that cannot be read.
+    """
+    reader = _Reader()
+    for path, section in files:
+        yield from reader.statements(path, section)
+
+
 class _Reader:
     """Statements of files and of their sections; a file is read once."""
 
@@ -164,7 +176,7 @@ class _Reader:
             raise ValueError(f"{path} and what it belongs to are more than {_MOST_BYTES // 10**6} MB of models")
         sections: dict[str | None, list[str]] = {None: []}
         current, lines = sections[None], None
-        for raw in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for raw in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             line = _COMMENT.split(raw, 1)[0].strip()
             if not line or line[0] in "*$;":
                 continue
