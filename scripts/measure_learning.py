@@ -3,11 +3,13 @@
     python scripts/measure_learning.py --out learning
 
 Runs `eqprop-field learn-in-circuit` for every line of the table into a folder of its own, lines that are there already
-apart, so that a table that was broken off goes on; an hour and a half of CPU time in all.
+apart, so that a table that was broken off goes on; 64 minutes of CPU time in all.
 """
 
 import argparse
+import contextlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,8 @@ def main() -> None:
     for (transistors, multiplier), options in CELLS.items():
         folder = out / f"{transistors.split(',')[0]}_{multiplier}".lower()
         if not (folder / "summary.json").is_file():
-            command([*COMMON.split(), *options.split(), "--out", str(folder)])
+            with contextlib.redirect_stdout(sys.stderr):
+                command([*COMMON.split(), *options.split(), "--out", str(folder)])
         found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         energies = [with_unit(found[name], "J") for name in ("joules_training", "joules_inference")]
         loss = np.median([row.get("loss", np.inf) for row in found["seeds"]])

@@ -1,4 +1,4 @@
-"""Which devices of a circuit matter: its cost's derivatives by the value, size and threshold of every element."""
+"""Which devices of a circuit matter: its cost's derivatives by the values, thresholds and currents of its elements."""
 
 import dataclasses
 import math
@@ -21,9 +21,8 @@ from ..results import AbstractResult, known
 from ..substrates.nudging import Nudging
 from ..substrates.solution import Verdict
 from ..vector_fields import AbstractVectorField
-from .part_list import Element, elements, statements
+from .part_list import Element, elements, number_of, statements
 from .processes.cards import ASSIGNED, Bin
-from .processes.values import evaluate
 from .sensitivity import CircuitGradient, OperatingPoint
 from .substrate import NgspiceSubstrate
 
@@ -135,7 +134,7 @@ def rank_devices(
     that settled. A transistor has the two numbers whose mismatch foundries state, its threshold and the factor of its
     current, by sources at its gate and beside its channel: ngspice differentiates by no parameter of BSIM4. Capacitors
     have no part in a state at rest, and nudges none in a free one; the sources of beta, targets and folded inputs are
-    no devices.
+    no devices. What has no number in the netlist, such as the threshold of a card without one, is left out.
 
     Args:
         field: the network, leaky integrators.
@@ -153,6 +152,7 @@ def rank_devices(
     rule = CircuitGradient(substrate or NgspiceSubstrate(), cost or Quadratic())
     x, y = checked_pair(x, y, (field.n_inputs, field.n_outputs), field.dtype)
     nudging = nudging if isinstance(nudging, Nudging) else Nudging.one_sided(nudging)
+    nudging.check(field)
     report, total = progress or (lambda done, total: None), 2 * len(x)
     circuit, nudges = rule.circuit, nudging.nudges(rule.cost, y)
     measured = circuit.transients(field, x, nudges, throw=False, progress=lambda done, _: report(done, total))
@@ -213,7 +213,7 @@ def _numbers(
         *path, own = element.name.split(".")[1:] or [element.name]
         of = lambda source: ".".join([source[0], *path, f"{source}_{own}"] if path else [f"{source}_{own}"])  # noqa: E731
         yield "threshold", threshold, slopes(of("vthreshold"))
-        amperes = [float(point.rest[f"i({of('vdrain')})"][0]) for point in points]
+        amperes = [float(point.rest.get(f"i({of('vdrain')})", (math.nan,))[0]) for point in points]
         yield "current", 1.0, [i * slope for i, slope in zip(amperes, slopes(of("idrain")), strict=True)]
 
 
@@ -221,6 +221,6 @@ def _cards(netlist: str) -> dict[str, list[Bin]]:
     """The cards of MOS transistors by their names, with what chooses among a device's bins, and their thresholds."""
     found: dict[str, list[Bin]] = {}
     for card in filter(None, map(_CARD.match, statements(netlist))):
-        numbers = {name: evaluate(value, {}) for name, value in ASSIGNED.findall(card[3]) if name in _KEPT}
+        numbers = {name: number_of(value, {}) for name, value in ASSIGNED.findall(card[3]) if name in _KEPT}
         found.setdefault(card[1], []).append(Bin(card[2], numbers))
     return found

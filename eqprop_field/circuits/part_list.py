@@ -59,7 +59,7 @@ class Element:
 
     def number(self, text: str) -> float:
         """What an expression of its parameters is; NaN for one that is none."""
-        return _number(text, self.parameters)
+        return number_of(text, self.parameters)
 
 
 @dataclasses.dataclass
@@ -138,11 +138,12 @@ def _expanded(
         if called not in definitions:
             raise ValueError(f"the netlist calls {called}, which it does not define")
         part = definitions[called]
-        handed = {name: repr(_number(value, parameters)) for name, value in ASSIGNED.findall(line)}
+        handed = {name: repr(number_of(value, parameters)) for name, value in ASSIGNED.findall(line)}
         yield from _expanded(part.lines, part.parameters | handed, definitions, f"{within}{word}.")
 
 
-def _number(text: str, parameters: Mapping[str, str]) -> float:
+def number_of(text: str, parameters: Mapping[str, str]) -> float:
+    """What an expression of these parameters is; NaN for one that is none."""
     try:
         return evaluate(text, parameters)
     except ValueError:

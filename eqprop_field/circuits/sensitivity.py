@@ -28,7 +28,7 @@ from .substrate import NgspiceSubstrate
 from .variation import field_on
 
 _APART = 0.01  # state units between the free state and the operating point; other equilibria are farther away
-_TRANSISTOR = re.compile(r"^(m\S*)\s+(\S+)\s+(\S+)\s+(\S+)\s+", re.IGNORECASE | re.MULTILINE)
+_TRANSISTOR = re.compile(r"^(m\S*) +(\S+) +(\S+) +(\S+) +", re.IGNORECASE | re.MULTILINE)
 _TRANSIENT = (".tran", ".save", ".ic", ".end")
 
 

@@ -187,7 +187,7 @@ def test_a_level_takes_its_unit_and_supplies_from_the_process(pair):
     assert "Vss vss 0 -1.0" in netlist.text
     assert netlist.map["options"]["process"] == {
         "name": "generic", "corner": "level3", "celsius": 27.0, "vdd": 0.5, "vss": -1.0, "volt_per_unit": 0.08,
-        "key": None,
+        "mirror_vgs": 0.45, "key": None,
     }  # fmt: skip
 
 
