@@ -50,8 +50,8 @@ def fitted_samples(samples: Samples, field: AbstractVectorField, name: str = "th
     if (field.n_inputs, field.n_outputs) != (inputs, outputs):
         raise ValueError(
             f"{name} has {inputs} inputs and {outputs} targets, but the network has {field.n_inputs} inputs "
-            f"and {field.n_outputs} outputs; give sizes that begin with {inputs} and end with {outputs}, "
-            "or classes as a row of integers"
+            f"and {field.n_outputs} outputs; give sizes that begin with {inputs} and end with {outputs}, name the "
+            "targets with --label, or give classes as a row of integers"
         )
     return Samples(samples.x, y)
 

@@ -114,11 +114,12 @@ def rates_of(field: AbstractVectorField, learning_rates: tuple[float, ...]) -> A
     Raises:
         ValueError: unless there is one rate, or one for each of the field's layers.
     """
-    layers = len(field.layers())
+    names = list(field.layers())
+    layers = len(names)
     if len(learning_rates) not in (1, layers):
         raise ValueError(
-            f"learning_rates={learning_rates}: this network learns in {layers} layers; "
-            f"give one rate for all, or {layers} from the output back"
+            f"learning_rates={learning_rates}: this network learns in {layers} layers, {', '.join(names)}; "
+            f"give one rate for all, or {layers} in this order"
         )
     rates = learning_rates * layers if len(learning_rates) == 1 else learning_rates
     every = _rates(field.parameters(), jnp.asarray(rates))
