@@ -68,7 +68,7 @@ found.plot().figure
 
 # %%
 abscissa = epf.stability(asymmetric, x, key=key, starts=2).summary()["largest_abscissa"]
-times = np.array([4.0, 8.0, 12.0, 16.0, 20.0, 24.0])
+times = np.array([4.0, 10.0, 16.0, 22.0])
 lost = []
 for time in times:
     clocked = epf.Trajectory(tol=1e-13, accuracy=1e-13, free_time=time, nudged_time=time)
@@ -99,7 +99,7 @@ draw()
 # jumps by orders of magnitude. That $\beta$ differs from sample to sample, and may be small.
 
 # %%
-finer = np.geomspace(1e-4, 0.5, 10)
+finer = np.geomspace(1e-4, 0.5, 7)
 tight = epf.Equilibrium(tol=1e-13, solver=epf.Sweeps(20_000))
 clipped = epf.LayeredField.create(key, (20, 15, 10, 5), gain=1.0)
 

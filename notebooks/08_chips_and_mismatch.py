@@ -71,17 +71,17 @@ print(f"chip 7 against the nominal circuit: free states {apart:.1e} apart")
 # %%
 conditions = circuits.Conditions(variation=variation, time=30.0, tol=1e-3)
 # One process: it is through with chips as small as these before a second one has started.
-chips = circuits.montecarlo(field, x, y, 40, conditions=conditions, seed=2026, workers=1)
+chips = circuits.montecarlo(field, x, y, 20, conditions=conditions, seed=2026, workers=1)
 print(chips)
 chips.plot().figure
 
 # %% [markdown]
 # ## One parameter: mismatch
 #
-# `circuits.fidelity` sweeps a parameter of the circuit: here the spread of all devices, three chips at each value.
+# `circuits.fidelity` sweeps a parameter of the circuit: here the spread of all devices, two chips at each value.
 
 # %%
-measures = {"chips": 3, "conditions": conditions, "workers": 1}
+measures = {"chips": 2, "conditions": conditions, "workers": 1}
 sweep = circuits.fidelity(field, x, y, ["mismatch"], values=[0.01, 0.05, 0.2], **measures)
 print(sweep)
 sweep.plot().figure
