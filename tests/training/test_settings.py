@@ -67,7 +67,7 @@ def test_a_graph_has_rates_for_its_output_and_its_other_neurons():
 def test_one_rate_serves_all_and_a_wrong_number_is_refused():
     field = epf.LayeredField.create(jax.random.key(0), (5, 4, 3, 2))
     assert all(np.allclose(t, 0.5) for t in rates_of(field, (0.5,)).tensors().values())
-    with pytest.raises(ValueError, match="3 from the output back"):
+    with pytest.raises(ValueError, match="in 3 layers, 0, 1, 2; give one rate for all, or 3 in this order"):
         rates_of(field, (0.1, 0.2))
 
 
