@@ -88,7 +88,7 @@ class TrainingRun(AbstractResult):
         return [
             f"objective         {first['train_objective']:.4f} in epoch 1, "
             f"{last['train_objective']:.4f} in epoch {last['epoch']}"
-            + (f", of the {100 * (1 - self.unsettled):.3g} % of its samples that settled" if self.unsettled else ""),
+            + (f", but for {100 * self.unsettled:.2g} % of its samples, unsettled" if self.unsettled else ""),
             f"validation error  {self.error_kind.text(best['validation_error'])} in epoch {self.best_epoch}, the best",
             f"test error        {self.error_kind.text(self.test_error)}",
             f"time              {seconds:.1f} s for {len(self.history)} epochs",
