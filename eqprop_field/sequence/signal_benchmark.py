@@ -20,7 +20,6 @@ from .series import SeriesScore
 
 _LAGS = 20  # samples that the baselines see
 _PARTS = {"washout": 50, "validation": 0.2, "test": 1 / 3}
-_SETTINGS: dict[str, Any] = {}  # of every learner: its own
 
 
 class _Learner(NamedTuple):
@@ -104,6 +103,7 @@ def compare_on_signals(
     samples: int = 3000,
     seeds: int | Sequence[int] = 5,
     progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
 ) -> SignalComparison:
     """Lets every learner learn every task, each seed another series and another model.
 
@@ -116,6 +116,7 @@ def compare_on_signals(
         samples: of every series.
         seeds: how many, from 0 on; or which.
         progress: called with (done, total) runs.
+        settings: of all learners, as `LearnerSettings` has them, such as `iterations`; each has its own by default.
 
     Raises:
         ValueError: for a name that is not there, no seed, and fewer than 300 samples.
@@ -132,7 +133,10 @@ def compare_on_signals(
             series = signal_task(task, samples, seed=seed)
             for learner in learners:
                 begun = time.perf_counter()
-                nmse, parameters = (_lagged if learner in _BASELINES else _fitted)(learner, series, seed)
+                if learner in _BASELINES:
+                    nmse, parameters = _lagged(learner, series)
+                else:
+                    nmse, parameters = _fitted(learner, series, seed, settings)
                 seconds = time.perf_counter() - begun
                 key = {"task": task, "learner": learner, "seed": seed}
                 runs.append(key | {"nmse": known(nmse), "seconds": seconds, "parameters": parameters})
@@ -141,11 +145,11 @@ def compare_on_signals(
     return SignalComparison(tuple(runs))
 
 
-def _fitted(name: str, series: SignalTask, seed: int) -> tuple[float, int]:
+def _fitted(name: str, series: SignalTask, seed: int, settings: dict[str, Any]) -> tuple[float, int]:
     chosen = _MODELS[name]
     channels = {"inputs": series.inputs.shape[1], "outputs": series.targets.shape[1]}
     model = signal_model(chosen.model, units=chosen.units, seed=seed, **channels)
-    fitted = fit(model, series.inputs, series.targets, learner=chosen.learner, **_PARTS, **_SETTINGS)
+    fitted = fit(model, series.inputs, series.targets, learner=chosen.learner, **_PARTS, **settings)
     assert fitted.report is not None
     error = fitted.report.nmse["test"]
     readout = getattr(fitted.model, "readout", None)
@@ -153,9 +157,8 @@ def _fitted(name: str, series: SignalTask, seed: int) -> tuple[float, int]:
     return np.nan if error is None else error, sum(leaf.size for leaf in learnt)
 
 
-def _lagged(name: str, series: SignalTask, seed: int) -> tuple[float, int]:
+def _lagged(name: str, series: SignalTask) -> tuple[float, int]:
     """Ridge regression on the last inputs, and on all products of two of these; its ridge by the validation part."""
-    del seed
     samples, n = series.inputs.shape
     padded = np.concatenate([np.zeros((_LAGS - 1, n)), series.inputs])
     lags = np.stack([padded[k : k + samples] for k in range(_LAGS)], axis=2).reshape(samples, -1)

@@ -37,8 +37,7 @@ def test_every_learner_is_there(learner, monkeypatch):
 
     small = signal_benchmark._MODELS[learner]._replace(units=5)
     monkeypatch.setitem(signal_benchmark._MODELS, learner, small)
-    monkeypatch.setattr(signal_benchmark, "_SETTINGS", {"iterations": 3} if learner not in ("esn", "liquid") else {})
-    (row,) = compare_on_signals(["narma-10"], [learner], samples=300, seeds=1).rows()
+    (row,) = compare_on_signals(["narma-10"], [learner], samples=300, seeds=1, iterations=3).rows()
     assert np.isfinite(row["nmse"]) and row["parameters"] > 5
 
 
