@@ -14,7 +14,7 @@ from jaxtyping import ArrayLike
 from .._arrays import checked_pair
 from .._files import write_json, write_npz
 from ..costs import AbstractCost, Quadratic
-from ..learning.base import mean_gradient, tree_dot, tree_norm
+from ..learning.base import mean_gradient, tree_cosine
 from ..learning.eqprop import EqProp
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
@@ -169,15 +169,11 @@ def rank_devices(
         devices=tuple(sorted(_devices(list(points.values())), key=lambda d: -abs(d.relative))),
         gradient=gradient,
         cost=float(costs.mean()) if len(costs) else math.nan,
-        cosine_update=_cosine(update.gradient, gradient),
-        cosine_ode_gradient=_cosine(ode.gradient, gradient),
+        cosine_update=float(tree_cosine(update.gradient, gradient)),
+        cosine_ode_gradient=float(tree_cosine(ode.gradient, gradient)),
         verdict=Verdict(int(max(verdicts.max(), np.asarray(update.verdict).max()))),
         samples=len(points),
     )
-
-
-def _cosine(a: AbstractVectorField, b: AbstractVectorField) -> float:
-    return float(tree_dot(a, b) / (tree_norm(a) * tree_norm(b)))
 
 
 def _devices(points: Sequence[OperatingPoint]) -> Iterator[DeviceSensitivity]:

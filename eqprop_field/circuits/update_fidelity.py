@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 from .._arrays import checked_pair
 from .._compilation import compiled
 from ..costs import Quadratic
-from ..learning.base import amplified, highest_verdict, pull_back, read_displacement, tree_dot, tree_norm
+from ..learning.base import amplified, highest_verdict, pull_back, read_displacement, tree_cosine
 from ..learning.eqprop import EqProp
 from ..learning.implicit import ImplicitGradient
 from ..results import AbstractResult, known
@@ -246,6 +246,6 @@ def _cosines(
         nominal = ideal.estimate(field, x, y, throw=False)
         true = ImplicitGradient(cost=cost).at(field, x, y, nominal.free)
         truths = (nominal.gradient, chip_gradient(x, y, free) if own is None else own, true.gradient)
-        return jnp.stack([tree_dot(measured, true) / (tree_norm(measured) * tree_norm(true)) for true in truths])
+        return jnp.stack([tree_cosine(measured, true) for true in truths])
 
     return jax.vmap(sample)(batch, own)

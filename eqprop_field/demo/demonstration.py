@@ -19,7 +19,7 @@ from ..analysis import Alignment, Simulation, align, simulate
 from ..circuits import Agreement, NgspiceMissing, verify
 from ..datasets import Dataset
 from ..learning import Estimate, ImplicitGradient, named_rules
-from ..learning.base import tree_dot, tree_norm
+from ..learning.base import tree_cosine
 from ..results import AbstractResult
 from ..storage import load_network
 from ..substrates import Equilibrium, Nudging, Trajectory
@@ -226,4 +226,4 @@ def _write_array(path: Path, array: np.ndarray) -> None:
 def _cosine(field: AbstractVectorField, phases: Estimate, x: np.ndarray, y: np.ndarray) -> float:
     """Of the update that these phases give and the negative gradient, over the whole batch."""
     truth = ImplicitGradient().estimate(field, x, y, throw=False).gradient
-    return float(tree_dot(phases.gradient, truth) / (tree_norm(phases.gradient) * tree_norm(truth)))
+    return float(tree_cosine(phases.gradient, truth))

@@ -1,7 +1,6 @@
 """Learning rules: one way from data to an estimate, and the product that turns displacements into parameter changes."""
 
 import abc
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, final
@@ -260,8 +259,8 @@ def _estimate(
 ) -> Estimate:
     state = rule._costed(field, free)
     cost = rule.cost.of(field, state, y)
-    gone = jnp.maximum(free.verdict, Verdict.diverged.value)
-    free = dataclasses.replace(free, verdict=jnp.where(jnp.isfinite(cost), free.verdict, gone))
+    least = jnp.where(jnp.isfinite(cost), Verdict.converged.value, Verdict.diverged.value)
+    free = eqx.tree_at(lambda f: f.verdict, free, jnp.maximum(free.verdict, least))
     found = rule._read(field, x, y, free, nudged)
     mean = lambda update: mean_gradient(field, rule.cost, update, (state, y, found.verdict))  # noqa: E731
     return Estimate(
@@ -356,6 +355,11 @@ def tree_dot(a: AbstractVectorField, b: AbstractVectorField) -> Float[Array, ""]
 def tree_norm(a: AbstractVectorField) -> Float[Array, ""]:
     """The Euclidean norm of a gradient."""
     return jnp.sqrt(tree_dot(a, a))
+
+
+def tree_cosine(a: AbstractVectorField, b: AbstractVectorField) -> Float[Array, ""]:
+    """The cosine of the angle between two gradients; NaN where one of them is 0."""
+    return tree_dot(a, b) / (tree_norm(a) * tree_norm(b))
 
 
 @compiled
